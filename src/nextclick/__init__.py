@@ -1,0 +1,1 @@
+"""From a shop's raw clickstream to recommendations that change within seconds of a click."""

@@ -1,0 +1,129 @@
+"""Sessions as flat arrays: the form in which every later step reads events."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from nextclick.errors import InputError
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The known item ids, sorted, each with its number (its place in `ids`).
+
+    ids: (n_items,) array of str, strictly ascending.
+    """
+
+    ids: np.ndarray
+
+    @classmethod
+    def of(cls, item_ids: pd.Series | np.ndarray) -> Vocabulary:
+        return cls(np.unique(np.asarray(item_ids, dtype=np.str_)))
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def numbers(self, item_ids: pd.Series | np.ndarray) -> np.ndarray:
+        """(n,) int32: the number of each id, -1 where it is unknown."""
+        wanted = np.asarray(item_ids, dtype=np.str_)
+        if not len(self.ids):
+            return np.full(len(wanted), -1, dtype=np.int32)
+        place = np.searchsorted(self.ids, wanted).clip(max=len(self.ids) - 1)
+        return np.where(self.ids[place] == wanted, place, -1).astype(np.int32)
+
+
+@dataclass(frozen=True)
+class SessionLog:
+    """Events grouped by session; sessions in the order in which they ended, clicks in the order of time.
+
+    Session `s` owns the events `offsets[s]:offsets[s + 1]` of the event arrays.
+
+    offsets: (n_sessions + 1,) int64.
+    items: (n_events,) int32, item numbers of `vocabulary` (-1: not in it).
+    types: (n_events,) int8, places in the list of event types.
+    times: (n_events,) int64, ms since 1970 UTC.
+    session_ids: (n_sessions,) array of str.
+    """
+
+    vocabulary: Vocabulary
+    offsets: np.ndarray
+    items: np.ndarray
+    types: np.ndarray
+    times: np.ndarray
+    session_ids: np.ndarray
+
+    @property
+    def n_sessions(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def n_events(self) -> int:
+        return len(self.items)
+
+    @property
+    def ends(self) -> np.ndarray:
+        """(n_sessions,) int64: time of each session's last event, ms. Ascending."""
+        return self.times[self.offsets[1:] - 1]
+
+    def slice(self, first: int, last: int) -> SessionLog:
+        """The sessions `first:last`, with the same vocabulary."""
+        begin, end = self.offsets[first], self.offsets[last]
+        return SessionLog(
+            self.vocabulary,
+            self.offsets[first : last + 1] - begin,
+            self.items[begin:end],
+            self.types[begin:end],
+            self.times[begin:end],
+            self.session_ids[first:last],
+        )
+
+    def ended_before(self, moment: int) -> SessionLog:
+        """The sessions that were over before `moment` (ms): all that a model made at that moment may know."""
+        return self.slice(0, int(np.searchsorted(self.ends, moment, side="left")))
+
+    @classmethod
+    def from_events(
+        cls, events: pd.DataFrame, event_types: list[str], vocabulary: Vocabulary | None = None
+    ) -> SessionLog:
+        """Group canonical events (see `nextclick.events.schema`) into sessions.
+
+        Without a vocabulary, the items of these events make it. Events are ordered by (timestamp, event_id) within
+        their session and sessions by (end, session_id), so the order of the rows given does not matter.
+        Raises InputError on an event type that is not in `event_types`.
+        """
+        vocabulary = vocabulary or Vocabulary.of(events["item_id"])
+        # .factorize keeps this fast for categoricals and strings alike
+        codes, found = pd.factorize(events["event_type"])
+        unknown = set(found) - set(event_types)
+        if unknown:
+            raise InputError(f"unknown event types {sorted(unknown)}; params name {event_types}")
+        types = np.asarray([event_types.index(name) for name in found], dtype=np.int8)[codes] if len(events) else codes
+        times = events["timestamp"].to_numpy("datetime64[ms]").astype(np.int64)
+        session_codes, session_ids = pd.factorize(events["session_id"], sort=True)
+        ends = np.full(len(session_ids), np.iinfo(np.int64).min)
+        np.maximum.at(ends, session_codes, times)
+        place = np.empty(len(session_ids), dtype=np.int64)
+        place[np.lexsort((np.arange(len(session_ids)), ends))] = np.arange(len(session_ids))
+        event_order = pd.factorize(events["event_id"], sort=True)[0]
+        order = np.lexsort((event_order, times, place[session_codes]))
+        counts = np.bincount(place[session_codes], minlength=len(session_ids))
+        ids = np.empty(len(session_ids), dtype=object)
+        ids[place] = np.asarray(session_ids, dtype=object)
+        return cls(
+            vocabulary,
+            np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+            vocabulary.numbers(events["item_id"])[order],
+            np.asarray(types, dtype=np.int8)[order],
+            times[order],
+            ids.astype(np.str_),
+        )
+
+    @classmethod
+    def read(cls, path: Path, event_types: list[str], vocabulary: Vocabulary | None = None) -> SessionLog:
+        """The sessions of a canonical Parquet file."""
+        columns = ["event_id", "session_id", "item_id", "event_type", "timestamp"]
+        return cls.from_events(pd.read_parquet(path, columns=columns), event_types, vocabulary)

@@ -1,0 +1,63 @@
+"""params.yaml as typed sections, one a stage; an unknown key or a bad value is an error that names it."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+from typing import Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from nextclick.errors import InputError
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Run(Section):
+    seed: int = 7
+    threads: int = Field(2, ge=1)
+
+
+class Simulator(Section):
+    sessions: int = Field(30_000, ge=1)
+    items: int = Field(2_000, ge=10)
+    users: int = Field(6_000, ge=1)
+    days: int = Field(28, ge=2)
+    start: date = date(2026, 1, 5)
+
+
+class Ingest(Section):
+    path: str = "data/raw/simulated"
+    format: Literal["generic", "retailrocket", "diginetica", "yoochoose", "otto", "movielens"] = "generic"
+    columns: dict[str, str] = {}
+    event_types: list[str] = ["view", "cart", "purchase"]
+    session_gap_minutes: float = Field(30, gt=0)
+    min_session_events: int = Field(2, ge=1)
+    min_item_events: int = Field(5, ge=1)
+
+
+class Split(Section):
+    by: Literal["time", "file"] = "time"
+    test_days: float = Field(4, gt=0)
+    embargo_hours: float = Field(0, ge=0)
+
+
+class Params(Section):
+    run: Run = Run()
+    simulator: Simulator = Simulator()
+    ingest: Ingest = Ingest()
+    split: Split = Split()
+
+    @classmethod
+    def read(cls, path: Path) -> Params:
+        """Raises InputError, naming the key, where a value does not fit."""
+        try:
+            return cls.model_validate(yaml.safe_load(path.read_text()) or {})
+        except (OSError, yaml.YAMLError) as error:
+            raise InputError(f"{path}: cannot be read: {error}") from error
+        except ValidationError as error:
+            problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+            raise InputError(f"{path}: {problems}") from error
