@@ -1,0 +1,52 @@
+"""The predictions to make on a log: after each click, which item comes next?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from nextclick.events.sessions import SessionLog
+
+
+@dataclass(frozen=True)
+class Prefixes:
+    """Each prediction knows the events `starts[i]:ends[i]` of `log` and asks for the item of event `ends[i]`.
+
+    sessions: (n,) int32, places in `log.session_ids`. starts, ends: (n,) int64, event indices.
+    """
+
+    log: SessionLog
+    sessions: np.ndarray
+    starts: np.ndarray
+    ends: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+    @property
+    def targets(self) -> np.ndarray:
+        """(n,) int32: the item that came next, -1 where the vocabulary does not know it."""
+        return self.log.items[self.ends]
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """(n,) int64: how many events are known."""
+        return self.ends - self.starts
+
+    def take(self, chosen: np.ndarray | slice) -> Prefixes:
+        """The chosen predictions, in the given order."""
+        return Prefixes(self.log, self.sessions[chosen], self.starts[chosen], self.ends[chosen])
+
+
+def next_clicks(log: SessionLog, target_types: tuple[int, ...] = (0,), min_known: int = 1) -> Prefixes:
+    """Every event of a target type that has at least `min_known` events of its session before it.
+
+    target_types: places in the list of event types; the default is the first type, a view. A cart or a purchase is
+    not a target: it nearly always repeats the item just viewed, and predicting it would flatter every figure.
+    """
+    sessions = np.repeat(np.arange(log.n_sessions, dtype=np.int32), np.diff(log.offsets))
+    starts = log.offsets[sessions]
+    ends = np.arange(log.n_events, dtype=np.int64)
+    chosen = (ends - starts >= min_known) & np.isin(log.types, target_types)
+    return Prefixes(log, sessions[chosen], starts[chosen], ends[chosen])
