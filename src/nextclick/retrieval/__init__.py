@@ -1,0 +1,1 @@
+"""Sessions → an index and item vectors → candidates with scores."""
