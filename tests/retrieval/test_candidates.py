@@ -1,0 +1,53 @@
+"""Candidates of a batch are those of one at a time, hold the session's own items, and are ordered totally."""
+
+import numpy as np
+import pytest
+from nextclick.events.prefixes import next_clicks
+from nextclick.events.sessions import SessionLog, Vocabulary
+from nextclick.retrieval.candidates import ENCODER, UNRANKED, Retriever
+from nextclick.retrieval.encoder import train_encoder
+from nextclick.retrieval.index import SessionIndex
+
+
+@pytest.fixture(scope="module")
+def log() -> SessionLog:
+    random = np.random.default_rng(1)
+    n = 200
+    return SessionLog(
+        Vocabulary(np.array([f"{i:03d}" for i in range(60)])),
+        np.arange(0, 4 * n + 1, 4),
+        random.integers(-1, 60, 4 * n).astype(np.int32),  # -1: items that the vocabulary does not know
+        np.zeros(4 * n, np.int8),
+        np.arange(4 * n),
+        np.arange(n).astype(np.str_),
+    )
+
+
+@pytest.fixture(scope="module")
+def retriever(log) -> Retriever:
+    encoder = train_encoder(next_clicks(log), dimensions=8, epochs=1, negatives=16)
+    return Retriever(SessionIndex.of(log), encoder, width=30, nearest=10)
+
+
+def test_a_batch_equals_one_by_one(log, retriever):
+    prefixes = next_clicks(log)
+    batch = retriever.retrieve(prefixes)
+    for i in range(0, len(prefixes), 37):
+        one = retriever.retrieve(prefixes.take(slice(i, i + 1)))
+        np.testing.assert_array_equal(one.items[0], batch.items[i])
+        np.testing.assert_allclose(one.scores[0], batch.scores[i], rtol=1e-5, atol=1e-6)
+
+
+def test_own_items_are_candidates_and_no_item_twice(log, retriever):
+    prefixes = next_clicks(log)
+    for i, row in enumerate(retriever.retrieve(prefixes).items):
+        own = log.items[prefixes.starts[i] : prefixes.ends[i]]
+        assert set(own[own >= 0]) <= set(row)
+        assert len(set(row[row >= 0])) == (row >= 0).sum()
+
+
+def test_ranks_follow_scores(log, retriever):
+    found = retriever.retrieve(next_clicks(log))
+    for scores, ranks in zip(found.scores[:50, :, ENCODER], found.ranks[:50, :, ENCODER], strict=True):
+        ranked = (ranks < UNRANKED) & (scores > 0)
+        assert (np.diff(scores[ranked][np.argsort(ranks[ranked])]) <= 0).all()
