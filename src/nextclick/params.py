@@ -45,11 +45,35 @@ class Split(Section):
     embargo_hours: float = Field(0, ge=0)
 
 
+class Retrieval(Section):
+    width: int = Field(200, ge=1)
+    nearest: int = Field(150, ge=0)
+    sample: int = Field(1000, ge=1)
+    neighbours: int = Field(500, ge=1)
+    dimensions: int = Field(64, ge=1)
+    encoder_epochs: int = Field(4, ge=1)
+
+
+class Ranker(Section):
+    examples_share: float = Field(0.2, gt=0, lt=1)
+    max_examples: int = Field(60_000, ge=1)
+    negatives: int = Field(50, ge=1)
+    rounds: int = Field(300, ge=1)
+    max_depth: int = Field(7, ge=1)
+    eta: float = Field(0.08, gt=0, le=1)
+    min_child_weight: float = Field(5, ge=0)
+    subsample: float = Field(0.8, gt=0, le=1)
+    colsample_bytree: float = Field(0.8, gt=0, le=1)
+    device: Literal["cpu", "cuda"] = "cpu"
+
+
 class Params(Section):
     run: Run = Run()
     simulator: Simulator = Simulator()
     ingest: Ingest = Ingest()
     split: Split = Split()
+    retrieval: Retrieval = Retrieval()
+    ranker: Ranker = Ranker()
 
     @classmethod
     def read(cls, path: Path) -> Params:

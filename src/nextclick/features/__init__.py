@@ -1,0 +1,1 @@
+"""What the ranker sees of a session and each of its candidates."""

@@ -1,0 +1,1 @@
+"""The ranker: from training examples to an ordered list."""
