@@ -1,6 +1,7 @@
 """The order of the rows given does not change the log."""
 
 import pandas as pd
+
 from nextclick.events.prefixes import next_clicks
 from nextclick.events.sessions import SessionLog
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from nextclick.events.prefixes import Prefixes, next_clicks
 from nextclick.events.sessions import SessionLog, Vocabulary
 from nextclick.retrieval.encoder import train_encoder

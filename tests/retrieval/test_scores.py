@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from nextclick.events.sessions import SessionLog, Vocabulary
 from nextclick.retrieval.index import SessionIndex
 from nextclick.retrieval.scores import N_SOURCES, score_items

@@ -28,9 +28,7 @@ class Snapshot:
 
     @classmethod
     def of(cls, log: SessionLog, params: Retrieval, seed: int) -> Snapshot:
-        encoder = train_encoder(
-            next_clicks(log), dimensions=params.dimensions, epochs=params.encoder_epochs, seed=seed
-        )
+        encoder = train_encoder(next_clicks(log), dimensions=params.dimensions, epochs=params.encoder_epochs, seed=seed)
         retriever = Retriever(
             SessionIndex.of(log), encoder, params.width, params.nearest, params.sample, params.neighbours
         )

@@ -136,7 +136,7 @@ def score_items(
 
 @njit(cache=True, inline="always")
 def _stands_later(clicks, a):
-    for b in range(a + 1, len(clicks)):
+    for b in range(a + 1, len(clicks)):  # noqa: SIM110 - generators do not compile
         if clicks[b] == clicks[a]:
             return True
     return False

@@ -1,0 +1,32 @@
+# The few commands that people type. Everything lives in .venv; uv is taken from the PATH or put into .uv.
+.DEFAULT_GOAL := all
+.PHONY: all setup test lint lab benchmark
+
+export UV_PYTHON_DOWNLOADS := never
+UV := $(or $(shell command -v uv 2>/dev/null),.uv/bin/uv)
+PYTHON ?= python3
+
+all: setup
+
+setup: .venv/.ready
+
+.uv/bin/uv:
+	$(PYTHON) -m venv .uv
+	.uv/bin/pip install --quiet uv
+
+.venv/.ready: pyproject.toml uv.lock $(if $(filter .uv/bin/uv,$(UV)),.uv/bin/uv)
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
+		{ echo "nextclick needs Python 3.11 to 3.13; name one with: make PYTHON=/path/to/python3.12" >&2; exit 1; }
+	VIRTUAL_ENV= $(UV) sync --locked --python $(PYTHON)
+	@touch $@
+
+test: setup
+	.venv/bin/python -m pytest
+
+lint: setup
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+
+lab: setup
+	.venv/bin/jupyter lab --ip 127.0.0.1 notebooks

@@ -1,0 +1,104 @@
+"""The benchmark command: its figures, its intervals, and what it says of files that do not fit."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from scipy import stats
+from typer.testing import CliRunner
+
+from nextclick.cli import app
+from nextclick.evaluation.benchmark import interval, ranks_of, read_sessions
+
+SHARED = Path(os.environ.get("NEXTCLICK_SHARED", Path(__file__).parents[3] / "shared")) / "data"
+
+
+def write_sessions(path: Path, first: int, n: int) -> Path:
+    rows = [(first + s, p, (s + p) % 15) for s in range(n) for p in range(4)]
+    pd.DataFrame(rows, columns=["session_id", "position", "item_id"]).to_parquet(path)
+    return path
+
+
+@pytest.fixture
+def small_params(tmp_path) -> Path:
+    path = tmp_path / "params.yaml"
+    path.write_text(
+        yaml.safe_dump(
+            {
+                "retrieval": {"dimensions": 8, "encoder_epochs": 1, "nearest": 5, "width": 15},
+                "ranker": {"rounds": 10, "max_depth": 3, "min_child_weight": 1},
+            }
+        )
+    )
+    return path
+
+
+def test_figures_come_from_the_ranks_it_writes(tmp_path, small_params):
+    train, test = write_sessions(tmp_path / "a.parquet", 0, 150), write_sessions(tmp_path / "b.parquet", 150, 30)
+    out = tmp_path / "ranks.parquet"
+    done = CliRunner().invoke(
+        app,
+        ["benchmark", "--train", str(train), "--test", str(test), "--params", str(small_params), "--ranks", str(out)],
+    )
+    assert done.exit_code == 0, done.output
+    result, ranks = json.loads(done.stdout), pd.read_parquet(out)
+    assert result["predictions"] == len(ranks) == 90
+    assert result["hr@20"] == pytest.approx(100 * (ranks["rank"] > 0).mean())
+    assert result["mrr@20"] == pytest.approx(100 * (1 / ranks["rank"].replace(0, np.inf)).mean())
+    assert result["mrr@20"] > 90  # the next item is certain in these sessions
+    assert result["mrr@20_interval"][0] <= result["mrr@20"] <= result["mrr@20_interval"][1]
+
+
+@pytest.mark.parametrize(
+    ("columns", "expected"),
+    [
+        ({"session_id": [1], "position": [0]}, "no column item_id"),
+        ({"session_id": [1], "item_id": [2]}, "timestamp or position"),
+        ({"session_id": [1, None], "item_id": [2, 3], "position": [0, 1]}, "row 1: session_id is empty"),
+        ({"session_id": [1], "item_id": [2], "timestamp": ["noon"]}, "timestamp"),
+        ({"session_id": [], "item_id": [], "position": []}, "no rows"),
+    ],
+)
+def test_a_file_that_does_not_fit_is_named_with_what_is_wrong(tmp_path, columns, expected):
+    path = tmp_path / "odd.parquet"
+    pd.DataFrame(columns).to_parquet(path)
+    done = CliRunner().invoke(app, ["benchmark", "--train", str(path), "--test", str(path)])
+    assert done.exit_code == 2
+    assert "odd.parquet" in done.stderr
+    assert expected in done.stderr
+
+
+def test_a_missing_file_is_an_error_and_no_traceback(tmp_path):
+    done = CliRunner().invoke(app, ["benchmark", "--train", str(tmp_path / "no"), "--test", str(tmp_path / "no")])
+    assert done.exit_code == 2
+    assert "not a readable Parquet file" in done.stderr
+
+
+def test_rank_is_the_place_in_the_list_and_an_unknown_item_is_never_found():
+    lists = np.array([[3, 1, 2], [3, -1, -1], [5, 4, -1]])
+    assert ranks_of(lists, np.array([2, -1, 9])).tolist() == [3, 0, 0]
+
+
+def test_interval_agrees_with_scipy_where_each_session_has_one_prediction():
+    values = np.random.default_rng(0).exponential(size=400)
+    ours = interval(values, np.arange(400), seed=1)
+    theirs = stats.bootstrap((values,), np.mean, method="percentile", rng=2).confidence_interval
+    np.testing.assert_allclose(ours, theirs, atol=0.02)
+
+
+def test_interval_is_wider_where_the_predictions_of_a_session_go_together():
+    values = np.repeat(np.random.default_rng(0).exponential(size=100), 10)
+    together = interval(values, np.repeat(np.arange(100), 10), seed=1)
+    apart = interval(values, np.arange(1000), seed=1)
+    assert together[1] - together[0] > 2 * (apart[1] - apart[0])
+
+
+@pytest.mark.skipif(not SHARED.exists(), reason="the data sets are not beside the project")
+def test_the_papers_files_give_the_papers_count_of_predictions():
+    test = read_sessions(SHARED / "diginetica/test.parquet")
+    assert test["session_id"].nunique() == 15_963
+    assert len(test) - 15_963 == 60_858
