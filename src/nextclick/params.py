@@ -33,10 +33,8 @@ class Ingest(Section):
     path: str = "data/raw/simulated"
     format: Literal["generic", "retailrocket", "diginetica", "yoochoose", "otto", "movielens"] = "generic"
     columns: dict[str, str] = {}
-    event_types: list[str] = ["view", "cart", "purchase"]
+    event_types: list[str] = Field(["view", "cart", "purchase"], min_length=1)
     session_gap_minutes: float = Field(30, gt=0)
-    min_session_events: int = Field(2, ge=1)
-    min_item_events: int = Field(5, ge=1)
 
 
 class Split(Section):

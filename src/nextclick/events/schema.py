@@ -1,0 +1,72 @@
+"""The one schema of an event, as rules in SQL: files and live clicks pass through the same ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+FIELDS = ("event_id", "session_id", "user_id", "item_id", "event_type", "timestamp")
+ITEM_FIELDS = ("item_id", "title", "category", "price", "launched")
+LONGEST_ID = 256
+EARLIEST_MS = 631_152_000_000  # 1990: before it, a clock was not set
+
+# Seconds, milliseconds or ISO text, as UTC milliseconds; null where it is none of them. Numbers of 11 digits and more
+# are milliseconds: as seconds they would lie after the year 5000.
+MOMENT = """
+CREATE OR REPLACE MACRO moment_ms(value) AS CASE
+    WHEN TRY_CAST(value AS DOUBLE) IS NULL THEN epoch_ms(TRY_CAST(value AS TIMESTAMPTZ))
+    WHEN NOT isfinite(CAST(value AS DOUBLE)) THEN NULL
+    WHEN abs(CAST(value AS DOUBLE)) >= 1e11 THEN TRY_CAST(CAST(value AS DOUBLE) AS BIGINT)
+    ELSE CAST(round(CAST(value AS DOUBLE) * 1000) AS BIGINT)
+END
+"""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A row for which `broken` (SQL over the event's fields, all text but `moment`) is true goes to quarantine."""
+
+    field: str
+    reason: str
+    broken: str
+
+
+def rules(event_types: list[str], latest_ms: int | None = None) -> list[Rule]:
+    """What each field may be, in the order in which they are checked.
+
+    latest_ms: a moment after which nothing can have happened yet; live clicks have one, files have not.
+    """
+    known = ", ".join(quoted(name) for name in event_types)
+    ids = [
+        rule
+        for field in ("session_id", "item_id", "event_id")
+        for rule in (
+            Rule(field, "empty", f"{field} IS NULL OR trim({field}) = ''"),
+            Rule(field, f"longer than {LONGEST_ID} characters", f"length({field}) > {LONGEST_ID}"),
+        )
+    ]
+    return [
+        *ids,
+        Rule("user_id", f"longer than {LONGEST_ID} characters", f"length(user_id) > {LONGEST_ID}"),
+        Rule(
+            "event_type", f"not one of {', '.join(event_types)}", f"event_type IS NULL OR event_type NOT IN ({known})"
+        ),
+        Rule("timestamp", "not a moment: expected seconds, milliseconds or ISO text", "moment IS NULL"),
+        Rule("timestamp", "before 1990", f"moment < {EARLIEST_MS}"),
+        *([] if latest_ms is None else [Rule("timestamp", "in the future", f"moment > {latest_ms}")]),
+    ]
+
+
+def first_broken(checked: list[Rule], what: str) -> str:
+    """SQL: the field or the reason (`what`) of the first broken rule, null for a good row."""
+    cases = " ".join(f"WHEN {rule.broken} THEN {quoted(getattr(rule, what))}" for rule in checked)
+    return f"CASE {cases} END"
+
+
+def quoted(text: str) -> str:
+    """A SQL string."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def named(column: str) -> str:
+    """A SQL identifier."""
+    return '"' + column.replace('"', '""') + '"'

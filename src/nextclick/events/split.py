@@ -1,0 +1,54 @@
+"""What the model learns from and what it is judged on: cut by time, or as the files say; sessions stay whole."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from nextclick.errors import InputError
+from nextclick.events.ingest import connect, write
+from nextclick.events.schema import quoted
+from nextclick.params import Split
+
+PARTS = ("train", "test", "embargoed")
+HOUR = 3_600_000
+
+
+def split(events: Path, params: Split, out: Path) -> dict:
+    """Write train.parquet, test.parquet and embargoed.parquet, in the columns of `events`; returns the counts.
+
+    By time: the test window is the last `test_days`. Sessions that ended before it are for training, those that begin
+    in it, `embargo_hours` or more after it opens, for the test; all others, which would let one know of the other, are
+    embargoed. By file: as the names train.* and test.* said.
+    Raises InputError where nothing is left to train on or to test on.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out, prefix=".scratch-") as scratch, connect(Path(scratch)) as connection:
+        connection.execute(f"CREATE VIEW events AS SELECT * FROM read_parquet({quoted(str(events))})")
+        if params.by == "file":
+            side = "coalesce(min(part), 'embargoed')"
+        else:
+            opens = f"(SELECT max(epoch_ms(timestamp)) - {int(params.test_days * 24 * HOUR)} FROM events)"
+            side = (
+                f"CASE WHEN max(epoch_ms(timestamp)) < {opens} THEN 'train' "
+                f"WHEN min(epoch_ms(timestamp)) >= {opens} + {int(params.embargo_hours * HOUR)} THEN 'test' "
+                "ELSE 'embargoed' END"
+            )
+        connection.execute(f"CREATE TABLE sides AS SELECT session_id, {side} AS side FROM events GROUP BY session_id")
+        counts = {}
+        for part in PARTS:
+            write(
+                connection,
+                f"SELECT events.* FROM events JOIN sides USING (session_id) WHERE side = '{part}' "
+                "ORDER BY max(timestamp) OVER (PARTITION BY session_id), session_id, timestamp, event_id",
+                out / f"{part}.parquet",
+            )
+            counts[f"{part}_sessions"], counts[f"{part}_events"] = connection.execute(
+                "SELECT count(DISTINCT session_id), count(*) FROM events JOIN sides USING (session_id) "
+                f"WHERE side = '{part}'"
+            ).fetchall()[0]
+    for part in ("train", "test"):
+        if not counts[f"{part}_sessions"]:
+            change = f"test_days (now {params.test_days})" if params.by == "time" else "by (now file)"
+            raise InputError(f"{events}: the split leaves no sessions to {part}: {counts}; change split.{change}")
+    return counts

@@ -1,0 +1,134 @@
+"""Files of any kind as SQL over text, row by row: a line that does not parse is a row too, so nothing gets lost."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from nextclick.errors import InputError
+from nextclick.events.schema import named, quoted
+
+LONGEST_LINE = 64 * 2**20
+# cells between separators; a cell in quotes may hold the separator, and "" for a quote
+QUOTED_CELL = '("(?:[^"]|"")*"|[^{separator}]*){separator}'
+
+
+@dataclass(frozen=True)
+class Table:
+    """rows: SQL that yields `row` (1 is the first data row), `raw` (its text) and `problem` (null where it parses),
+    and whatever `cells` refer to. cells: SQL of each column's text, by the column's name."""
+
+    path: Path
+    rows: str
+    cells: dict[str, str]
+
+    def cell(self, column: str) -> str:
+        """SQL of the column's text, empty text as null. Raises InputError, with what is there, if it is missing."""
+        if column not in self.cells:
+            raise InputError(
+                f"{self.path}: no column {column}; it has {', '.join(self.cells)}. "
+                "With ingest.format generic, ingest.columns maps our names to yours"
+            )
+        return f"nullif(trim({self.cells[column]}), '')"
+
+
+def lines(path: Path, skip: int = 0, encoding: str = "utf-8") -> str:
+    """SQL that yields the `row` and `line` of each line of a text file, in its order, after the first `skip`."""
+    return (
+        f"SELECT row_number() OVER () AS row, coalesce(line, '') AS line FROM read_csv({quoted(str(path))}, "
+        f"columns={{'line': 'VARCHAR'}}, auto_detect=false, header=false, delim=chr(1), quote='', escape='', "
+        f"new_line='\\n', skip={skip}, max_line_size={LONGEST_LINE}, null_padding=true, strict_mode=false, "
+        f"encoding={quoted(encoding)})"
+    )
+
+
+def delimited(path: Path, separator: str, header: list[str] | None = None, encoding: str = "utf-8") -> Table:
+    """A text file with one row a line. Without `header`, its first line names the columns.
+
+    A separator of several characters (MovieLens has one) knows no quotes.
+    """
+    columns = header or [name.strip().strip('"') for name in first_line(path).split(separator)]
+    pattern = QUOTED_CELL.format(separator="\\" + separator if separator in "|^" else separator)
+    quoted_cells = (
+        f"[CASE WHEN regexp_full_match(c, '\".*\"') THEN replace(c[2:-2], '\"\"', '\"') ELSE c END "
+        f"FOR c IN regexp_extract_all(line || {quoted(separator)}, {quoted(pattern)}, 1)]"
+    )
+    cut = f"string_split(line, {quoted(separator)})"
+    if len(separator) == 1:
+        cut = f"CASE WHEN contains(line, '\"') THEN {quoted_cells} ELSE {cut} END"
+    rows = (
+        f"SELECT row, line AS raw, cells, CASE WHEN len(cells) <> {len(columns)} THEN "
+        f"'expected {len(columns)} columns, found ' || len(cells) END AS problem "
+        f"FROM (SELECT row, line, {cut} AS cells FROM "
+        f"(SELECT row, rtrim(line, chr(13)) AS line FROM ({lines(path, 0 if header else 1, encoding)})))"
+    )
+    return Table(path, rows, {name: f"cells[{i + 1}]" for i, name in enumerate(columns)})
+
+
+def json_lines(path: Path) -> Table:
+    """A text file with one JSON object a line; the first line tells which columns there are."""
+    try:
+        columns = list(json.loads(first_line(path)))
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{path}: row 1: expected a JSON object: {error}") from error
+    rows = (
+        "SELECT row, line AS raw, CASE WHEN json_valid(line) THEN line END AS object, "
+        f"CASE WHEN NOT json_valid(line) THEN 'not a JSON object' END AS problem FROM ({lines(path)})"
+    )
+    return Table(
+        path, rows, {name: f"json_extract_string(object, {quoted('$.' + json.dumps(name))})" for name in columns}
+    )
+
+
+def parquet(path: Path) -> Table:
+    """A Parquet file; moments become milliseconds."""
+    try:
+        schema = pq.read_schema(path)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: not a readable Parquet file: {error}") from error
+    texts = {
+        field.name: f"epoch_ms(CAST({named(field.name)} AS TIMESTAMPTZ))"
+        if str(field.type).startswith(("timestamp", "date"))
+        else named(field.name)
+        for field in schema
+    }
+    packed = ", ".join(f"{named(name)} := CAST({text} AS VARCHAR)" for name, text in texts.items())
+    rows = (
+        "SELECT row, cells, CAST(to_json(cells) AS VARCHAR) AS raw, NULL AS problem FROM ("
+        f"SELECT file_row_number + 1 AS row, struct_pack({packed}) AS cells "
+        f"FROM read_parquet({quoted(str(path))}, file_row_number=true))"
+    )
+    return Table(path, rows, {name: f"cells.{named(name)}" for name in texts})
+
+
+def table(path: Path) -> Table:
+    """A file by the ending of its name."""
+    ending = path.suffix.lower()
+    if ending == ".parquet":
+        return parquet(path)
+    if ending in (".jsonl", ".ndjson", ".json"):
+        return json_lines(path)
+    if ending in (".csv", ".tsv", ".txt", ".dat", ".inter", ".item"):
+        return delimited(path, separator_of(path))
+    raise InputError(f"{path}: expected a name that ends in .parquet, .csv, .tsv or .jsonl")
+
+
+def separator_of(path: Path) -> str:
+    """The separator that stands most often in the first line."""
+    line = first_line(path)
+    return max((",", ";", "\t", "|"), key=line.count)
+
+
+def first_line(path: Path) -> str:
+    """Raises InputError where the file is missing, empty or no text."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            line = file.readline(LONGEST_LINE).rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read as text: {error}") from error
+    if not line:
+        raise InputError(f"{path}: is empty; expected rows of events")
+    return line
