@@ -175,7 +175,7 @@ def test_movielens(tmp_path, files):
 def test_one_clear_error(tmp_path, text, said):
     if text is not None:
         (tmp_path / "c.csv").write_text(text)
-    with pytest.raises(InputError, match="c.csv|event_types") as error:
+    with pytest.raises(InputError, match=r"c\.csv|event_types") as error:
         ingest(Ingest(path="c.csv"), tmp_path, tmp_path / "out")
     assert said in str(error.value)
 
