@@ -27,6 +27,16 @@ class Simulator(Section):
     users: int = Field(6_000, ge=1)
     days: int = Field(28, ge=2)
     start: date = date(2026, 1, 5)
+    views: float = Field(5, gt=1)
+    zipf: float = Field(0.9, ge=0)
+    launches: float = Field(0.1, ge=0, lt=1)
+    trend: float = Field(0.8, ge=0)
+    returns: float = Field(0.2, ge=0, lt=1)
+    shift: float = Field(0.08, ge=0, le=1)
+    cart_rate: float = Field(0.1, ge=0, le=1)
+    purchase_rate: float = Field(0.3, ge=0, le=1)
+    anonymous: float = Field(0.3, ge=0, le=1)
+    bots: float = Field(0.003, ge=0, lt=1)
 
 
 class Ingest(Section):
