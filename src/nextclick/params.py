@@ -72,6 +72,7 @@ class Ranker(Section):
     min_child_weight: float = Field(5, ge=0)
     subsample: float = Field(0.8, gt=0, le=1)
     colsample_bytree: float = Field(0.8, gt=0, le=1)
+    checkpoint_rounds: int = Field(50, ge=1)
     device: Literal["cpu", "cuda"] = "cpu"
 
 

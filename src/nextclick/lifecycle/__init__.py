@@ -1,0 +1,1 @@
+"""A recommender as one versioned thing, from training to retirement."""

@@ -1,0 +1,74 @@
+"""The bundle: vocabulary, index, item vectors, statistics and ranker as one folder with a manifest, and no pickle."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from importlib.metadata import version
+from pathlib import Path
+
+import xgboost as xgb
+
+from nextclick.errors import InputError
+from nextclick.features.candidate_features import NAMES
+from nextclick.params import Params, Retrieval
+from nextclick.ranking.recommender import Recommender
+from nextclick.ranking.snapshot import Snapshot
+
+LIBRARIES = ("numpy", "numba", "xgboost")
+
+
+def save_bundle(recommender: Recommender, folder: Path, *, params: Params, trained_until: str, metrics: dict) -> dict:
+    """Write the bundle; returns its manifest.
+
+    trained_until: the moment of the last event that it knows, ISO text. The version is a hash of every file and of the
+    params, so two bundles of the same version are the same.
+    """
+    recommender.snapshot.save(folder)
+    recommender.ranker.save_model(folder / "ranker.ubj")
+    files = {path.name: _sha256(path) for path in sorted(folder.iterdir()) if path.name != "manifest.json"}
+    manifest = {
+        "trained_until": trained_until,
+        "items": len(recommender.snapshot.vocabulary),
+        "sessions": len(recommender.snapshot.retriever.index.offsets) - 1,
+        "features": list(NAMES),
+        "event_types": params.ingest.event_types,
+        "params": json.loads(params.model_dump_json(include={"run", "retrieval", "ranker"})),
+        "metrics": metrics,
+        "libraries": {name: version(name) for name in LIBRARIES},
+        "files": files,
+    }
+    named = {"version": hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()[:12], **manifest}
+    (folder / "manifest.json").write_text(json.dumps(named, indent=1) + "\n")
+    return named
+
+
+def load_bundle(folder: Path) -> tuple[Recommender, dict]:
+    """The recommender and its manifest.
+
+    Raises InputError, naming the file or the feature, where a file is missing or not the one that the manifest names,
+    or where the features that the ranker was trained on are not those that this code makes.
+    """
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(f"{folder / 'manifest.json'}: no manifest of a bundle: {error}") from error
+    for name, expected in manifest["files"].items():
+        path = folder / name
+        if not path.is_file():
+            raise InputError(f"{path}: missing; the manifest of bundle {manifest['version']} names it")
+        if _sha256(path) != expected:
+            raise InputError(f"{path}: not the file that was bundled as {manifest['version']}")
+    for place, (trained, made) in enumerate(zip(manifest["features"], NAMES, strict=False)):
+        if trained != made:
+            raise InputError(f"{folder}: feature {place} is {trained} in the bundle and {made} in this code")
+    if len(manifest["features"]) != len(NAMES):
+        extra = set(manifest["features"]) ^ set(NAMES)
+        raise InputError(f"{folder}: {', '.join(sorted(extra))}: only in the bundle or only in this code")
+    snapshot = Snapshot.load(folder, Retrieval(**manifest["params"]["retrieval"]))
+    return Recommender(snapshot, xgb.Booster(model_file=folder / "ranker.ubj")), manifest
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

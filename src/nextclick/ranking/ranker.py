@@ -1,0 +1,176 @@
+"""The ranker: XGBoost's LambdaMART, trained on groups of one clicked item among candidates that were not."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import xgboost as xgb
+from tqdm import tqdm
+
+from nextclick.features.candidate_features import NAMES
+from nextclick.params import Ranker
+
+
+@dataclass(frozen=True)
+class Examples:
+    """One group a prediction: its positive first, then sampled negatives.
+
+    features: (n, len(NAMES)) float32; labels: (n,) float32; groups: (n_groups,) int64, their sizes.
+    recall: share of the predictions whose item was among the candidates; only those make a group.
+    """
+
+    features: np.ndarray
+    labels: np.ndarray
+    groups: np.ndarray
+    recall: float
+
+    def save(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in ("features", "labels", "groups"):
+            np.save(folder / f"{name}.npy", getattr(self, name))
+        (folder / "examples.json").write_text(json.dumps({"names": list(NAMES), "recall": self.recall}, indent=1))
+
+    @classmethod
+    def load(cls, folder: Path) -> Examples:
+        features, labels, groups = (
+            np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("features", "labels", "groups")
+        )
+        return cls(features, labels, groups, json.loads((folder / "examples.json").read_text())["recall"])
+
+    def take_groups(self, first: int, last: int) -> Examples:
+        """The groups `first:last`."""
+        ends = np.concatenate([[0], np.cumsum(self.groups)])
+        rows = slice(ends[first], ends[last])
+        return Examples(self.features[rows], self.labels[rows], self.groups[first:last], self.recall)
+
+
+def train_ranker(
+    examples: Examples,
+    params: Ranker,
+    seed: int,
+    threads: int,
+    *,
+    held_out: Examples | None = None,
+    checkpoints: Path | None = None,
+) -> tuple[xgb.Booster, dict[str, list[float]]]:
+    """LambdaMART (Burges, 2010); returns the model and NDCG@20 by round, of training and held-out groups.
+
+    Training goes in segments, each from the saved model of the one before, whether it was just made or is left from a
+    run that was killed: so a resumed run ends with the same bytes as one that was not. Without a folder for
+    `checkpoints` it is one segment.
+    """
+    data = _matrix(examples, threads)
+    watched = [(data, "train")]
+    if held_out is not None and len(held_out.groups):
+        watched.append((_matrix(held_out, threads, data), "held_out"))
+    settings = {
+        "objective": "rank:ndcg",
+        "eval_metric": "ndcg@20",
+        "lambdarank_pair_method": "topk",
+        "lambdarank_num_pair_per_sample": 20,
+        "max_depth": params.max_depth,
+        "eta": params.eta,
+        "min_child_weight": params.min_child_weight,
+        "subsample": params.subsample,
+        "colsample_bytree": params.colsample_bytree,
+        "tree_method": "hist",
+        "device": params.device,
+        "nthread": threads,
+        "seed": seed,
+        "seed_per_iteration": True,  # a resumed run draws what an uninterrupted one would
+    }
+    segment = params.checkpoint_rounds if checkpoints else params.rounds
+    key = _fingerprint(examples, settings)
+    booster, done = None, 0
+    curves: dict[str, list[float]] = {name: [] for _, name in watched}
+    if checkpoints:
+        checkpoints.mkdir(parents=True, exist_ok=True)
+        booster, done, curves = _resume(checkpoints, key, params.rounds, curves)
+    with tqdm(total=params.rounds, initial=done, desc="ranker", unit="tree", disable=None) as progress:
+        while done < params.rounds:
+            rounds = min(segment, params.rounds - done)
+            # what is watched costs a pass over the data, so it is looked at only where checkpoints are asked for
+            booster, history = _segment(settings, data, rounds, booster, watched if checkpoints else [], progress)
+            done += rounds
+            for name in curves:
+                curves[name] += history.get(name, [])
+            if checkpoints:
+                _checkpoint(checkpoints, key, done, booster, curves)
+                booster = xgb.Booster(model_file=checkpoints / f"{key}-{done}.ubj")
+    assert booster is not None
+    return booster, curves
+
+
+def _matrix(examples: Examples, threads: int, reference: xgb.QuantileDMatrix | None = None) -> xgb.QuantileDMatrix:
+    return xgb.QuantileDMatrix(
+        examples.features,
+        examples.labels,
+        group=examples.groups,
+        feature_names=list(NAMES),
+        nthread=threads,
+        ref=reference,
+    )
+
+
+def _segment(
+    settings: dict,
+    data: xgb.QuantileDMatrix,
+    rounds: int,
+    booster: xgb.Booster | None,
+    watched: list[tuple[xgb.QuantileDMatrix, str]],
+    progress: tqdm,
+) -> tuple[xgb.Booster, dict[str, list[float]]]:
+    class Progress(xgb.callback.TrainingCallback):
+        def after_iteration(self, model: xgb.Booster, epoch: int, evals_log: dict) -> bool:
+            progress.update()
+            return False
+
+    history: dict = {}
+    trained = xgb.train(
+        settings,
+        data,
+        rounds,
+        evals=watched,
+        evals_result=history,
+        verbose_eval=False,
+        xgb_model=booster,
+        callbacks=[Progress()],
+    )
+    return trained, {name: [float(v) for v in metrics["ndcg@20"]] for name, metrics in history.items()}
+
+
+def _fingerprint(examples: Examples, settings: dict) -> str:
+    """Names the run that a checkpoint belongs to: its data and settings."""
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+    for array in (examples.features, examples.labels, examples.groups):
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()[:16]
+
+
+def _checkpoint(folder: Path, key: str, done: int, booster: xgb.Booster, curves: dict[str, list[float]]) -> None:
+    for name, content in ((f"{key}-{done}.ubj", booster.save_raw("ubj")), (f"{key}-{done}.json", _text(curves))):
+        # a file that is there is whole
+        (folder / f"{name}.part").write_bytes(content)
+        (folder / f"{name}.part").replace(folder / name)
+
+
+def _text(curves: dict[str, list[float]]) -> bytes:
+    return json.dumps(curves).encode()
+
+
+def _resume(
+    folder: Path, key: str, rounds: int, fresh: dict[str, list[float]]
+) -> tuple[xgb.Booster | None, int, dict[str, list[float]]]:
+    """The newest whole checkpoint of this run, if there is one."""
+    done = [int(path.stem.rsplit("-", 1)[1]) for path in folder.glob(f"{key}-*.json")]
+    newest = max((count for count in done if count <= rounds), default=0)
+    if not newest:
+        return None, 0, fresh
+    curves = json.loads((folder / f"{key}-{newest}.json").read_text())
+    if curves.keys() != fresh.keys():
+        return None, 0, fresh
+    return xgb.Booster(model_file=folder / f"{key}-{newest}.ubj"), newest, curves

@@ -1,0 +1,77 @@
+"""A bundle comes back as it went, and one that was tampered with is refused by name."""
+
+import json
+
+import numpy as np
+import pytest
+
+from nextclick.errors import InputError
+from nextclick.events.prefixes import next_clicks
+from nextclick.events.sessions import SessionLog, Vocabulary
+from nextclick.lifecycle.bundle import load_bundle, save_bundle
+from nextclick.params import Params, Ranker, Retrieval
+from nextclick.ranking.recommender import train_recommender
+
+PARAMS = Params(
+    retrieval=Retrieval(dimensions=8, encoder_epochs=1, width=20, nearest=5),
+    ranker=Ranker(rounds=5, max_depth=2, min_child_weight=1),
+)
+
+
+@pytest.fixture(scope="module")
+def log() -> SessionLog:
+    items = np.random.default_rng(0).integers(0, 30, 1200).astype(np.int32)
+    return SessionLog(
+        Vocabulary(np.array([f"{i:02d}" for i in range(30)])),
+        np.arange(0, 1201, 4),
+        items,
+        np.zeros(1200, np.int8),
+        np.arange(1200),
+        np.arange(300).astype(np.str_),
+    )
+
+
+@pytest.fixture
+def saved(log, tmp_path):
+    recommender, _ = train_recommender(log, PARAMS.retrieval, PARAMS.ranker, 1, 2)
+    manifest = save_bundle(recommender, tmp_path, params=PARAMS, trained_until="2026-01-01", metrics={})
+    return tmp_path, recommender, manifest
+
+
+def test_the_loaded_bundle_recommends_the_same(saved, log):
+    folder, recommender, manifest = saved
+    loaded, read = load_bundle(folder)
+    assert read == manifest
+    prefixes = next_clicks(log).take(slice(0, 50))
+    np.testing.assert_array_equal(loaded.recommend(prefixes, 10), recommender.recommend(prefixes, 10))
+
+
+def test_the_same_recommender_has_the_same_version(saved, tmp_path_factory):
+    _, recommender, manifest = saved
+    again = save_bundle(
+        recommender, tmp_path_factory.mktemp("again"), params=PARAMS, trained_until="2026-01-01", metrics={}
+    )
+    assert again == manifest
+
+
+def test_a_flipped_byte_in_any_file_is_refused(saved):
+    folder, _, manifest = saved
+    for name in manifest["files"]:
+        whole = (folder / name).read_bytes()
+        (folder / name).write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+        with pytest.raises(InputError, match=name):
+            load_bundle(folder)
+        (folder / name).write_bytes(whole)
+    load_bundle(folder)
+
+
+def test_a_missing_file_and_another_feature_are_named(saved):
+    folder, _, manifest = saved
+    changed = {**manifest, "features": ["price_now", *manifest["features"][1:]]}
+    (folder / "manifest.json").write_text(json.dumps(changed))
+    with pytest.raises(InputError, match="feature 0 is price_now in the bundle and neighbours_score in this code"):
+        load_bundle(folder)
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    (folder / "ranker.ubj").unlink()
+    with pytest.raises(InputError, match=r"ranker\.ubj: missing"):
+        load_bundle(folder)
