@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -19,14 +21,86 @@ def nextclick() -> None:
     """From a shop's raw clickstream to recommendations that change within seconds of a click."""
 
 
-@app.command()
+def command(run: Callable[..., Any]) -> Callable[..., Any]:
+    """A sub-command whose result is printed as JSON and whose InputError is one line."""
+
+    @wraps(run)
+    def shown(*args: Any, **kwargs: Any) -> None:
+        try:
+            print(json.dumps(run(*args, **kwargs)))
+        except InputError as error:
+            typer.echo(f"nextclick: {error}", err=True)
+            sys.exit(2)
+
+    return app.command()(shown)
+
+
+@command
+def simulate() -> dict:
+    """Play the simulated shop of params.yaml into data/raw/simulated.
+
+    Example: nextclick simulate
+    """
+    from nextclick.events.simulator import simulate
+    from nextclick.params import Params
+    from nextclick.project import project_root
+
+    root = project_root()
+    params = Params.read(root / "params.yaml")
+    return simulate(params.simulator, params.run.seed, root / "data/raw/simulated")
+
+
+@command
+def ingest() -> dict:
+    """Read the source that params.yaml names into data/interim, bad rows into its quarantine.
+
+    Example: nextclick ingest
+    """
+    from nextclick.events.ingest import ingest
+    from nextclick.params import Params
+    from nextclick.project import project_root
+
+    root = project_root()
+    counts = ingest(Params.read(root / "params.yaml").ingest, root, root / "data/interim")
+    return _metric(counts, root / "reports/metrics/ingest.json")
+
+
+@command
+def split() -> dict:
+    """Divide data/interim/events.parquet into data/split/train.parquet and test.parquet.
+
+    Example: nextclick split
+    """
+    from nextclick.events.split import split
+    from nextclick.params import Params
+    from nextclick.project import project_root
+
+    root = project_root()
+    counts = split(root / "data/interim/events.parquet", Params.read(root / "params.yaml").split, root / "data/split")
+    return _metric(counts, root / "reports/metrics/split.json")
+
+
+@command
+def notebook(name: Annotated[str, typer.Argument(help="Its name, without an ending.")]) -> dict:
+    """Run a notebook with its sections of params.yaml; the result goes to reports/notebooks.
+
+    Example: nextclick notebook 03_train
+    """
+    from nextclick.notebook import run_notebook
+    from nextclick.project import project_root
+
+    root = project_root()
+    return {"notebook": str(run_notebook(name, root).relative_to(root))}
+
+
+@command
 def benchmark(
     train: Annotated[Path, typer.Option(help="Parquet: session_id, item_id, and timestamp or position.")],
     test: Annotated[Path, typer.Option(help="The sessions to predict, in the same form.")],
     params: Annotated[Path, typer.Option(help="The params to use.")] = Path("params.yaml"),
     min_prefix: Annotated[int, typer.Option(min=1, help="Known clicks before the first prediction.")] = 1,
     ranks: Annotated[Path | None, typer.Option(help="Write session_id, position and rank of every prediction.")] = None,
-) -> None:
+) -> dict:
     """Train on one file of sessions, predict every next click of another.
 
     Example: nextclick benchmark --train train.parquet --test test.parquet
@@ -34,11 +108,13 @@ def benchmark(
     from nextclick.evaluation import benchmark as protocol
     from nextclick.params import Params
 
-    try:
-        result, table = protocol.benchmark(train, test, Params.read(params), min_prefix)
-    except InputError as error:
-        typer.echo(f"nextclick: {error}", err=True)
-        sys.exit(2)
+    result, table = protocol.benchmark(train, test, Params.read(params), min_prefix)
     if ranks:
         table.to_parquet(ranks, index=False)
-    print(json.dumps(result))
+    return result
+
+
+def _metric(values: dict, path: Path) -> dict:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(values, indent=1) + "\n")
+    return values

@@ -8,11 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from scipy import stats
 from typer.testing import CliRunner
 
 from nextclick.cli import app
-from nextclick.evaluation.benchmark import interval, ranks_of, read_sessions
+from nextclick.evaluation.benchmark import read_sessions
 
 SHARED = Path(os.environ.get("NEXTCLICK_SHARED", Path(__file__).parents[3] / "shared")) / "data"
 
@@ -76,25 +75,6 @@ def test_a_missing_file_is_an_error_and_no_traceback(tmp_path):
     done = CliRunner().invoke(app, ["benchmark", "--train", str(tmp_path / "no"), "--test", str(tmp_path / "no")])
     assert done.exit_code == 2
     assert "not a readable Parquet file" in done.stderr
-
-
-def test_rank_is_the_place_in_the_list_and_an_unknown_item_is_never_found():
-    lists = np.array([[3, 1, 2], [3, -1, -1], [5, 4, -1]])
-    assert ranks_of(lists, np.array([2, -1, 9])).tolist() == [3, 0, 0]
-
-
-def test_interval_agrees_with_scipy_where_each_session_has_one_prediction():
-    values = np.random.default_rng(0).exponential(size=400)
-    ours = interval(values, np.arange(400), seed=1)
-    theirs = stats.bootstrap((values,), np.mean, method="percentile", rng=2).confidence_interval
-    np.testing.assert_allclose(ours, theirs, atol=0.02)
-
-
-def test_interval_is_wider_where_the_predictions_of_a_session_go_together():
-    values = np.repeat(np.random.default_rng(0).exponential(size=100), 10)
-    together = interval(values, np.repeat(np.arange(100), 10), seed=1)
-    apart = interval(values, np.arange(1000), seed=1)
-    assert together[1] - together[0] > 2 * (apart[1] - apart[0])
 
 
 @pytest.mark.skipif(not SHARED.exists(), reason="the data sets are not beside the project")

@@ -9,13 +9,14 @@ import numpy as np
 import pandas as pd
 
 from nextclick.errors import InputError
+from nextclick.evaluation.metrics import interval, per_prediction, ranks_of
 from nextclick.events.prefixes import Prefixes, next_clicks
 from nextclick.events.sessions import SessionLog
 from nextclick.params import Params
 from nextclick.ranking.recommender import train_recommender
 
 K = 20
-RESAMPLES = 1000
+FIGURES = (f"hr@{K}", f"mrr@{K}")
 SPACING = 60_000  # ms between sessions that have no times of their own
 
 
@@ -54,27 +55,6 @@ def read_sessions(path: Path) -> pd.DataFrame:
     )
 
 
-def interval(values: np.ndarray, sessions: np.ndarray, seed: int) -> list[float]:
-    """The 95 % percentile bootstrap interval of the mean; whole sessions are resampled, since their clicks go together.
-
-    values, sessions: (n,), the value of each prediction and the number of its session.
-    """
-    places = np.unique(sessions, return_inverse=True)[1]
-    sums, counts = np.bincount(places, weights=values), np.bincount(places)
-    random = np.random.default_rng(seed)
-    means = []
-    for _ in range(RESAMPLES):
-        drawn = random.integers(0, len(sums), len(sums))
-        means.append(sums[drawn].sum() / counts[drawn].sum())
-    return [float(x) for x in np.percentile(means, [2.5, 97.5])]
-
-
-def ranks_of(lists: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """(n,) int64: place of each target in its list, 1 the best, 0 where it is not there."""
-    hits = (lists == targets[:, None]) & (lists >= 0)
-    return np.where(hits.any(axis=1), hits.argmax(axis=1) + 1, 0)
-
-
 def benchmark(train: Path, test: Path, params: Params, min_prefix: int = 1) -> tuple[dict, pd.DataFrame]:
     """The figures of the papers in percent, and the rank of every prediction (session_id, position, rank)."""
     seconds: dict[str, float] = {}
@@ -93,13 +73,10 @@ def benchmark(train: Path, test: Path, params: Params, min_prefix: int = 1) -> t
     start = perf_counter()
     rank = ranks_of(recommender.recommend(prefixes, K), prefixes.targets)
     seconds["recommend"] = perf_counter() - start
-    hit = 100.0 * (rank > 0)
-    reciprocal = np.where(rank > 0, 100.0 / np.maximum(rank, 1), 0.0)
+    values = {name: 100 * value for name, value in per_prediction(rank, K).items()}
     result = {
-        "hr@20": float(hit.mean()),
-        "hr@20_interval": interval(hit, prefixes.sessions, params.run.seed),
-        "mrr@20": float(reciprocal.mean()),
-        "mrr@20_interval": interval(reciprocal, prefixes.sessions, params.run.seed),
+        **{name: float(values[name].mean()) for name in FIGURES},
+        **{f"{name}_interval": interval(values[name], prefixes.sessions, params.run.seed) for name in FIGURES},
         "predictions": len(prefixes),
         "sessions": asked.n_sessions,
         "examples": len(examples.groups),

@@ -1,0 +1,112 @@
+"""Runs a notebook as a stage: parameters in, a normalised executed notebook out, the same bytes every time."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import tempfile
+from pathlib import Path
+
+import jupytext
+import nbformat
+import papermill
+from nbformat import NotebookNode
+from papermill.exceptions import PapermillExecutionError
+
+from nextclick.errors import InputError
+from nextclick.params import Params
+
+ASSIGNED = re.compile(r"^(\w+)\s*(?::[^=]+)?=", re.MULTILINE)
+FAILED = Path("reports/failed")
+
+
+def run_notebook(name: str, root: Path) -> Path:
+    """Execute notebooks/NAME.py with its sections of params.yaml; returns reports/notebooks/NAME.ipynb.
+
+    The cell tagged `parameters` names the sections that the notebook reads. What is executed is the .py of the pair, on
+    which the stage depends: outputs in the .ipynb that people open change nothing.
+    Raises InputError where there is no such notebook, it asks for a section that params do not have, or a cell fails
+    (the notebook up to there is then kept in reports/failed).
+    """
+    script = root / "notebooks" / f"{name}.py"
+    if not script.is_file():
+        known = ", ".join(path.stem for path in sorted(script.parent.glob("*.py")))
+        raise InputError(f"{script}: no such notebook; there are {known or 'none'}")
+    params = Params.read(root / "params.yaml")
+    notebook = jupytext.read(script)
+    injected = {section: _plain(params, section, script) for section in declared_sections(notebook, script)}
+    out = root / "reports" / "notebooks" / f"{name}.ipynb"
+    out.parent.mkdir(parents=True, exist_ok=True)
+    # the notebook's own process starts with these, so that BLAS and Numba use as many threads everywhere
+    threads = {f"{library}_NUM_THREADS": str(params.run.threads) for library in ("OMP", "OPENBLAS", "MKL", "NUMBA")}
+    os.environ.update(threads)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".running-") as scratch:
+        source, executed = Path(scratch) / "source.ipynb", Path(scratch) / "executed.ipynb"
+        nbformat.write(notebook, source)
+        try:
+            papermill.execute_notebook(
+                source,
+                executed,
+                parameters=injected,
+                cwd=str(script.parent),
+                kernel_name=_this_python(Path(scratch)),
+                stderr_file=sys.stderr,  # progress bars of the cells
+                progress_bar=False,
+            )
+        except PapermillExecutionError as error:
+            kept = root / FAILED / f"{name}.ipynb"
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            executed.replace(kept)
+            raise InputError(
+                f"{script}: cell {error.cell_index} failed: {error.ename}: {error.evalue} (see {kept})"
+            ) from error
+        result = nbformat.read(executed, as_version=4)
+        finished = Path(scratch) / "finished.ipynb"
+        nbformat.write(normalised(result, root), finished)
+        finished.replace(out)
+    return out
+
+
+def declared_sections(notebook: NotebookNode, script: Path) -> list[str]:
+    """The names that the cell tagged `parameters` assigns."""
+    for cell in notebook.cells:
+        if "parameters" in cell.metadata.get("tags", []):
+            return ASSIGNED.findall(cell.source)
+    raise InputError(f"{script}: no cell tagged `parameters`; the first code cell should be")
+
+
+def normalised(notebook: NotebookNode, root: Path) -> NotebookNode:
+    """Without anything that differs between two runs: times, random ids, progress bars, where the project lies."""
+    notebook.metadata.pop("papermill", None)
+    notebook.metadata.pop("kernelspec", None)
+    for place, cell in enumerate(notebook.cells):
+        cell.id = f"cell-{place}"
+        for run in ("papermill", "execution"):
+            cell.metadata.pop(run, None)
+        if cell.cell_type == "code":
+            cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
+            for output in cell.outputs:
+                if "text" in output:
+                    output.text = output.text.replace(f"{root}/", "")
+    return notebook
+
+
+def _plain(params: Params, section: str, script: Path) -> dict:
+    if section not in Params.model_fields:
+        raise InputError(
+            f"{script}: asks for the section {section}; params.yaml may have {', '.join(Params.model_fields)}"
+        )
+    return getattr(params, section).model_dump(mode="json")
+
+
+def _this_python(scratch: Path) -> str:
+    """A kernel that is this very interpreter, whatever kernels are installed elsewhere; returns its name."""
+    from ipykernel.kernelspec import write_kernel_spec
+
+    name = "nextclick"
+    write_kernel_spec(str(scratch / "jupyter" / "kernels" / name))
+    os.environ["JUPYTER_PATH"] = os.pathsep.join(
+        filter(None, [str(scratch / "jupyter"), os.environ.get("JUPYTER_PATH")])
+    )
+    return name
