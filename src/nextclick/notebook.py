@@ -51,6 +51,7 @@ def run_notebook(name: str, root: Path) -> Path:
                 parameters=injected,
                 cwd=str(script.parent),
                 kernel_name=_this_python(Path(scratch)),
+                language="python",
                 stderr_file=sys.stderr,  # progress bars of the cells
                 progress_bar=False,
             )

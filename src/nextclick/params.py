@@ -73,7 +73,13 @@ class Ranker(Section):
     subsample: float = Field(0.8, gt=0, le=1)
     colsample_bytree: float = Field(0.8, gt=0, le=1)
     checkpoint_rounds: int = Field(50, ge=1)
+    held_out_share: float = Field(0.1, gt=0, lt=1)
     device: Literal["cpu", "cuda"] = "cpu"
+
+
+class Evaluation(Section):
+    k: int = Field(20, ge=1)
+    decide_on: Literal["hr", "mrr", "ndcg"] = "mrr"
 
 
 class Params(Section):
@@ -83,6 +89,7 @@ class Params(Section):
     split: Split = Split()
     retrieval: Retrieval = Retrieval()
     ranker: Ranker = Ranker()
+    evaluation: Evaluation = Evaluation()
 
     @classmethod
     def read(cls, path: Path) -> Params:

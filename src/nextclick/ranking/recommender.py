@@ -13,6 +13,7 @@ from nextclick.events.sessions import SessionLog
 from nextclick.params import Ranker, Retrieval
 from nextclick.ranking.ranker import Examples, train_ranker
 from nextclick.ranking.snapshot import Snapshot
+from nextclick.retrieval.candidates import Candidates
 
 CHUNK = 4000  # sessions at a time: bounds memory to some 200 MB
 
@@ -43,13 +44,18 @@ class Recommender:
     snapshot: Snapshot
     ranker: xgb.Booster
 
+    def scores(self, prefixes: Prefixes) -> tuple[Candidates, np.ndarray]:
+        """Candidates and their scores, (n, width) float32; -inf where there is no candidate."""
+        candidates, features = self.snapshot.features(prefixes)
+        scores = np.full(candidates.items.shape, -np.inf, np.float32)
+        scores[candidates.present] = self.ranker.inplace_predict(features[candidates.present])
+        return candidates, scores
+
     def recommend(self, prefixes: Prefixes, k: int) -> np.ndarray:
         """(n, k) int32: item numbers, best first, -1 behind the last; ties by the fused rank of retrieval."""
         lists = np.full((len(prefixes), k), -1, np.int32)
         for first in tqdm(range(0, len(prefixes), CHUNK), desc="recommend", unit="chunk", disable=None):
-            candidates, features = self.snapshot.features(prefixes.take(slice(first, first + CHUNK)))
-            scores = np.full(candidates.items.shape, -np.inf, np.float32)
-            scores[candidates.present] = self.ranker.inplace_predict(features[candidates.present])
+            candidates, scores = self.scores(prefixes.take(slice(first, first + CHUNK)))
             order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
             lists[first : first + CHUNK, : order.shape[1]] = np.take_along_axis(candidates.items, order, axis=1)
         return lists

@@ -1,0 +1,111 @@
+# %% [markdown]
+# # How does the ranker learn, and when does it stop learning anything new?
+
+# %% tags=["parameters"]
+run = {"seed": 7, "threads": 2}
+ingest = {
+    "path": "data/raw/simulated",
+    "format": "generic",
+    "columns": {},
+    "event_types": ["view", "cart", "purchase"],
+    "session_gap_minutes": 30,
+}
+retrieval = {
+    "width": 200,
+    "nearest": 150,
+    "sample": 1000,
+    "neighbours": 500,
+    "dimensions": 64,
+    "encoder_epochs": 4,
+}
+ranker = {
+    "examples_share": 0.2,
+    "max_examples": 60000,
+    "negatives": 50,
+    "rounds": 300,
+    "max_depth": 7,
+    "eta": 0.08,
+    "min_child_weight": 5,
+    "subsample": 0.8,
+    "colsample_bytree": 0.8,
+    "checkpoint_rounds": 50,
+    "held_out_share": 0.1,
+    "device": "cpu",
+}
+
+# %%
+import json
+
+import matplotlib.pyplot as plt
+import pandas as pd
+
+from nextclick.lifecycle.bundle import save_bundle
+from nextclick.params import Params
+from nextclick.plots import use_style
+from nextclick.project import project_root
+from nextclick.ranking.ranker import Examples, train_ranker
+from nextclick.ranking.recommender import Recommender
+from nextclick.ranking.snapshot import Snapshot
+
+use_style()
+root = project_root()
+params = Params(run=run, ingest=ingest, retrieval=retrieval, ranker=ranker)
+examples = Examples.load(root / "data/features/examples")
+
+# %% [markdown]
+# ## Training and held-out groups
+# The newest groups are kept apart, to see what training on the others is worth on sessions that came later.
+
+# %%
+kept = len(examples.groups) - max(1, round(len(examples.groups) * ranker["held_out_share"]))
+booster, curves = train_ranker(
+    examples.take_groups(0, kept),
+    params.ranker,
+    run["seed"],
+    run["threads"],
+    held_out=examples.take_groups(kept, len(examples.groups)),
+    checkpoints=root / ".checkpoints",
+)
+curve = pd.DataFrame(curves).rename_axis("round")
+curve.plot(title="NDCG@20 within the candidates, by round", xlabel="trees", ylabel="NDCG@20")
+plt.show()
+best = curve["held_out"].idxmax()
+print(
+    f"{kept:,} groups train, {len(examples.groups) - kept:,} are held out. After {len(curve)} trees: "
+    f"{curve['train'].iloc[-1]:.4f} in training, {curve['held_out'].iloc[-1]:.4f} held out, a gap of "
+    f"{curve['train'].iloc[-1] - curve['held_out'].iloc[-1]:.4f}; the best round is {best + 1}, "
+    f"{curve['held_out'].max() - curve['held_out'].iloc[-1]:.4f} above the last."
+)
+
+# %% [markdown]
+# **Decision.** `ranker.rounds` is where the held-out curve is flat; `ranker.max_depth` keeps the gap small.
+
+# %% [markdown]
+# ## What does it look at?
+
+# %%
+gain = pd.Series(booster.get_score(importance_type="total_gain")).sort_values()
+(gain / gain.sum()).iloc[-20:].plot.barh(title="Share of the total gain", xlabel="share")
+plt.show()
+print(
+    f"{gain.index[-1]} earns {gain.iloc[-1] / gain.sum():.0%} of the gain, the first five {gain.iloc[-5:].sum() / gain.sum():.0%}."
+)
+
+# %% [markdown]
+# ## The bundle
+
+# %%
+last = pd.read_parquet(root / "data/split/train.parquet", columns=["timestamp"])["timestamp"].max()
+metrics = {"train_ndcg@20": curve["train"].iloc[-1], "held_out_ndcg@20": curve["held_out"].iloc[-1]}
+manifest = save_bundle(
+    Recommender(Snapshot.load(root / "data/features/snapshot", params.retrieval), booster),
+    root / "models/bundle",
+    params=params,
+    trained_until=last.isoformat(),
+    metrics=metrics,
+)
+(root / "reports/metrics").mkdir(parents=True, exist_ok=True)
+(root / "reports/metrics/train.json").write_text(json.dumps(metrics, indent=1) + "\n")
+(root / "reports/plots").mkdir(parents=True, exist_ok=True)
+curve.reset_index().to_csv(root / "reports/plots/learning_curve.csv", index=False)
+print(f"Version {manifest['version']}, trained until {manifest['trained_until']}.")

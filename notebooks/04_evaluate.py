@@ -1,0 +1,151 @@
+# %% [markdown]
+# # How good are the lists, against what anyone else would have shown?
+
+# %% tags=["parameters"]
+run = {"seed": 7, "threads": 2}
+ingest = {
+    "path": "data/raw/simulated",
+    "format": "generic",
+    "columns": {},
+    "event_types": ["view", "cart", "purchase"],
+    "session_gap_minutes": 30,
+}
+evaluation = {"k": 20, "decide_on": "mrr"}
+
+# %%
+import json
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+
+from nextclick.evaluation import metrics, slices
+from nextclick.evaluation.baselines import BASELINES
+from nextclick.events.prefixes import next_clicks
+from nextclick.events.sessions import SessionLog
+from nextclick.lifecycle.bundle import load_bundle
+from nextclick.plots import use_style
+from nextclick.project import project_root
+from nextclick.ranking.calibration import click_probabilities
+
+use_style()
+root = project_root()
+k, seed = evaluation["k"], run["seed"]
+decisive = f"{evaluation['decide_on']}@{k}"
+recommender, manifest = load_bundle(root / "models/bundle")
+vocabulary = recommender.snapshot.vocabulary
+train = SessionLog.read(root / "data/split/train.parquet", ingest["event_types"], vocabulary)
+test = SessionLog.read(root / "data/split/test.parquet", ingest["event_types"], vocabulary)
+prefixes = next_clicks(test)
+clicks = np.bincount(train.items[train.items >= 0], minlength=len(vocabulary))
+print(f"{len(prefixes):,} predictions in {test.n_sessions:,} sessions that training never saw.")
+
+# %% [markdown]
+# ## Ours and the baselines, on the same predictions
+
+# %%
+lists = {"nextclick": recommender.recommend(prefixes, k)}
+for name, baseline in BASELINES.items():
+    lists[name] = baseline().fit(train).recommend(prefixes, k)
+values = {name: metrics.per_prediction(metrics.ranks_of(shown, prefixes.targets), k) for name, shown in lists.items()}
+oracle = slices.oracle_ranks(root / ingest["path"], root / "data/split/test.parquet", prefixes)
+if oracle is not None:
+    values["oracle"] = metrics.per_prediction(oracle, k)
+board = pd.DataFrame({name: {metric: v.mean() for metric, v in found.items()} for name, found in values.items()}).T
+ends = {name: metrics.interval(found[decisive], prefixes.sessions, seed) for name, found in values.items()}
+board[["low", "high"]] = pd.DataFrame(ends).T
+board = board.sort_values(decisive)
+fig, ax = plt.subplots()
+ax.barh(board.index, board[decisive], xerr=[board[decisive] - board["low"], board["high"] - board[decisive]], capsize=3)
+ax.set(title=f"{decisive}, with 95 % intervals over sessions", xlabel=decisive)
+plt.show()
+print(board.round(4).to_string())
+
+# %%
+rival = max(BASELINES, key=lambda name: board.loc[name, decisive])
+ratio = metrics.paired_ratio(values["nextclick"][decisive], values[rival][decisive], prefixes.sessions, seed)
+print(
+    f"The best baseline by {decisive} is {rival}; ours is {ratio[0]:.3f} to {ratio[1]:.3f} times as good (95 %). "
+    + ("That is better beyond chance." if ratio[0] > 1 else "That is not better beyond chance.")
+)
+if oracle is not None:
+    reached = board.loc["nextclick", decisive] / board.loc["oracle", decisive]
+    print(f"Ours reaches {reached:.0%} of what the oracle does, which nobody can beat in expectation.")
+
+# %% [markdown]
+# **Decision.** `evaluation.decide_on` names the metric that decides between experiments. A shop shows a handful of
+# places, and the first are seen most: a miss costs the sale that the click would have led to, a wrong item only its
+# place. So the place matters and not only presence in the list: MRR. Where all places are seen alike, choose `hr`.
+
+# %% [markdown]
+# ## What else do the lists do?
+
+# %%
+behaviour = pd.DataFrame(
+    {
+        name: {
+            "coverage": metrics.catalogue_coverage(shown, len(vocabulary)),
+            "to the top tenth": metrics.popularity_bias(shown, clicks),
+        }
+        for name, shown in lists.items()
+    }
+).T
+print(behaviour.round(3).to_string())
+
+# %% [markdown]
+# ## For whom is it better or worse?
+
+# %%
+labels = slices.labels(prefixes, clicks, ingest["event_types"])
+by_slice = slices.by_slice(values["nextclick"][decisive], labels, prefixes.sessions, seed)
+print(by_slice.round(4).to_string(index=False))
+worst = by_slice[by_slice["predictions"] >= 100].sort_values("value").head(1)
+for row in worst.itertuples():
+    print(f"The weakest slice of 100 predictions or more is {row.slice} = {row.label}: {row.value:.4f}.")
+
+# %% [markdown]
+# ## Does a score say how likely the click is?
+# A half of the sessions teaches the mapping from score to probability, the other half judges it.
+
+# %%
+clicked, probabilities = click_probabilities(recommender, prefixes, seed)
+chance = metrics.click_probability(clicked, probabilities)
+order = np.array_split(np.argsort(probabilities, kind="stable"), 20)
+fig, ax = plt.subplots()
+ax.plot([probabilities[part].mean() for part in order], [clicked[part].mean() for part in order], marker="o")
+ax.plot([0, probabilities.max()], [0, probabilities.max()], linestyle=":")
+ax.set(title="Calibration of the click probability", xlabel="predicted", ylabel="observed")
+plt.show()
+print(
+    f"ROC-AUC {chance['roc_auc']:.4f}, PR-AUC {chance['pr_auc']:.4f} where {clicked.mean():.2%} of the candidates are "
+    f"clicked, expected calibration error {chance['calibration_error']:.5f}."
+)
+
+# %% [markdown]
+# ## One session, followed through
+
+# %%
+first = np.flatnonzero(prefixes.lengths == 3)[:1]
+for i in first:
+    known = test.items[prefixes.starts[i] : prefixes.ends[i]]
+    names = [vocabulary.ids[item] if item >= 0 else "unknown" for item in known]
+    shown = [str(vocabulary.ids[item]) for item in lists["nextclick"][i, :10] if item >= 0]
+    rank = metrics.ranks_of(lists["nextclick"][i : i + 1], prefixes.targets[i : i + 1])[0]
+    print(f"Known: {', '.join(map(str, names))}. First ten: {', '.join(shown)}.")
+    print(f"The next item stood in place {rank}." if rank else f"The next item was not among the first {k}.")
+
+# %%
+headline = {metric: float(v.mean()) for metric, v in values["nextclick"].items() if not metric.startswith("precision")}
+headline |= {
+    "low": ends["nextclick"][0],
+    "high": ends["nextclick"][1],
+    "ratio_low": ratio[0],
+    "coverage": float(behaviour.loc["nextclick", "coverage"]),
+    "calibration_error": chance["calibration_error"],
+}
+(root / "reports/metrics").mkdir(parents=True, exist_ok=True)
+(root / "reports/metrics/evaluate.json").write_text(json.dumps(headline, indent=1) + "\n")
+(root / "reports/plots").mkdir(parents=True, exist_ok=True)
+by_slice.to_csv(root / "reports/plots/slices.csv", index=False)
+board.rename_axis("method").reset_index().to_csv(root / "reports/plots/baselines.csv", index=False)
+print(json.dumps(headline, indent=1))

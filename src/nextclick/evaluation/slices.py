@@ -1,0 +1,66 @@
+"""For whom the lists are better or worse."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from nextclick.evaluation.metrics import interval
+from nextclick.events.prefixes import Prefixes
+
+FEW_CLICKS = 5  # an item with fewer in training counts as new
+
+
+def labels(prefixes: Prefixes, clicks: np.ndarray, event_types: list[str]) -> pd.DataFrame:
+    """One row a prediction, one column a slicing. clicks: (n_items,), of each item in training."""
+    log, targets = prefixes.log, prefixes.targets
+    known = np.where(targets >= 0, clicks[targets], 0)
+    ranks = np.empty(len(clicks))
+    ranks[np.argsort(-clicks, kind="stable")] = np.arange(len(clicks)) / max(1, len(clicks))
+    popularity = np.where(targets >= 0, ranks[targets], 1.0)
+    repeated = np.array(
+        [
+            target in log.items[start:end]
+            for target, start, end in zip(targets, prefixes.starts, prefixes.ends, strict=True)
+        ],
+        dtype=bool,
+    )
+    hours = (log.times[prefixes.ends - 1] // 3_600_000) % 24
+    return pd.DataFrame(
+        {
+            "known events": pd.cut(prefixes.lengths, [0, 1, 2, 4, np.inf], labels=["1", "2", "3-4", "5+"]).astype(str),
+            "next item": np.select([targets < 0, known < FEW_CLICKS], ["never seen", "rarely seen"], "known"),
+            "popularity": np.select([popularity < 0.1, popularity < 0.5], ["head", "middle"], "tail"),
+            "repeat": np.where(repeated, "yes", "no"),
+            "last event": np.asarray(event_types)[log.types[prefixes.ends - 1]],
+            "hour": np.select([hours < 6, hours < 12, hours < 18], ["night", "morning", "afternoon"], "evening"),
+        }
+    )
+
+
+def by_slice(values: np.ndarray, labelled: pd.DataFrame, sessions: np.ndarray, seed: int) -> pd.DataFrame:
+    """Mean and 95 % interval of a metric in each slice. values, sessions: (n,), aligned with the rows of `labelled`."""
+    rows = []
+    for slicing in labelled.columns:
+        for label in sorted(labelled[slicing].unique()):
+            chosen = (labelled[slicing] == label).to_numpy()
+            low, high = interval(values[chosen], sessions[chosen], seed)
+            rows.append((slicing, label, int(chosen.sum()), float(values[chosen].mean()), low, high))
+    return pd.DataFrame(rows, columns=["slice", "label", "predictions", "value", "low", "high"])
+
+
+def oracle_ranks(source: Path, test: Path, prefixes: Prefixes) -> np.ndarray | None:
+    """(n,) the rank of each next item by the oracle, where the source is a simulated shop that has one.
+
+    test: the canonical events that `prefixes` were made of.
+    """
+    if not (source / "oracle.parquet").is_file():
+        return None
+    oracle = pd.read_parquet(source / "oracle.parquet").set_index("event_id")["rank"]
+    events = pd.read_parquet(test, columns=["event_id", "session_id", "timestamp"])
+    events["end"] = events.groupby("session_id")["timestamp"].transform("max")
+    # the order of SessionLog.from_events
+    ordered = events.sort_values(["end", "session_id", "timestamp", "event_id"])["event_id"]
+    return oracle.reindex(ordered.iloc[prefixes.ends]).fillna(0).to_numpy(dtype=np.int64)

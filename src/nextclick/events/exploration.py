@@ -1,0 +1,99 @@
+"""What there is to know of a log before modelling it; tables for 01_explore, one row an event."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+
+def sentence_of_counts(counts: dict) -> str:
+    bad = ", ".join(f"{count} {reason}" for reason, count in counts["reasons"].items()) or "none"
+    return (
+        f"{counts['rows']:,} rows read: {counts['accepted']:,} events in {counts['sessions']:,} sessions on "
+        f"{counts['items']:,} items by {counts['users']:,} known users; {counts['duplicates']:,} duplicates; "
+        f"{counts['quarantined']:,} in quarantine ({bad})."
+    )
+
+
+def facts(train: pd.DataFrame, test: pd.DataFrame, items: pd.DataFrame) -> dict[str, float]:
+    """The numbers that decide something. gap_hours: from the last training event to the first of the test."""
+    clicks = train["item_id"].value_counts()
+    head = max(1, len(clicks) // 10)
+    return {
+        "head_share": float(clicks.iloc[:head].sum() / clicks.sum()),
+        "rare_items": float((clicks < 5).mean()),
+        "repeats": float(train.duplicated(["session_id", "item_id", "event_type"]).sum() / len(train)),
+        "shared_sessions": len(set(train["session_id"]) & set(test["session_id"])),
+        "gap_hours": (test["timestamp"].min() - train["timestamp"].max()) / pd.Timedelta(hours=1),
+        "new_items": float((~test["item_id"].isin(clicks.index)).mean()),
+        "described_items": float(clicks.index.isin(items["item_id"]).mean()),
+    }
+
+
+def missing_shares(train: pd.DataFrame, items: pd.DataFrame) -> pd.Series:
+    """Share of nulls by column; the items' columns, prefixed, count items that were clicked."""
+    described = items.set_index("item_id").reindex(train["item_id"].unique()).add_prefix("item ")
+    return pd.concat([train.drop(columns="part").isna().mean(), described.isna().mean()])
+
+
+def session_lengths(events: pd.DataFrame) -> pd.Series:
+    return events.groupby("session_id").size()
+
+
+def hours_by_weekday(events: pd.DataFrame) -> pd.DataFrame:
+    """(7, 24) counts, Monday first."""
+    moments = events["timestamp"].dt
+    counts = pd.crosstab(moments.weekday, moments.hour)
+    return counts.reindex(index=range(7), columns=range(24), fill_value=0)
+
+
+def sessions_by_day(train: pd.DataFrame, test: pd.DataFrame) -> pd.DataFrame:
+    """Sessions by the day on which they ended, a column a part."""
+    return pd.DataFrame(
+        {
+            name: part.groupby("session_id")["timestamp"].max().dt.floor("D").value_counts()
+            for name, part in (("train", train), ("test", test))
+        }
+    ).sort_index()
+
+
+def gaps_seconds(events: pd.DataFrame) -> pd.Series:
+    """Seconds from each event of a session to the next."""
+    ordered = events.sort_values(["session_id", "timestamp", "event_id"])
+    return ordered.groupby("session_id")["timestamp"].diff().dropna().dt.total_seconds()
+
+
+def log_bins(values: pd.Series) -> np.ndarray:
+    positive = values[values > 0]
+    low, high = (positive.min(), positive.max()) if len(positive) else (1.0, 10.0)
+    return np.geomspace(low, max(high, low * 10), 50)
+
+
+def suspected_bots(events: pd.DataFrame) -> pd.Index:
+    """Sessions of 30 events or more whose median gap is below 2 seconds."""
+    ordered = events.sort_values(["session_id", "timestamp", "event_id"])
+    gaps = ordered.groupby("session_id")["timestamp"].diff().dt.total_seconds()
+    by_session = gaps.groupby(ordered["session_id"])
+    return by_session.median()[(by_session.size() >= 30) & (by_session.median() < 2)].index
+
+
+def session_numbers(events: pd.DataFrame) -> pd.DataFrame:
+    """One row a session: events, distinct items, minutes, hour of its start."""
+    by_session = events.groupby("session_id")
+    span = by_session["timestamp"].agg(["min", "max"])
+    return pd.DataFrame(
+        {
+            "events": by_session.size(),
+            "items": by_session["item_id"].nunique(),
+            "minutes": (span["max"] - span["min"]).dt.total_seconds() / 60,
+            "hour": span["min"].dt.hour,
+        }
+    )
+
+
+def typical_session(events: pd.DataFrame) -> pd.DataFrame:
+    """The first session of the mean length, or the nearest to it."""
+    lengths = session_lengths(events)
+    chosen = (lengths - lengths.mean()).abs().sort_index().idxmin()
+    session = events[events["session_id"] == chosen].sort_values(["timestamp", "event_id"])
+    return session[["timestamp", "event_type", "item_id"]]

@@ -1,0 +1,22 @@
+"""One look for every plot."""
+
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+
+
+def use_style() -> None:
+    """Plain axes, colours that everyone can tell apart (Okabe and Ito, 2008), the same size everywhere."""
+    colours = ["#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000"]
+    plt.rcParams.update(
+        {
+            "axes.prop_cycle": plt.cycler(color=colours),
+            "axes.spines.right": False,
+            "axes.spines.top": False,
+            "axes.grid": True,
+            "grid.alpha": 0.3,
+            "figure.figsize": (7, 3.5),
+            "figure.constrained_layout.use": True,
+            "figure.dpi": 90,
+        }
+    )
