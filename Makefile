@@ -1,12 +1,19 @@
 # The few commands that people type. Everything lives in .venv; uv is taken from the PATH or put into .uv.
 .DEFAULT_GOAL := all
-.PHONY: all setup test lint lab benchmark
+.PHONY: all setup repro test lint lab
 
 export UV_PYTHON_DOWNLOADS := never
 UV := $(or $(shell command -v uv 2>/dev/null),.uv/bin/uv)
 PYTHON ?= python3
 
-all: setup
+all: repro
+
+repro: setup
+	@.venv/bin/jupytext --quiet --sync notebooks/*.ipynb
+	.venv/bin/dvc repro
+	@echo
+	@.venv/bin/dvc metrics show reports/metrics/evaluate.json
+	@echo "Read reports/notebooks/*.ipynb, or open the notebooks with: make lab"
 
 setup: .venv/.ready
 

@@ -118,3 +118,7 @@ def _metric(values: dict, path: Path) -> dict:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(values, indent=1) + "\n")
     return values
+
+
+if __name__ == "__main__":
+    app()

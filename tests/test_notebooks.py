@@ -1,0 +1,154 @@
+"""Notebooks are clean pairs whose defaults are those of params.yaml; running one twice gives the same bytes."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jupytext
+import nbformat
+import pytest
+import yaml
+
+from nextclick.errors import InputError
+from nextclick.notebook import declared_sections, run_notebook
+
+ROOT = Path(__file__).parents[1]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.py"))
+SMALL = {
+    "run": {"seed": 7, "threads": 2},
+    "simulator": {"sessions": 1500, "items": 200, "users": 200, "days": 8},
+    "split": {"test_days": 2},
+    "retrieval": {"dimensions": 8, "encoder_epochs": 1},
+    "ranker": {"rounds": 30, "checkpoint_rounds": 10, "max_depth": 3},
+}
+
+
+def names(paths: list[Path]) -> list[str]:
+    return [path.stem for path in paths]
+
+
+@pytest.mark.parametrize("script", NOTEBOOKS, ids=names(NOTEBOOKS))
+def test_pairs_are_in_step_stripped_and_hold_no_logic(script):
+    pair = nbformat.read(script.with_suffix(".ipynb"), as_version=4)
+    assert [(c.cell_type, c.source) for c in pair.cells] == [
+        (c.cell_type, c.source) for c in jupytext.read(script).cells
+    ]
+    for cell in pair.cells:
+        if cell.cell_type == "code":
+            assert not cell.outputs
+            assert cell.execution_count is None
+            assert not [line for line in cell.source.splitlines() if line.startswith(("def ", "class "))]
+
+
+@pytest.mark.parametrize("script", NOTEBOOKS, ids=names(NOTEBOOKS))
+def test_the_defaults_of_a_notebook_are_those_of_params(script):
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    notebook = jupytext.read(script)
+    cell = next(c for c in notebook.cells if "parameters" in c.metadata.get("tags", []))
+    assert cell is next(c for c in notebook.cells if c.cell_type == "code")
+    values: dict = {}
+    exec(cell.source, values)
+    for section in declared_sections(notebook, script):
+        assert values[section] == params[section]
+
+
+def test_saving_an_executed_notebook_leaves_its_stage_clean(tmp_path):
+    shutil.copytree(ROOT / "notebooks", tmp_path / "notebooks")
+    shutil.copy(ROOT / "jupytext.toml", tmp_path)
+    path = tmp_path / "notebooks/03_train.ipynb"
+    before = path.with_suffix(".py").read_bytes()
+    executed = nbformat.read(path, as_version=4)
+    for place, cell in enumerate(executed.cells):
+        cell.metadata["execution"] = {"iopub.execute_input": "2026-01-01"}
+        if cell.cell_type == "code":
+            cell.execution_count = place
+            cell.outputs = [nbformat.v4.new_output("stream", text="seen")]
+    executed.metadata["kernelspec"] = {"display_name": "Mine", "language": "python", "name": "mine"}
+    nbformat.write(executed, path)
+    subprocess.run([sys.executable, "-m", "jupytext", "--sync", path], check=True, cwd=tmp_path)
+    assert path.with_suffix(".py").read_bytes() == before
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory) -> Path:
+    """A copy of the project on a small simulated shop, through the stages before the notebooks."""
+    root = tmp_path_factory.mktemp("project")
+    shutil.copytree(ROOT / "notebooks", root / "notebooks")
+    shutil.copy(ROOT / "dvc.yaml", root)
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    for section, values in SMALL.items():
+        params[section].update(values)
+    (root / "params.yaml").write_text(yaml.safe_dump(params))
+    for stage in ("simulate", "ingest", "split"):
+        subprocess.run([sys.executable, "-m", "nextclick.cli", stage], check=True, cwd=root, capture_output=True)
+    return root
+
+
+def test_every_notebook_runs_on_small_data_and_twice_gives_the_same_bytes(project):
+    made: dict[Path, bytes] = {}
+    for turn in range(2):
+        for script in NOTEBOOKS:
+            run_notebook(script.stem, project)
+        # what is resumed from checkpoints must give the same as well, so they stay for the second turn
+        outs = [p for folder in ("reports", "data", "models") for p in (project / folder).rglob("*") if p.is_file()]
+        if turn == 0:
+            made = {path: path.read_bytes() for path in outs}
+    assert {path: path.read_bytes() for path in outs} == made
+    assert len(made) > 30
+    headline = json.loads((project / "reports/metrics/evaluate.json").read_text())
+    assert 0.2 < headline["hr@20"] <= 1
+
+
+def test_training_that_was_killed_ends_with_the_same_bundle(project):
+    bundle = project / "models/bundle"
+    whole = {path.name: path.read_bytes() for path in bundle.iterdir()}
+    shutil.rmtree(project / ".checkpoints")
+    params = project / "params.yaml"
+    command = [sys.executable, "-m", "nextclick.cli", "notebook", "03_train"]
+    process = subprocess.Popen(command, cwd=project, stderr=subprocess.DEVNULL, start_new_session=True)
+    deadline = time.monotonic() + 120
+    while not list((project / ".checkpoints").glob("*.json")):
+        assert time.monotonic() < deadline, "no checkpoint was written"
+        assert process.poll() is None, "training ended before it could be killed"
+        time.sleep(0.005)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    shutil.rmtree(bundle)
+    assert params.exists()
+    subprocess.run(command, cwd=project, check=True, capture_output=True)
+    assert {path.name: path.read_bytes() for path in bundle.iterdir()} == whole
+
+
+def test_a_failing_cell_is_named_and_the_notebook_kept(project):
+    (project / "notebooks/99_broken.py").write_text('# %% tags=["parameters"]\nrun = {}\n\n# %%\n1 / 0\n')
+    with pytest.raises(InputError, match=r"cell 2 failed: ZeroDivisionError"):
+        run_notebook("99_broken", project)
+    assert (project / "reports/failed/99_broken.ipynb").exists()
+    assert not (project / "reports/notebooks/99_broken.ipynb").exists()
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ('# %% tags=["parameters"]\nweather = {}\n', "asks for the section weather"),
+        ("# %%\nrun = {}\n", "no cell tagged"),
+    ],
+)
+def test_a_notebook_that_asks_for_what_is_not_there_is_refused(project, source, said):
+    (project / "notebooks/98_odd.py").write_text(source)
+    with pytest.raises(InputError, match=said):
+        run_notebook("98_odd", project)
+
+
+def test_an_unknown_key_in_params_is_an_error_that_names_it(project):
+    params = project / "params.yaml"
+    text = params.read_text()
+    params.write_text(text + "\nweather: {}\n")
+    with pytest.raises(InputError, match="weather"):
+        run_notebook("03_train", project)
+    params.write_text(text)
