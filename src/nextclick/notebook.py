@@ -86,8 +86,17 @@ def normalised(notebook: NotebookNode, root: Path) -> NotebookNode:
         for run in ("papermill", "execution"):
             cell.metadata.pop(run, None)
         if cell.cell_type == "code":
-            cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
+            kept: list[NotebookNode] = []
             for output in cell.outputs:
+                if output.get("name") == "stderr":
+                    continue
+                # in how many pieces the same text arrives depends on the moment
+                if kept and output.get("name") == "stdout" == kept[-1].get("name"):
+                    kept[-1].text += output.text
+                else:
+                    kept.append(output)
+            cell.outputs = kept
+            for output in kept:
                 if "text" in output:
                     output.text = output.text.replace(f"{root}/", "")
     return notebook
@@ -106,7 +115,8 @@ def _this_python(scratch: Path) -> str:
     from ipykernel.kernelspec import write_kernel_spec
 
     name = "nextclick"
-    write_kernel_spec(str(scratch / "jupyter" / "kernels" / name))
+    quiet = {"argv": [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", "--log-level=50"]}
+    write_kernel_spec(str(scratch / "jupyter" / "kernels" / name), overrides=quiet)
     os.environ["JUPYTER_PATH"] = os.pathsep.join(
         filter(None, [str(scratch / "jupyter"), os.environ.get("JUPYTER_PATH")])
     )
