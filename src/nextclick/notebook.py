@@ -16,6 +16,7 @@ from papermill.exceptions import PapermillExecutionError
 
 from nextclick.errors import InputError
 from nextclick.params import Params
+from nextclick.progress import SHOWN_BY_PARENT, is_watched
 
 ASSIGNED = re.compile(r"^(\w+)\s*(?::[^=]+)?=", re.MULTILINE)
 FAILED = Path("reports/failed")
@@ -40,7 +41,7 @@ def run_notebook(name: str, root: Path) -> Path:
     out.parent.mkdir(parents=True, exist_ok=True)
     # the notebook's own process starts with these, so that BLAS and Numba use as many threads everywhere
     threads = {f"{library}_NUM_THREADS": str(params.run.threads) for library in ("OMP", "OPENBLAS", "MKL", "NUMBA")}
-    os.environ.update(threads)
+    os.environ.update(threads | ({SHOWN_BY_PARENT: "1"} if is_watched() else {}))
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".running-") as scratch:
         source, executed = Path(scratch) / "source.ipynb", Path(scratch) / "executed.ipynb"
         nbformat.write(notebook, source)

@@ -7,12 +7,12 @@ import tempfile
 from pathlib import Path
 
 import duckdb
-from tqdm import tqdm
 
 from nextclick.errors import InputError
 from nextclick.events.schema import EARLIEST_MS, FIELDS, ITEM_FIELDS, MOMENT, first_broken, quoted, rules
 from nextclick.events.sources import Feed, Source, open_source
 from nextclick.params import Ingest
+from nextclick.progress import progress_bar
 
 MEMORY_SHARE = 0.5  # of the machine's; what does not fit goes to disk
 ASSUMED_DAYS = 90  # over which the training sessions of a source without times are spread
@@ -52,7 +52,7 @@ def ingest(params: Ingest, root: Path, out: Path) -> dict:
 
 
 def _ingest(connection: duckdb.DuckDBPyConnection, source: Source, params: Ingest, out: Path) -> dict:
-    steps = tqdm(total=len(source.events) + 3, desc="ingest", unit="step", disable=None)
+    steps = progress_bar(total=len(source.events) + 3, desc="ingest", unit="step")
     for number, feed in enumerate(source.events):
         staged = _staged(feed, params)
         connection.execute(f"{'INSERT INTO' if number else 'CREATE TABLE'} staged {'' if number else 'AS'} {staged}")

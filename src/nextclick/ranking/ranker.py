@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from nextclick.features.candidate_features import NAMES
 from nextclick.params import Ranker
+from nextclick.progress import progress_bar
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def train_ranker(
     if checkpoints:
         checkpoints.mkdir(parents=True, exist_ok=True)
         booster, done, curves = _resume(checkpoints, key, params.rounds, curves)
-    with tqdm(total=params.rounds, initial=done, desc="ranker", unit="tree", disable=None) as progress:
+    with progress_bar(total=params.rounds, initial=done, desc="ranker", unit="tree") as progress:
         while done < params.rounds:
             rounds = min(segment, params.rounds - done)
             # what is watched costs a pass over the data, so it is looked at only where checkpoints are asked for

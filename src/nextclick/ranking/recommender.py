@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import xgboost as xgb
-from tqdm import tqdm
 
 from nextclick.events.prefixes import Prefixes, next_clicks
 from nextclick.events.sessions import SessionLog
 from nextclick.params import Ranker, Retrieval
+from nextclick.progress import progress_bar
 from nextclick.ranking.ranker import Examples, train_ranker
 from nextclick.ranking.snapshot import Snapshot
 from nextclick.retrieval.candidates import Candidates
@@ -21,7 +21,7 @@ CHUNK = 4000  # sessions at a time: bounds memory to some 200 MB
 def training_examples(snapshot: Snapshot, prefixes: Prefixes, negatives: int, seed: int) -> Examples:
     random = np.random.default_rng(seed)
     features, groups = [], []
-    for first in tqdm(range(0, len(prefixes), CHUNK), desc="examples", unit="chunk", disable=None):
+    for first in progress_bar(range(0, len(prefixes), CHUNK), desc="examples", unit="chunk"):
         chunk = prefixes.take(slice(first, first + CHUNK))
         candidates, values = snapshot.features(chunk)
         hits = candidates.present & (candidates.items == chunk.targets[:, None])
@@ -54,7 +54,7 @@ class Recommender:
     def recommend(self, prefixes: Prefixes, k: int) -> np.ndarray:
         """(n, k) int32: item numbers, best first, -1 behind the last; ties by the fused rank of retrieval."""
         lists = np.full((len(prefixes), k), -1, np.int32)
-        for first in tqdm(range(0, len(prefixes), CHUNK), desc="recommend", unit="chunk", disable=None):
+        for first in progress_bar(range(0, len(prefixes), CHUNK), desc="recommend", unit="chunk"):
             candidates, scores = self.scores(prefixes.take(slice(first, first + CHUNK)))
             order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
             lists[first : first + CHUNK, : order.shape[1]] = np.take_along_axis(candidates.items, order, axis=1)

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numba import njit
-from tqdm import tqdm
 
 from nextclick.events.prefixes import Prefixes
+from nextclick.progress import progress_bar
 
 WINDOW = 20  # the newest clicks that the encoder reads
 
@@ -163,7 +163,7 @@ def train_encoder(
     log_drawn = np.log(-np.expm1(negatives * np.log1p(-chance)) + 1e-9).astype(np.float32)
 
     per_epoch = -(-len(prefixes) // batch)
-    progress = tqdm(total=epochs * per_epoch, desc="item vectors", unit="batch", disable=None)
+    progress = progress_bar(total=epochs * per_epoch, desc="item vectors", unit="batch")
     for step in range(epochs * per_epoch):
         if step % per_epoch == 0:
             order = random.permutation(len(prefixes))

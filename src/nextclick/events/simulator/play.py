@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from nextclick.events.simulator.walk import CART, NORMAL_DRAWS, PURCHASE, UNIFORM_DRAWS, VIEW, walk
 from nextclick.events.simulator.world import FAVOURITES, World, build_world
 from nextclick.params import Simulator
+from nextclick.progress import progress_bar
 
 TYPE_NAMES = {VIEW: "view", CART: "cart", PURCHASE: "purchase"}
 # the share of a day's visits in each hour: quiet nights, a lunch hour, the evening
@@ -35,7 +35,7 @@ def simulate(params: Simulator, seed: int, out: Path) -> dict:
     busy = WEEKDAYS[weekday] * rng.lognormal(0, 0.05, params.days)
     per_day = rng.multinomial(params.sessions, busy / busy.sum())
     sessions: list[pd.DataFrame] = []
-    with tqdm(total=params.sessions, desc="simulate", unit="session", disable=None) as progress:
+    with progress_bar(total=params.sessions, desc="simulate", unit="session") as progress:
         for day, count in enumerate(per_day):
             popularity, catalogue = world.popularity(day), world.catalogue(day)
             for _ in range(count):
