@@ -35,13 +35,14 @@ ranker = {
 
 # %%
 import json
+from functools import partial
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
 from nextclick.events.sessions import SessionLog
-from nextclick.features.candidate_features import NAMES
+from nextclick.features.candidate_features import GROUPS
 from nextclick.params import Ranker, Retrieval
 from nextclick.plots import use_style
 from nextclick.project import project_root
@@ -54,6 +55,11 @@ root = project_root()
 out = root / "data/features"
 retrieval_params, ranker_params = Retrieval(**retrieval), Ranker(**ranker)
 log = SessionLog.read(root / "data/split/train.parquet", ingest["event_types"])
+items = pd.read_parquet(root / "data/interim/items.parquet")
+timed = json.loads((root / "reports/metrics/ingest.json").read_text())["clock"] == "real"
+snapshot_of = partial(
+    Snapshot.of, params=retrieval_params, seed=run["seed"], event_types=ingest["event_types"], items=items, timed=timed
+)
 
 # %% [markdown]
 # ## Who teaches the ranker?
@@ -61,7 +67,7 @@ log = SessionLog.read(root / "data/split/train.parquet", ingest["event_types"])
 
 # %%
 earlier, prefixes = example_prefixes(log, ranker_params, run["seed"])
-snapshot = Snapshot.of(earlier, retrieval_params, run["seed"])
+snapshot = snapshot_of(earlier)
 print(
     f"{earlier.n_sessions:,} sessions make the candidates, {len(np.unique(prefixes.sessions)):,} later ones make "
     f"{len(prefixes):,} predictions over {len(log.vocabulary):,} items."
@@ -105,14 +111,19 @@ print(
 )
 
 # %%
-table = pd.DataFrame(examples.features, columns=list(NAMES))
+names = list(snapshot.feature_names)
+table = pd.DataFrame(examples.features, columns=names)
 apart = (table[examples.labels == 1].mean() - table[examples.labels == 0].mean()) / (table.std() + 1e-9)
 apart.reindex(apart.abs().sort_values().index[-20:]).plot.barh(
     title="Clicked minus not clicked, in standard deviations", xlabel="standard deviations"
 )
 plt.show()
-constant = [name for name in NAMES if table[name].std() == 0]
-print(f"{len(NAMES)} features; constant here: {', '.join(constant) or 'none'}.")
+constant = [name for name in names if table[name].std() == 0]
+print(f"{len(names)} features; constant here: {', '.join(constant) or 'none'}.")
+for group, members in snapshot.features_by_group.items():
+    print(f"{group}: {len(members)}, among them {members[0]} and {members[-1]}")
+absent = [group.name for group in GROUPS if group.name not in snapshot.features_by_group]
+print(f"Left out, as the source lacks what they need: {', '.join(absent) or 'none'}.")
 
 # %% [markdown]
 # ## One prediction, followed through
@@ -121,7 +132,7 @@ print(f"{len(NAMES)} features; constant here: {', '.join(constant) or 'none'}.")
 one = prefixes.take(slice(0, 1))
 seen = one.log.vocabulary.ids[one.log.items[one.starts[0] : one.ends[0]]]
 candidates, features = snapshot.features(one)
-shown = pd.DataFrame(features[0, :8], columns=list(NAMES), index=log.vocabulary.ids[candidates.items[0, :8]])
+shown = pd.DataFrame(features[0, :8], columns=names, index=log.vocabulary.ids[candidates.items[0, :8]])
 print(f"Known: {', '.join(seen)}; clicked next: {log.vocabulary.ids[one.targets[0]]}")
 print(shown[["neighbours_score", "after_last_score", "encoder_score", "item_clicks", "fusion"]].round(3).to_string())
 
@@ -130,8 +141,8 @@ print(shown[["neighbours_score", "after_last_score", "encoder_score", "item_clic
 # The same, of the whole training log.
 
 # %%
-Snapshot.of(log, retrieval_params, run["seed"]).save(out / "snapshot")
-facts = {"examples": len(examples.groups), "candidate_recall": examples.recall, "features": len(NAMES)}
+snapshot_of(log).save(out / "snapshot")
+facts = {"examples": len(examples.groups), "candidate_recall": examples.recall, "features": len(names)}
 (root / "reports/metrics").mkdir(parents=True, exist_ok=True)
 (root / "reports/metrics/features.json").write_text(json.dumps(facts, indent=1) + "\n")
 print(facts)

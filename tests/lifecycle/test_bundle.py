@@ -33,7 +33,7 @@ def log() -> SessionLog:
 
 @pytest.fixture
 def saved(log, tmp_path):
-    recommender, _ = train_recommender(log, PARAMS.retrieval, PARAMS.ranker, 1, 2)
+    recommender, _ = train_recommender(log, PARAMS.retrieval, PARAMS.ranker, 1, 2, event_types=["view"])
     manifest = save_bundle(recommender, tmp_path, params=PARAMS, trained_until="2026-01-01", metrics={})
     return tmp_path, recommender, manifest
 
@@ -67,7 +67,8 @@ def test_a_flipped_byte_in_any_file_is_refused(saved):
 
 def test_a_missing_file_and_another_feature_are_named(saved):
     folder, _, manifest = saved
-    changed = {**manifest, "features": ["price_now", *manifest["features"][1:]]}
+    features = manifest["features"]
+    changed = {**manifest, "features": {**features, "retrieval": ["price_now", *features["retrieval"][1:]]}}
     (folder / "manifest.json").write_text(json.dumps(changed))
     with pytest.raises(InputError, match="feature 0 is price_now in the bundle and neighbours_score in this code"):
         load_bundle(folder)

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from nextclick.features.candidate_features import NAMES
 from nextclick.params import Ranker
 from nextclick.ranking.ranker import Examples, train_ranker
 
+NAMES = tuple("abcdefgh")
 PARAMS = Ranker(rounds=12, checkpoint_rounds=4, max_depth=3, min_child_weight=1)
 
 
@@ -16,7 +16,7 @@ def examples() -> Examples:
     features = random.standard_normal((2000, len(NAMES))).astype(np.float32)
     labels = np.zeros(2000, np.float32)
     labels[np.arange(0, 2000, 10) + features.reshape(200, 10, -1)[:, :, 3].argmax(axis=1)] = 1
-    return Examples(features, labels, np.full(200, 10), 1.0)
+    return Examples(features, labels, np.full(200, 10), 1.0, NAMES)
 
 
 class Killed(BaseException):
@@ -63,4 +63,4 @@ def test_examples_survive_saving(examples, tmp_path):
     examples.save(tmp_path)
     loaded = Examples.load(tmp_path)
     np.testing.assert_array_equal(loaded.features, examples.features)
-    assert loaded.recall == examples.recall
+    assert (loaded.recall, loaded.names) == (examples.recall, NAMES)

@@ -5,7 +5,6 @@ import pytest
 
 from nextclick.events.prefixes import next_clicks
 from nextclick.events.sessions import SessionLog, Vocabulary
-from nextclick.features.candidate_features import NAMES
 from nextclick.params import Ranker, Retrieval
 from nextclick.ranking.recommender import Recommender, train_recommender, training_examples
 
@@ -30,7 +29,7 @@ def chain_log(n_sessions: int, seed: int) -> SessionLog:
 
 @pytest.fixture(scope="module")
 def recommender() -> Recommender:
-    return train_recommender(chain_log(800, 0), RETRIEVAL, RANKER, seed=1, threads=2)[0]
+    return train_recommender(chain_log(800, 0), RETRIEVAL, RANKER, seed=1, threads=2, event_types=["view"])[0]
 
 
 def test_the_step_ahead_is_recommended_first(recommender):
@@ -41,7 +40,7 @@ def test_the_step_ahead_is_recommended_first(recommender):
 
 
 def test_training_again_gives_the_same_model(recommender):
-    again = train_recommender(chain_log(800, 0), RETRIEVAL, RANKER, seed=1, threads=2)[0]
+    again = train_recommender(chain_log(800, 0), RETRIEVAL, RANKER, seed=1, threads=2, event_types=["view"])[0]
     assert again.ranker.save_raw("ubj") == recommender.ranker.save_raw("ubj")
 
 
@@ -70,7 +69,7 @@ def test_examples_hold_one_positive_a_group_and_no_empty_candidate(recommender):
     prefixes = next_clicks(chain_log(60, 4))
     examples = training_examples(recommender.snapshot, prefixes, negatives=5, seed=0)
     ends = np.cumsum(examples.groups)
-    assert examples.features.shape == (ends[-1], len(NAMES))
+    assert examples.features.shape == (ends[-1], len(recommender.snapshot.feature_names))
     assert (np.add.reduceat(examples.labels, ends - examples.groups) == 1).all()
     assert examples.groups.max() <= 6
     assert 0.9 < examples.recall <= 1

@@ -13,9 +13,8 @@ import numpy as np
 from numba import njit, prange
 from scipy import sparse
 
-from nextclick.events.prefixes import Prefixes
+from nextclick.events.prefixes import Prefixes, known_clicks
 from nextclick.events.sessions import SessionLog
-from nextclick.retrieval.candidates import known_clicks
 from nextclick.retrieval.index import SessionIndex
 
 DAY = 86_400_000

@@ -7,6 +7,7 @@ from time import perf_counter
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 
 from nextclick.errors import InputError
 from nextclick.evaluation.metrics import interval, per_prediction, ranks_of
@@ -60,6 +61,7 @@ def benchmark(train: Path, test: Path, params: Params, min_prefix: int = 1) -> t
     seconds: dict[str, float] = {}
     start = perf_counter()
     known = SessionLog.from_events(read_sessions(train), ["view"])
+    timed = "timestamp" in pq.read_schema(train).names
     asked = SessionLog.from_events(read_sessions(test), ["view"], known.vocabulary)
     prefixes: Prefixes = next_clicks(asked, min_known=min_prefix)
     if not len(prefixes):
@@ -67,7 +69,13 @@ def benchmark(train: Path, test: Path, params: Params, min_prefix: int = 1) -> t
     seconds["read"] = perf_counter() - start
     start = perf_counter()
     recommender, examples = train_recommender(
-        known, params.retrieval, params.ranker, params.run.seed, params.run.threads
+        known,
+        params.retrieval,
+        params.ranker,
+        params.run.seed,
+        params.run.threads,
+        event_types=["view"],
+        timed=timed,
     )
     seconds["train"] = perf_counter() - start
     start = perf_counter()

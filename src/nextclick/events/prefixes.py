@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numba import njit
 
 from nextclick.events.sessions import SessionLog
+
+KEPT_EVENTS = 30  # the newest events of a session: all that is read of it, and all that a live state keeps
 
 
 @dataclass(frozen=True)
@@ -50,3 +53,22 @@ def next_clicks(log: SessionLog, target_types: tuple[int, ...] = (0,), min_known
     ends = np.arange(log.n_events, dtype=np.int64)
     chosen = (ends - starts >= min_known) & np.isin(log.types, target_types)
     return Prefixes(log, sessions[chosen], starts[chosen], ends[chosen])
+
+
+@njit(cache=True)
+def known_events(items, start, end):
+    """The events among the last KEPT_EVENTS of `start:end` whose items are in the vocabulary, oldest first."""
+    first = max(start, end - KEPT_EVENTS)
+    events = np.empty(end - first, np.int64)
+    count = 0
+    for event in range(first, end):
+        if items[event] >= 0:
+            events[count] = event
+            count += 1
+    return events[:count]
+
+
+@njit(cache=True)
+def known_clicks(items, start, end):
+    """The items of `known_events`."""
+    return items[known_events(items, start, end)]

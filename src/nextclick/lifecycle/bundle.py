@@ -10,7 +10,6 @@ from pathlib import Path
 import xgboost as xgb
 
 from nextclick.errors import InputError
-from nextclick.features.candidate_features import NAMES
 from nextclick.params import Params, Retrieval
 from nextclick.ranking.recommender import Recommender
 from nextclick.ranking.snapshot import Snapshot
@@ -31,7 +30,7 @@ def save_bundle(recommender: Recommender, folder: Path, *, params: Params, train
         "trained_until": trained_until,
         "items": len(recommender.snapshot.vocabulary),
         "sessions": len(recommender.snapshot.retriever.index.offsets) - 1,
-        "features": list(NAMES),
+        "features": {group: list(names) for group, names in recommender.snapshot.features_by_group.items()},
         "event_types": params.ingest.event_types,
         "params": json.loads(params.model_dump_json(include={"run", "retrieval", "ranker"})),
         "metrics": metrics,
@@ -59,14 +58,20 @@ def load_bundle(folder: Path) -> tuple[Recommender, dict]:
             raise InputError(f"{path}: missing; the manifest of bundle {manifest['version']} names it")
         if _sha256(path) != expected:
             raise InputError(f"{path}: not the file that was bundled as {manifest['version']}")
-    for place, (trained, made) in enumerate(zip(manifest["features"], NAMES, strict=False)):
-        if trained != made:
-            raise InputError(f"{folder}: feature {place} is {trained} in the bundle and {made} in this code")
-    if len(manifest["features"]) != len(NAMES):
-        extra = set(manifest["features"]) ^ set(NAMES)
-        raise InputError(f"{folder}: {', '.join(sorted(extra))}: only in the bundle or only in this code")
     snapshot = Snapshot.load(folder, Retrieval(**manifest["params"]["retrieval"]))
+    _same_features(folder, manifest["features"], snapshot.features_by_group)
     return Recommender(snapshot, xgb.Booster(model_file=folder / "ranker.ubj")), manifest
+
+
+def _same_features(folder: Path, bundled: dict[str, list[str]], made: dict[str, tuple[str, ...]]) -> None:
+    trained_names = [name for names in bundled.values() for name in names]
+    made_names = [name for names in made.values() for name in names]
+    for place, (trained, ours) in enumerate(zip(trained_names, made_names, strict=False)):
+        if trained != ours:
+            raise InputError(f"{folder}: feature {place} is {trained} in the bundle and {ours} in this code")
+    if len(trained_names) != len(made_names):
+        extra = set(trained_names) ^ set(made_names)
+        raise InputError(f"{folder}: {', '.join(sorted(extra))}: only in the bundle or only in this code")
 
 
 def _sha256(path: Path) -> str:

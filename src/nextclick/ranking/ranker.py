@@ -11,7 +11,6 @@ import numpy as np
 import xgboost as xgb
 from tqdm import tqdm
 
-from nextclick.features.candidate_features import NAMES
 from nextclick.params import Ranker
 from nextclick.progress import progress_bar
 
@@ -20,7 +19,7 @@ from nextclick.progress import progress_bar
 class Examples:
     """One group a prediction: its positive first, then sampled negatives.
 
-    features: (n, len(NAMES)) float32; labels: (n,) float32; groups: (n_groups,) int64, their sizes.
+    features: (n, len(names)) float32; labels: (n,) float32; groups: (n_groups,) int64, their sizes.
     recall: share of the predictions whose item was among the candidates; only those make a group.
     """
 
@@ -28,25 +27,27 @@ class Examples:
     labels: np.ndarray
     groups: np.ndarray
     recall: float
+    names: tuple[str, ...]
 
     def save(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         for name in ("features", "labels", "groups"):
             np.save(folder / f"{name}.npy", getattr(self, name))
-        (folder / "examples.json").write_text(json.dumps({"names": list(NAMES), "recall": self.recall}, indent=1))
+        (folder / "examples.json").write_text(json.dumps({"names": self.names, "recall": self.recall}, indent=1))
 
     @classmethod
     def load(cls, folder: Path) -> Examples:
         features, labels, groups = (
             np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("features", "labels", "groups")
         )
-        return cls(features, labels, groups, json.loads((folder / "examples.json").read_text())["recall"])
+        about = json.loads((folder / "examples.json").read_text())
+        return cls(features, labels, groups, about["recall"], tuple(about["names"]))
 
     def take_groups(self, first: int, last: int) -> Examples:
         """The groups `first:last`."""
         ends = np.concatenate([[0], np.cumsum(self.groups)])
         rows = slice(ends[first], ends[last])
-        return Examples(self.features[rows], self.labels[rows], self.groups[first:last], self.recall)
+        return Examples(self.features[rows], self.labels[rows], self.groups[first:last], self.recall, self.names)
 
 
 def train_ranker(
@@ -111,7 +112,7 @@ def _matrix(examples: Examples, threads: int, reference: xgb.QuantileDMatrix | N
         examples.features,
         examples.labels,
         group=examples.groups,
-        feature_names=list(NAMES),
+        feature_names=list(examples.names),
         nthread=threads,
         ref=reference,
     )

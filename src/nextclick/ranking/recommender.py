@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
+import pandas as pd
 import xgboost as xgb
 
 from nextclick.events.prefixes import Prefixes, next_clicks
@@ -36,7 +38,8 @@ def training_examples(snapshot: Snapshot, prefixes: Prefixes, negatives: int, se
     sizes = np.concatenate(groups)
     labels = np.zeros(sizes.sum(), np.float32)
     labels[np.cumsum(sizes) - sizes] = 1
-    return Examples(np.concatenate(features), labels, sizes, len(sizes) / max(1, len(prefixes)))
+    recall = len(sizes) / max(1, len(prefixes))
+    return Examples(np.concatenate(features), labels, sizes, recall, snapshot.feature_names)
 
 
 @dataclass(frozen=True)
@@ -73,10 +76,19 @@ def example_prefixes(log: SessionLog, params: Ranker, seed: int) -> tuple[Sessio
 
 
 def train_recommender(
-    log: SessionLog, retrieval: Retrieval, ranker: Ranker, seed: int, threads: int
+    log: SessionLog,
+    retrieval: Retrieval,
+    ranker: Ranker,
+    seed: int,
+    threads: int,
+    *,
+    event_types: list[str],
+    items: pd.DataFrame | None = None,
+    timed: bool = True,
 ) -> tuple[Recommender, Examples]:
-    """Train the ranker on the newest sessions, then give it a snapshot of the whole log."""
+    """Train the ranker on the newest sessions, then give it a snapshot of the whole log (see `Snapshot.of`)."""
     earlier, prefixes = example_prefixes(log, ranker, seed)
-    examples = training_examples(Snapshot.of(earlier, retrieval, seed), prefixes, ranker.negatives, seed)
+    snapshot_of = partial(Snapshot.of, params=retrieval, seed=seed, event_types=event_types, items=items, timed=timed)
+    examples = training_examples(snapshot_of(earlier), prefixes, ranker.negatives, seed)
     booster, _ = train_ranker(examples, ranker, seed, threads)
-    return Recommender(Snapshot.of(log, retrieval, seed), booster), examples
+    return Recommender(snapshot_of(log), booster), examples

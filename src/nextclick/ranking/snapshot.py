@@ -7,10 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from nextclick.events.prefixes import Prefixes, next_clicks
 from nextclick.events.sessions import SessionLog, Vocabulary
-from nextclick.features.candidate_features import ItemStatistics, candidate_features
+from nextclick.features.candidate_features import candidate_features, feature_names, features_by_group
+from nextclick.features.catalogue import Catalogue
+from nextclick.features.item_statistics import ItemStatistics
+from nextclick.features.scene import Knowledge, Scene
 from nextclick.params import Retrieval
 from nextclick.retrieval.candidates import Candidates, Retriever
 from nextclick.retrieval.encoder import Encoder, train_encoder
@@ -21,6 +25,7 @@ PARTS: dict[str, type[Any]] = {
     "index": SessionIndex,
     "encoder": Encoder,
     "statistics": ItemStatistics,
+    "catalogue": Catalogue,
 }
 
 
@@ -28,17 +33,37 @@ PARTS: dict[str, type[Any]] = {
 class Snapshot:
     vocabulary: Vocabulary
     retriever: Retriever
-    statistics: ItemStatistics
+    knowledge: Knowledge
 
     @classmethod
-    def of(cls, log: SessionLog, params: Retrieval, seed: int) -> Snapshot:
+    def of(
+        cls,
+        log: SessionLog,
+        params: Retrieval,
+        seed: int,
+        *,
+        event_types: list[str],
+        items: pd.DataFrame | None = None,
+        timed: bool = True,
+    ) -> Snapshot:
+        """items: what the shop says of them, see `Catalogue.of`. timed: whether the log's times are real."""
         encoder = train_encoder(next_clicks(log), dimensions=params.dimensions, epochs=params.encoder_epochs, seed=seed)
-        return cls(log.vocabulary, _retriever(SessionIndex.of(log), encoder, params), ItemStatistics.of(log))
+        statistics = ItemStatistics.of(log, event_types, timed)
+        knowledge = Knowledge(encoder, statistics, Catalogue.of(items, log.vocabulary, seed))
+        return cls(log.vocabulary, _retriever(SessionIndex.of(log), knowledge, params), knowledge)
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        return feature_names(self.knowledge)
+
+    @property
+    def features_by_group(self) -> dict[str, tuple[str, ...]]:
+        return features_by_group(self.knowledge)
 
     def features(self, prefixes: Prefixes) -> tuple[Candidates, np.ndarray]:
-        """Candidates, and their features (n, width, len(NAMES))."""
+        """Candidates, and their features (n, width, len(feature_names))."""
         candidates = self.retriever.retrieve(prefixes)
-        return candidates, candidate_features(prefixes, candidates, self.statistics, self.retriever.encoder)
+        return candidates, candidate_features(Scene(prefixes, candidates, self.knowledge))
 
     def save(self, folder: Path) -> None:
         """One .npy file an array, so that processes which serve it can share its pages."""
@@ -46,8 +71,9 @@ class Snapshot:
         held = {
             "vocabulary": self.vocabulary,
             "index": self.retriever.index,
-            "encoder": self.retriever.encoder,
-            "statistics": self.statistics,
+            "encoder": self.knowledge.encoder,
+            "statistics": self.knowledge.statistics,
+            "catalogue": self.knowledge.catalogue,
         }
         for part, kind in PARTS.items():
             for field in fields(kind):
@@ -65,8 +91,11 @@ class Snapshot:
             )
             for part, kind in PARTS.items()
         }
-        return cls(loaded["vocabulary"], _retriever(loaded["index"], loaded["encoder"], params), loaded["statistics"])
+        knowledge = Knowledge(loaded["encoder"], loaded["statistics"], loaded["catalogue"])
+        return cls(loaded["vocabulary"], _retriever(loaded["index"], knowledge, params), knowledge)
 
 
-def _retriever(index: SessionIndex, encoder: Encoder, params: Retrieval) -> Retriever:
-    return Retriever(index, encoder, params.width, params.nearest, params.sample, params.neighbours)
+def _retriever(index: SessionIndex, knowledge: Knowledge, params: Retrieval) -> Retriever:
+    statistics = knowledge.statistics
+    popular = np.lexsort((-statistics.clicks, -statistics.clicks_lately))[: params.width].astype(np.int32)
+    return Retriever(index, knowledge.encoder, popular, params.width, params.nearest, params.sample, params.neighbours)

@@ -7,25 +7,28 @@ from dataclasses import dataclass
 import numpy as np
 from numba import get_num_threads, njit, prange
 
-from nextclick.events.prefixes import Prefixes
+from nextclick.events.prefixes import Prefixes, known_clicks
 from nextclick.retrieval.encoder import Encoder
 from nextclick.retrieval.index import SessionIndex
 from nextclick.retrieval.scores import N_SOURCES, SOURCES, score_items
 
-WINDOW = 30  # the newest clicks that retrieval reads
 ENCODER = N_SOURCES  # the column of the encoder's cosine, after those of the index
 COLUMNS = (*SOURCES, "encoder")
 FUSED = (0, 1, 7, 8, ENCODER)  # the columns whose ranks choose the candidates
 FUSION_OFFSET = 10.0
+FILLER = 1e-6  # fusion of the most popular item that only fills up
+DEPTH = 256  # ranks below this add nothing to the fusion
 UNRANKED = 1000.0  # the rank by a source that does not know the item
+LAST_PLACE = 2**31 - 1
+TOGETHER, BLOCK = 16, 512  # sessions and items whose cosines are computed while both stay in the cache
 
 
 @dataclass(frozen=True)
 class Candidates:
     """Candidates of n sessions, best first by the fusion of their ranks.
 
-    items: (n, width) int32, -1 behind the last. scores, ranks: (n, width, len(COLUMNS)) float32; rank 0 is the best,
-    UNRANKED where the source does not know the item. fusion: (n, width) float32.
+    items: (n, width) int32, -1 behind the last. scores, ranks: (n, width, len(COLUMNS)) float32; rank 0 is the best
+    among these candidates, UNRANKED where the source does not know the item. fusion: (n, width) float32.
     """
 
     items: np.ndarray
@@ -41,11 +44,12 @@ class Candidates:
 
 @dataclass(frozen=True)
 class Retriever:
-    """Finds candidates. width: how many at most; nearest: how many of them the encoder may add;
-    sample, neighbours: see `score_items`."""
+    """Finds candidates. popular: (m,) int32, the items that fill up where too few are found, best first; width: how
+    many candidates at most; nearest: how many of them the encoder may add; sample, neighbours: see `score_items`."""
 
     index: SessionIndex
     encoder: Encoder
+    popular: np.ndarray
     width: int = 200
     nearest: int = 150
     sample: int = 1000
@@ -59,52 +63,75 @@ class Retriever:
                 prefixes.starts,
                 prefixes.ends,
                 self.encoder.encode(prefixes),
-                self.encoder.vectors,
+                self.encoder.columns,
                 *(index.offsets, index.items, index.sessions, index.posting_offsets, index.posting_events),
-                *(self.width, min(self.nearest, len(self.encoder.vectors)), self.sample, self.neighbours),
+                self.popular,
+                *(self.width, min(self.nearest, len(index.counts)), self.sample, self.neighbours),
                 get_num_threads(),
             )
         )
 
 
 @njit(cache=True)
-def known_clicks(items, start, end):
-    """The last WINDOW clicks of a session on items of the vocabulary, oldest first."""
-    clicks = np.empty(WINDOW, np.int32)
-    place = WINDOW
-    event = end - 1
-    while event >= start and place > 0:
-        if items[event] >= 0:
-            place -= 1
-            clicks[place] = items[event]
-        event -= 1
-    return clicks[place:]
+def _best(values, wanted):
+    """The places of the `wanted` highest positive float32 values, best first; of equals the lower place first.
+
+    The bits of a positive float order as its value does, so value and place make one integer key. The best keys are
+    kept in a binary heap whose root is the lowest.
+    """
+    bits = values.view(np.int32)
+    heap = np.empty(wanted, np.int64)
+    size = 0
+    lowest = np.int32(0)
+    for place in range(len(values)):
+        if bits[place] <= lowest:  # an equal value at a later place is worse
+            continue
+        key = (np.int64(bits[place]) << 32) | (LAST_PLACE - place)
+        if size < wanted:
+            heap[size] = key
+            size += 1
+            if size == wanted:
+                for i in range(wanted // 2 - 1, -1, -1):
+                    _sink(heap, i)
+        else:
+            heap[0] = key
+            _sink(heap, 0)
+        if size == wanted:
+            lowest = np.int32(heap[0] >> 32)
+    return LAST_PLACE - (np.sort(heap[:size])[::-1] & LAST_PLACE)
 
 
 @njit(cache=True)
-def _nearest(cosines, wanted):
-    """The `wanted` items of the highest cosine, in a binary heap whose root is the lowest of them."""
-    heap = np.arange(wanted)
-    for i in range(wanted // 2 - 1, -1, -1):
-        _sink(heap, cosines, i)
-    for item in range(wanted, len(cosines)):
-        if cosines[item] > cosines[heap[0]]:
-            heap[0] = item
-            _sink(heap, cosines, 0)
-    return heap
-
-
-@njit(cache=True)
-def _sink(heap, values, i):
+def _sink(heap, i):
     while True:
         lowest = i
         for child in (2 * i + 1, 2 * i + 2):
-            if child < len(heap) and values[heap[child]] < values[heap[lowest]]:
+            if child < len(heap) and heap[child] < heap[lowest]:
                 lowest = child
         if lowest == i:
             return
         heap[i], heap[lowest] = heap[lowest], heap[i]
         i = lowest
+
+
+@njit(cache=True)
+def _all_cosines(session_vectors, columns, cosines):
+    """cosines[s, i]: of session s and item i. columns: (d, n_items), the item vectors transposed.
+
+    Items are taken in blocks that stay in the cache for all sessions of the block. Each sum runs over the dimensions in
+    their order, so that a session's cosines are the same bits alone and among others.
+    """
+    dimensions, n_items = columns.shape
+    for first in range(0, n_items, BLOCK):
+        last = min(first + BLOCK, n_items)
+        for s in range(len(session_vectors)):
+            row = cosines[s, first:last]
+            row[:] = 0
+            for k in range(dimensions):
+                factor = session_vectors[s, k]
+                column = columns[k, first:last]
+                for i in range(len(row)):
+                    row[i] += factor * column[i]
 
 
 @njit(cache=True, parallel=True)
@@ -113,12 +140,13 @@ def _retrieve(
     starts,
     ends,
     session_vectors,
-    vectors,
+    columns,
     offsets,
     items,
     sessions,
     posting_offsets,
     posting_events,
+    popular,
     width,
     nearest,
     sample,
@@ -126,65 +154,75 @@ def _retrieve(
     threads,
 ):
     n = len(ends)
-    n_items = len(vectors)
+    n_items = columns.shape[1]
     chosen = np.full((n, width), -1, np.int32)
     chosen_scores = np.zeros((n, width, N_SOURCES + 1), np.float32)
-    chosen_ranks = np.zeros((n, width, N_SOURCES + 1), np.float32)
+    chosen_ranks = np.full((n, width, N_SOURCES + 1), UNRANKED, np.float32)
     chosen_fusion = np.zeros((n, width), np.float32)
-    for thread in prange(threads):  # each thread has its own scratch and takes every so-many-th session
+    for thread in prange(threads):  # each thread has its own scratch and takes every so-many-th group of sessions
         similarity = np.zeros(len(offsets), np.float32)
         matched = np.zeros(len(offsets), np.int64)
         touched_sessions = np.zeros(len(offsets), np.int64)
         scores = np.zeros((n_items, N_SOURCES + 1), np.float32)
-        touched = np.zeros(n_items, np.int64)
-        cosines = np.zeros(n_items, np.float32)
-        for i in range(thread, n, threads):
-            clicks = known_clicks(log_items, starts[i], ends[i])
-            count = score_items(
-                clicks,
-                offsets,
-                items,
-                sessions,
-                posting_offsets,
-                posting_events,
-                sample,
-                neighbours,
-                similarity,
-                matched,
-                touched_sessions,
-                scores,
-                touched,
-            )
-            np.dot(vectors, session_vectors[i], cosines)
-            for item in _nearest(cosines, nearest):
-                if scores[item, N_SOURCES] == 0:
-                    scores[item, N_SOURCES] = 1
-                    touched[count] = item
-                    count += 1
-            pool = np.sort(touched[:count])  # by item number, so that ties never depend on the way here
-            values = np.empty((N_SOURCES + 1, count), np.float32)
-            ranks = np.full((N_SOURCES + 1, count), UNRANKED, np.float32)
-            fusion = np.zeros(count, np.float32)
-            for p in range(count):
-                for k in range(N_SOURCES):
-                    values[k, p] = scores[pool[p], k]
-                values[ENCODER, p] = cosines[pool[p]]
-                scores[pool[p], :] = 0
-            for k in range(N_SOURCES + 1):
-                order = np.argsort(-values[k], kind="mergesort")
-                for rank in range(count):
-                    if values[k, order[rank]] > 0:
-                        ranks[k, order[rank]] = min(rank, UNRANKED)
-            for p in range(count):
+        touched = np.zeros(n_items, np.int32)
+        cosines = np.zeros((min(TOGETHER, n), n_items), np.float32)
+        for group in range(thread * TOGETHER, n, threads * TOGETHER):
+            _all_cosines(session_vectors[group : group + TOGETHER], columns, cosines)
+            for i in range(group, min(group + TOGETHER, n)):
+                clicks = known_clicks(log_items, starts[i], ends[i])
+                count = score_items(
+                    clicks,
+                    offsets,
+                    items,
+                    sessions,
+                    posting_offsets,
+                    posting_events,
+                    sample,
+                    neighbours,
+                    similarity,
+                    matched,
+                    touched_sessions,
+                    scores,
+                    touched,
+                )
+                for item in _best(cosines[i - group], nearest):
+                    if scores[item, N_SOURCES] == 0:
+                        scores[item, N_SOURCES] = 1
+                        touched[count] = item
+                        count += 1
+                found = count
+                for item in popular:
+                    if count >= width:
+                        break
+                    if scores[item, N_SOURCES] == 0:
+                        scores[item, N_SOURCES] = 1
+                        touched[count] = item
+                        count += 1
+                fillers = touched[found:count].copy()
+                pool = np.sort(touched[:count])  # by item number, so that ties never depend on the way here
+                values = np.empty((N_SOURCES + 1, count), np.float32)
+                for p in range(count):
+                    for k in range(N_SOURCES):
+                        values[k, p] = scores[pool[p], k]
+                    values[ENCODER, p] = cosines[i - group, pool[p]]
+                    scores[pool[p], :] = 0
+                fusion = np.zeros(count, np.float32)
                 for k in FUSED:
-                    if ranks[k, p] < UNRANKED:
-                        fusion[p] += np.float32(1 / (FUSION_OFFSET + ranks[k, p]))
-                if values[N_SOURCES - 1, p] > 0:  # own items are always candidates
-                    fusion[p] += 1
-            best = np.argsort(-fusion, kind="mergesort")[:width]
-            for c in range(len(best)):
-                chosen[i, c] = pool[best[c]]
-                chosen_scores[i, c] = values[:, best[c]]
-                chosen_ranks[i, c] = ranks[:, best[c]]
-                chosen_fusion[i, c] = fusion[best[c]]
+                    order = _best(values[k], DEPTH)
+                    for rank in range(len(order)):
+                        fusion[order[rank]] += np.float32(1 / (FUSION_OFFSET + rank))
+                for p in range(count):
+                    if values[N_SOURCES - 1, p] > 0:  # own items are always candidates
+                        fusion[p] += 1
+                for place in range(len(fillers)):
+                    fusion[np.searchsorted(pool, fillers[place])] += np.float32(FILLER / (1 + place))
+                best = _best(fusion, width)
+                for c in range(len(best)):
+                    chosen[i, c] = pool[best[c]]
+                    chosen_scores[i, c] = values[:, best[c]]
+                    chosen_fusion[i, c] = fusion[best[c]]
+                for k in range(N_SOURCES + 1):
+                    order = _best(chosen_scores[i, : len(best), k].copy(), width)
+                    for rank in range(len(order)):
+                        chosen_ranks[i, order[rank], k] = rank
     return chosen, chosen_scores, chosen_ranks, chosen_fusion

@@ -7,11 +7,12 @@ and output, attention by position and by item only, sampled softmax with the log
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numba import njit
 
-from nextclick.events.prefixes import Prefixes
+from nextclick.events.prefixes import KEPT_EVENTS, Prefixes
 from nextclick.progress import progress_bar
 
 WINDOW = 20  # the newest clicks that the encoder reads
@@ -24,6 +25,11 @@ class Encoder:
     vectors: np.ndarray
     position_weight: np.ndarray
     item_weight: np.ndarray
+
+    @cached_property
+    def columns(self) -> np.ndarray:
+        """(d, n_items): the vectors transposed, the form in which all their cosines are computed fast."""
+        return np.ascontiguousarray(self.vectors.T)
 
     def encode(self, prefixes: Prefixes) -> np.ndarray:
         """(n, d) float32: the unit vector of each prefix; its dot with an item's vector is their cosine."""
@@ -38,7 +44,7 @@ def _newest_first(items, starts, ends):
     clicks = np.full((len(ends), WINDOW), -1, np.int32)
     lengths = np.zeros(len(ends), np.int32)
     for i in range(len(ends)):
-        for event in range(ends[i] - 1, starts[i] - 1, -1):
+        for event in range(ends[i] - 1, max(starts[i], ends[i] - KEPT_EVENTS) - 1, -1):
             if lengths[i] == WINDOW:
                 break
             if items[event] >= 0:
@@ -86,7 +92,7 @@ def _encode_backward(clicks, lengths, vectors, attention, d_means, d_vectors, d_
             d_item[clicks[i, t], 0] += d_weight
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _to_unit(rows, raw, lengths, unit):
     for r in rows:
         square = np.float32(0)
@@ -97,7 +103,7 @@ def _to_unit(rows, raw, lengths, unit):
             unit[r, k] = raw[r, k] / lengths[r]
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _through_unit(rows, unit, lengths, gradient):
     """The gradient with respect to the raw vectors, in place of that with respect to their unit vectors."""
     for r in rows:
@@ -108,19 +114,18 @@ def _through_unit(rows, unit, lengths, gradient):
             gradient[r, k] = (gradient[r, k] - along * unit[r, k]) / lengths[r]
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _adam_step(rows, values, gradient, first, second, step, rate):
     """Adam (Kingma and Ba, 2015) on the given rows only, whose gradients are then cleared."""
     scale_first = np.float32(1 - 0.9**step)
     scale_second = np.float32(1 - 0.999**step)
     for r in rows:
-        for k in range(values.shape[1]):
-            g = gradient[r, k]
-            gradient[r, k] = 0
-            first[r, k] = np.float32(0.9) * first[r, k] + np.float32(0.1) * g
-            second[r, k] = np.float32(0.999) * second[r, k] + np.float32(0.001) * g * g
-            update = (first[r, k] / scale_first) / (np.sqrt(second[r, k] / scale_second) + np.float32(1e-8))
-            values[r, k] -= np.float32(rate) * update
+        value, g, m, v = values[r], gradient[r], first[r], second[r]
+        for k in range(len(value)):
+            m[k] = np.float32(0.9) * m[k] + np.float32(0.1) * g[k]
+            v[k] = np.float32(0.999) * v[k] + np.float32(0.001) * g[k] * g[k]
+            value[k] -= np.float32(rate) * (m[k] / scale_first) / (np.sqrt(v[k] / scale_second) + np.float32(1e-8))
+            g[k] = 0
 
 
 class _Parameter:
@@ -160,7 +165,7 @@ def train_encoder(
     chance = (np.bincount(prefixes.targets, minlength=n_items) + 1.0) ** 0.75
     chance /= chance.sum()
     cumulative = np.cumsum(chance)
-    log_drawn = np.log(-np.expm1(negatives * np.log1p(-chance)) + 1e-9).astype(np.float32)
+    drawn_chance = (-np.expm1(negatives * np.log1p(-chance)) + 1e-9).astype(np.float32)
 
     per_epoch = -(-len(prefixes) // batch)
     progress = progress_bar(total=epochs * per_epoch, desc="item vectors", unit="batch")
@@ -176,15 +181,18 @@ def train_encoder(
         drawn = np.searchsorted(cumulative, random.random(negatives)).clip(max=n_items - 1)
         classes = np.unique(np.concatenate([chosen.targets, drawn]))
         target = (np.arange(len(chosen)), np.searchsorted(classes, chosen.targets))
-        logits = sessions @ unit[classes].T / np.float32(temperature) - log_drawn[classes]
-        logits[target] += log_drawn[classes][target[1]]
-        logits -= logits.max(axis=1, keepdims=True)
-        slope = np.exp(logits)
-        slope /= slope.sum(axis=1, keepdims=True)
-        slope[target] -= 1
-        slope /= np.float32(temperature * len(chosen))
+        class_vectors = unit[classes]
+        # the softmax in place, without subtracting the highest logit: a cosine over the temperature is too small for
+        # its exponential to overflow
+        slope = (sessions / np.float32(temperature)) @ class_vectors.T
+        np.exp(slope, out=slope)
+        at_target = slope[target]  # logQ corrects the negatives only
+        slope *= 1 / drawn_chance[classes]
+        slope[target] = at_target
+        slope *= 1 / (slope.sum(axis=1, keepdims=True) * np.float32(temperature * len(chosen)))
+        slope[target] -= np.float32(1 / (temperature * len(chosen)))
 
-        d_sessions = slope @ unit[classes]
+        d_sessions = slope @ class_vectors
         vectors.gradient[classes] += slope.T @ sessions
         d_means = (d_sessions - (d_sessions * sessions).sum(axis=1, keepdims=True) * sessions) / norms
         _encode_backward(

@@ -30,6 +30,9 @@ TRANSITION_DECAY = 0.6  # of weight, a click
 REACH = 10  # clicks before and after that count as near
 NEAR_REACH_DECAY = 0.8
 OWN_DECAY = 0.8
+_DISTANCES = np.arange(256)  # further apart weighs nothing
+_NEAR = np.exp(-_DISTANCES / NEAR_DECAY).astype(np.float32)
+_REACH = (NEAR_REACH_DECAY**_DISTANCES).astype(np.float32)
 
 
 @njit(cache=True)
@@ -96,7 +99,8 @@ def score_items(
             n_items = _touch(item, scores, touched_items, n_items)
             distance = event - matched[session]
             scores[item, 0] += value
-            scores[item, 1] += value * np.exp(-abs(distance) / NEAR_DECAY)
+            if abs(distance) < len(_NEAR):
+                scores[item, 1] += value * _NEAR[abs(distance)]
             if distance > 0:
                 scores[item, 2] += value / distance
             if distance == 1:
@@ -126,7 +130,7 @@ def score_items(
                         scores[item, 6] += 1.0
                 if distance > 0:
                     scores[item, 7] += weight / distance
-                scores[item, 8] += weight * NEAR_REACH_DECAY ** abs(distance)
+                scores[item, 8] += weight * _REACH[abs(distance)]
 
     for a in range(n):
         n_items = _touch(clicks[a], scores, touched_items, n_items)
