@@ -25,6 +25,7 @@ SMALL = {
     "split": {"test_days": 2},
     "retrieval": {"dimensions": 8, "encoder_epochs": 1},
     "ranker": {"rounds": 30, "checkpoint_rounds": 10, "max_depth": 3},
+    "diagnosis": {"groups": 300, "judged": 200, "rounds": 10},
 }
 
 
@@ -80,6 +81,8 @@ def project(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("project")
     shutil.copytree(ROOT / "notebooks", root / "notebooks")
     shutil.copy(ROOT / "dvc.yaml", root)
+    (root / "reports").mkdir()
+    shutil.copy(ROOT / "reports/costs.csv", root / "reports")
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
     for section, values in SMALL.items():
         params[section].update(values)

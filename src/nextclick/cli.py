@@ -100,6 +100,7 @@ def benchmark(
     params: Annotated[Path, typer.Option(help="The params to use.")] = Path("params.yaml"),
     min_prefix: Annotated[int, typer.Option(min=1, help="Known clicks before the first prediction.")] = 1,
     ranks: Annotated[Path | None, typer.Option(help="Write session_id, position and rank of every prediction.")] = None,
+    baselines: Annotated[bool, typer.Option(help="Measure the baselines too, with the ratio of ours to each.")] = False,
 ) -> dict:
     """Train on one file of sessions, predict every next click of another.
 
@@ -108,7 +109,7 @@ def benchmark(
     from nextclick.evaluation import benchmark as protocol
     from nextclick.params import Params
 
-    result, table = protocol.benchmark(train, test, Params.read(params), min_prefix)
+    result, table = protocol.benchmark(train, test, Params.read(params), min_prefix, baselines)
     if ranks:
         table.to_parquet(ranks, index=False)
     return result

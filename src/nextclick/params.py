@@ -82,6 +82,13 @@ class Evaluation(Section):
     decide_on: Literal["hr", "mrr", "ndcg"] = "mrr"
 
 
+class Diagnosis(Section):
+    groups: int = Field(5_000, ge=1)
+    judged: int = Field(3_000, ge=1)
+    negatives: int = Field(20, ge=1)
+    rounds: int = Field(100, ge=1)
+
+
 class Params(Section):
     run: Run = Run()
     simulator: Simulator = Simulator()
@@ -90,6 +97,7 @@ class Params(Section):
     retrieval: Retrieval = Retrieval()
     ranker: Ranker = Ranker()
     evaluation: Evaluation = Evaluation()
+    diagnosis: Diagnosis = Diagnosis()
 
     @classmethod
     def read(cls, path: Path) -> Params:

@@ -10,10 +10,12 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from nextclick.errors import InputError
-from nextclick.evaluation.metrics import interval, per_prediction, ranks_of
+from nextclick.evaluation.baselines import BASELINES
+from nextclick.evaluation.metrics import interval, paired_ratio, per_prediction, ranks_of
 from nextclick.events.prefixes import Prefixes, next_clicks
 from nextclick.events.sessions import SessionLog
 from nextclick.params import Params
+from nextclick.progress import progress_bar
 from nextclick.ranking.recommender import train_recommender
 
 K = 20
@@ -56,8 +58,13 @@ def read_sessions(path: Path) -> pd.DataFrame:
     )
 
 
-def benchmark(train: Path, test: Path, params: Params, min_prefix: int = 1) -> tuple[dict, pd.DataFrame]:
-    """The figures of the papers in percent, and the rank of every prediction (session_id, position, rank)."""
+def benchmark(
+    train: Path, test: Path, params: Params, min_prefix: int = 1, baselines: bool = False
+) -> tuple[dict, pd.DataFrame]:
+    """The figures of the papers in percent, and the rank of every prediction (session_id, position, rank).
+
+    baselines: measure those of `nextclick.evaluation.baselines` too, with the interval of ours over theirs.
+    """
     seconds: dict[str, float] = {}
     start = perf_counter()
     known = SessionLog.from_events(read_sessions(train), ["view"])
@@ -89,6 +96,7 @@ def benchmark(train: Path, test: Path, params: Params, min_prefix: int = 1) -> t
         "sessions": asked.n_sessions,
         "examples": len(examples.groups),
         "examples_recall": examples.recall,
+        **({"baselines": measured_baselines(known, prefixes, values, params.run.seed)} if baselines else {}),
         "seconds": {step: round(value, 1) for step, value in seconds.items()},
     }
     return result, pd.DataFrame(
@@ -98,3 +106,20 @@ def benchmark(train: Path, test: Path, params: Params, min_prefix: int = 1) -> t
             "rank": rank,
         }
     )
+
+
+def measured_baselines(known: SessionLog, prefixes: Prefixes, ours: dict[str, np.ndarray], seed: int) -> dict:
+    """The figures of each baseline in percent, and the interval of ours over it, paired by prediction."""
+    found = {}
+    for name, baseline in progress_bar(BASELINES.items(), desc="baselines", unit="method"):
+        ranks = ranks_of(baseline().fit(known).recommend(prefixes, K), prefixes.targets)
+        theirs = {figure: 100 * value for figure, value in per_prediction(ranks, K).items()}
+        found[name] = {
+            **{figure: float(theirs[figure].mean()) for figure in FIGURES},
+            **{f"{figure}_interval": interval(theirs[figure], prefixes.sessions, seed) for figure in FIGURES},
+            **{
+                f"{figure}_ratio": paired_ratio(ours[figure], theirs[figure], prefixes.sessions, seed)
+                for figure in FIGURES
+            },
+        }
+    return found

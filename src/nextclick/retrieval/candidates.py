@@ -12,9 +12,10 @@ from nextclick.retrieval.encoder import Encoder
 from nextclick.retrieval.index import SessionIndex
 from nextclick.retrieval.scores import N_SOURCES, SOURCES, score_items
 
+OWN = SOURCES.index("own")
 ENCODER = N_SOURCES  # the column of the encoder's cosine, after those of the index
 COLUMNS = (*SOURCES, "encoder")
-FUSED = (0, 1, 7, 8, ENCODER)  # the columns whose ranks choose the candidates
+FUSED = (0, 1, 7, 8, OWN, ENCODER)  # the columns whose ranks choose the candidates
 FUSION_OFFSET = 10.0
 FILLER = 1e-6  # fusion of the most popular item that only fills up
 DEPTH = 256  # ranks below this add nothing to the fusion
@@ -44,8 +45,12 @@ class Candidates:
 
 @dataclass(frozen=True)
 class Retriever:
-    """Finds candidates. popular: (m,) int32, the items that fill up where too few are found, best first; width: how
-    many candidates at most; nearest: how many of them the encoder may add; sample, neighbours: see `score_items`."""
+    """Finds candidates.
+
+    popular: (m,) int32, the items that fill up where too few are found, best first. width: how many candidates at most.
+    nearest: how many of them the encoder may add. sample, neighbours: see `score_items`. fused: the columns whose ranks
+    choose the candidates.
+    """
 
     index: SessionIndex
     encoder: Encoder
@@ -54,6 +59,7 @@ class Retriever:
     nearest: int = 150
     sample: int = 1000
     neighbours: int = 500
+    fused: tuple[int, ...] = FUSED
 
     def retrieve(self, prefixes: Prefixes) -> Candidates:
         index = self.index
@@ -67,13 +73,14 @@ class Retriever:
                 *(index.offsets, index.items, index.sessions, index.posting_offsets, index.posting_events),
                 self.popular,
                 *(self.width, min(self.nearest, len(index.counts)), self.sample, self.neighbours),
+                np.array(self.fused),
                 get_num_threads(),
             )
         )
 
 
 @njit(cache=True)
-def _best(values, wanted):
+def best_places(values, wanted):
     """The places of the `wanted` highest positive float32 values, best first; of equals the lower place first.
 
     The bits of a positive float order as its value does, so value and place make one integer key. The best keys are
@@ -115,7 +122,7 @@ def _sink(heap, i):
 
 
 @njit(cache=True)
-def _all_cosines(session_vectors, columns, cosines):
+def all_cosines(session_vectors, columns, cosines):
     """cosines[s, i]: of session s and item i. columns: (d, n_items), the item vectors transposed.
 
     Items are taken in blocks that stay in the cache for all sessions of the block. Each sum runs over the dimensions in
@@ -151,6 +158,7 @@ def _retrieve(
     nearest,
     sample,
     neighbours,
+    fused,
     threads,
 ):
     n = len(ends)
@@ -167,7 +175,7 @@ def _retrieve(
         touched = np.zeros(n_items, np.int32)
         cosines = np.zeros((min(TOGETHER, n), n_items), np.float32)
         for group in range(thread * TOGETHER, n, threads * TOGETHER):
-            _all_cosines(session_vectors[group : group + TOGETHER], columns, cosines)
+            all_cosines(session_vectors[group : group + TOGETHER], columns, cosines)
             for i in range(group, min(group + TOGETHER, n)):
                 clicks = known_clicks(log_items, starts[i], ends[i])
                 count = score_items(
@@ -185,7 +193,7 @@ def _retrieve(
                     scores,
                     touched,
                 )
-                for item in _best(cosines[i - group], nearest):
+                for item in best_places(cosines[i - group], nearest):
                     if scores[item, N_SOURCES] == 0:
                         scores[item, N_SOURCES] = 1
                         touched[count] = item
@@ -207,22 +215,20 @@ def _retrieve(
                     values[ENCODER, p] = cosines[i - group, pool[p]]
                     scores[pool[p], :] = 0
                 fusion = np.zeros(count, np.float32)
-                for k in FUSED:
-                    order = _best(values[k], DEPTH)
+                for k in fused:
+                    order = best_places(values[k], DEPTH)
                     for rank in range(len(order)):
-                        fusion[order[rank]] += np.float32(1 / (FUSION_OFFSET + rank))
-                for p in range(count):
-                    if values[N_SOURCES - 1, p] > 0:  # own items are always candidates
-                        fusion[p] += 1
+                        # own items are always candidates
+                        fusion[order[rank]] += 1 if k == OWN else np.float32(1 / (FUSION_OFFSET + rank))
                 for place in range(len(fillers)):
                     fusion[np.searchsorted(pool, fillers[place])] += np.float32(FILLER / (1 + place))
-                best = _best(fusion, width)
+                best = best_places(fusion, width)
                 for c in range(len(best)):
                     chosen[i, c] = pool[best[c]]
                     chosen_scores[i, c] = values[:, best[c]]
                     chosen_fusion[i, c] = fusion[best[c]]
                 for k in range(N_SOURCES + 1):
-                    order = _best(chosen_scores[i, : len(best), k].copy(), width)
+                    order = best_places(chosen_scores[i, : len(best), k].copy(), width)
                     for rank in range(len(order)):
                         chosen_ranks[i, order[rank], k] = rank
     return chosen, chosen_scores, chosen_ranks, chosen_fusion

@@ -58,9 +58,48 @@ def score_items(
     similarity (n_sessions,) float32 and scores (n_items, N_SOURCES + 1) float32 are scratch, zero before;
     similarity is zero again after, scores are for the caller to read at `touched_items` and clear.
     """
+    n_items = score_neighbours(
+        clicks,
+        offsets,
+        items,
+        sessions,
+        posting_offsets,
+        posting_events,
+        sample,
+        neighbours,
+        similarity,
+        matched,
+        touched_sessions,
+        scores,
+        touched_items,
+        0,
+    )
+    n_items = score_transitions(
+        clicks, offsets, items, sessions, posting_offsets, posting_events, sample, scores, touched_items, n_items
+    )
+    return score_own(clicks, scores, touched_items, n_items)
+
+
+@njit(cache=True)
+def score_neighbours(
+    clicks,
+    offsets,
+    items,
+    sessions,
+    posting_offsets,
+    posting_events,
+    sample,
+    neighbours,
+    similarity,
+    matched,
+    touched_sessions,
+    scores,
+    touched_items,
+    n_items,
+):
+    """The part of `score_items` that goes through similar sessions; n_items: how many were touched before."""
     n = len(clicks)
     n_sessions = 0
-    n_items = 0
     for a in range(n - 1, max(0, n - NEIGHBOUR_CLICKS) - 1, -1):
         if _stands_later(clicks, a):
             continue
@@ -105,7 +144,15 @@ def score_items(
                 scores[item, 2] += value / distance
             if distance == 1:
                 scores[item, 3] += value
+    return n_items
 
+
+@njit(cache=True)
+def score_transitions(
+    clicks, offsets, items, sessions, posting_offsets, posting_events, sample, scores, touched_items, n_items
+):
+    """The part of `score_items` that looks around the clicks on the session's items."""
+    n = len(clicks)
     for a in range(n - 1, max(0, n - TRANSITION_CLICKS) - 1, -1):
         if _stands_later(clicks, a):
             continue
@@ -131,7 +178,13 @@ def score_items(
                 if distance > 0:
                     scores[item, 7] += weight / distance
                 scores[item, 8] += weight * _REACH[abs(distance)]
+    return n_items
 
+
+@njit(cache=True)
+def score_own(clicks, scores, touched_items, n_items):
+    """The part of `score_items` for the session's own items."""
+    n = len(clicks)
     for a in range(n):
         n_items = _touch(clicks[a], scores, touched_items, n_items)
         scores[clicks[a], 9] += OWN_DECAY ** (n - 1 - a)

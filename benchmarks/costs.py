@@ -1,0 +1,84 @@
+"""What each candidate source and each feature group costs a prediction: writes reports/costs.csv.
+
+    python benchmarks/costs.py
+
+The bundle of the last `dvc repro` answers predictions of the test split, one at a time on one thread; the median of
+several rounds.
+"""
+
+from __future__ import annotations
+
+from time import perf_counter
+
+import numba
+import numpy as np
+import pandas as pd
+
+from nextclick.events.prefixes import known_clicks, next_clicks
+from nextclick.events.sessions import SessionLog
+from nextclick.features.candidate_features import GROUPS
+from nextclick.features.scene import Scene
+from nextclick.lifecycle.bundle import load_bundle
+from nextclick.project import project_root
+from nextclick.retrieval.candidates import all_cosines, best_places
+from nextclick.retrieval.scores import N_SOURCES, score_neighbours, score_own, score_transitions
+
+PREDICTIONS, ROUNDS = 1000, 7
+
+
+def median_microseconds(work) -> float:
+    """Per prediction, after one round to compile."""
+    seconds = []
+    for _ in range(ROUNDS + 1):
+        start = perf_counter()
+        work()
+        seconds.append(perf_counter() - start)
+    return float(np.median(seconds[1:])) / PREDICTIONS * 1e6
+
+
+def main() -> None:
+    numba.set_num_threads(1)
+    root = project_root()
+    recommender, manifest = load_bundle(root / "models/bundle")
+    snapshot = recommender.snapshot
+    log = SessionLog.read(root / "data/split/test.parquet", manifest["event_types"], snapshot.vocabulary)
+    prefixes = next_clicks(log).take(slice(0, PREDICTIONS))
+    retriever, index, encoder = snapshot.retriever, snapshot.retriever.index, snapshot.knowledge.encoder
+    postings = (index.offsets, index.items, index.sessions, index.posting_offsets, index.posting_events)
+    similarity, matched, touched_sessions = (np.zeros(len(index.offsets), kind) for kind in (np.float32, "i8", "i8"))
+    scores = np.zeros((len(index.counts), N_SOURCES + 1), np.float32)
+    touched = np.zeros(len(index.counts), np.int32)
+    sessions = [known_clicks(log.items, start, end) for start, end in zip(prefixes.starts, prefixes.ends, strict=True)]
+    sought = (retriever.sample, retriever.neighbours, similarity, matched, touched_sessions)
+    sources = {
+        "neighbour sessions": lambda c: score_neighbours(c, *postings, *sought, scores, touched, 0),
+        "transitions": lambda c: score_transitions(c, *postings, retriever.sample, scores, touched, 0),
+        "own items": lambda c: score_own(c, scores, touched, 0),
+    }
+
+    def each(source) -> None:
+        for clicks in sessions:
+            scores[touched[: source(clicks)]] = 0
+
+    def nearest() -> None:
+        cosines = np.zeros((1, len(index.counts)), np.float32)
+        for vector in encoder.encode(prefixes)[:, None]:
+            all_cosines(vector, encoder.columns, cosines)
+            best_places(cosines[0], retriever.nearest)
+
+    rows = [("source", name, median_microseconds(lambda s=source: each(s))) for name, source in sources.items()]
+    rows.append(("source", "encoder", median_microseconds(nearest)))
+    rows.append(("source", "all, and the choice", median_microseconds(lambda: retriever.retrieve(prefixes))))
+    scene = Scene(prefixes, retriever.retrieve(prefixes), snapshot.knowledge)
+    for group in GROUPS:
+        if names := group.names(snapshot.knowledge):
+            out = np.zeros((*scene.candidates.items.shape, len(names)), np.float32)
+            rows.append(("features", group.name, median_microseconds(lambda g=group, o=out: g.fill(scene, o))))
+    rows.append(("ranker", "all", median_microseconds(lambda: recommender.scores(prefixes))))
+    table = pd.DataFrame(rows, columns=["kind", "without", "microseconds"]).round(1)
+    table.to_csv(root / "reports/costs.csv", index=False)
+    print(table.to_string(index=False))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,230 @@
+# %% [markdown]
+# # Why are the lists as good as they are, and what would make them better?
+# Every answer comes from small rankers that are trained and judged inside the training log, on sessions later than those
+# that make the candidates. The test stays for the final figure in 04.
+
+# %% tags=["parameters"]
+run = {"seed": 7, "threads": 2}
+ingest = {
+    "path": "data/raw/simulated",
+    "format": "generic",
+    "columns": {},
+    "event_types": ["view", "cart", "purchase"],
+    "session_gap_minutes": 30,
+}
+retrieval = {
+    "width": 200,
+    "nearest": 150,
+    "sample": 1000,
+    "neighbours": 500,
+    "dimensions": 64,
+    "encoder_epochs": 4,
+}
+ranker = {
+    "examples_share": 0.2,
+    "max_examples": 60000,
+    "negatives": 50,
+    "rounds": 300,
+    "max_depth": 7,
+    "eta": 0.08,
+    "min_child_weight": 5,
+    "subsample": 0.8,
+    "colsample_bytree": 0.8,
+    "checkpoint_rounds": 50,
+    "held_out_share": 0.1,
+    "device": "cpu",
+}
+evaluation = {"k": 20, "decide_on": "mrr"}
+diagnosis = {"groups": 5000, "judged": 3000, "negatives": 20, "rounds": 100}
+
+# %%
+import json
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+
+from nextclick.evaluation import metrics, slices
+from nextclick.evaluation.diagnosis import Laboratory, misses
+from nextclick.events.sessions import SessionLog
+from nextclick.lifecycle.bundle import load_bundle
+from nextclick.params import Diagnosis, Ranker, Retrieval, Run
+from nextclick.plots import use_style
+from nextclick.project import project_root
+from nextclick.ranking.calibration import click_probabilities
+from nextclick.ranking.recommender import example_prefixes
+from nextclick.ranking.snapshot import Snapshot
+
+use_style()
+root = project_root()
+k, seed = evaluation["k"], run["seed"]
+decisive = f"{evaluation['decide_on']}@{k}"
+log = SessionLog.read(root / "data/split/train.parquet", ingest["event_types"])
+items = pd.read_parquet(root / "data/interim/items.parquet")
+timed = json.loads((root / "reports/metrics/ingest.json").read_text())["clock"] == "real"
+earlier, prefixes = example_prefixes(log, Ranker(**ranker), seed)
+snapshot = Snapshot.of(
+    earlier, Retrieval(**retrieval), seed, event_types=ingest["event_types"], items=items, timed=timed
+)
+lab = Laboratory(snapshot, prefixes, Ranker(**ranker), Diagnosis(**diagnosis), decisive, Run(**run))
+clicks = snapshot.knowledge.statistics.clicks
+_, manifest = load_bundle(root / "models/bundle")
+print(f"What follows explains bundle {manifest['version']}.")
+print(f"{len(lab.learn):,} predictions are learned from, {len(lab.judge):,} of later sessions judge, by {decisive}.")
+
+# %% [markdown]
+# ## Would more examples help?
+
+# %%
+curve = lab.learning_curve()
+more, gap = curve["held out"].diff().iloc[-1], (curve["train"] - curve["held out"]).iloc[-1]
+print(
+    f"{'Yes' if more > 0.002 else 'Hardly'}: the last doubling of the examples moved held-out NDCG@20 by {more:+.4f}; "
+    f"the gap between training and held out is {gap:.4f}"
+    + (
+        ", so variance is the larger part of what is left to gain."
+        if gap > 0.05
+        else ", so bias, not variance, is what is left."
+    )
+)
+curve.plot(x="examples", logx=True, marker="o", title="NDCG@20 within sampled candidates", ylabel="NDCG@20")
+plt.show()
+
+# %% [markdown]
+# ## Would deeper trees help?
+
+# %%
+capacity = lab.capacity_curve()
+best = capacity.loc[capacity["held out"].idxmax()]
+print(
+    f"Held out, depth {best['max_depth']:.0f} is best ({best['held out']:.4f}); at the greatest depth the gap to training "
+    f"is {(capacity['train'] - capacity['held out']).iloc[-1]:.4f}, at depth 1 "
+    f"{(capacity['train'] - capacity['held out']).iloc[0]:.4f}: depth buys variance."
+)
+capacity.plot(x="max_depth", marker="o", title="NDCG@20 within sampled candidates", ylabel="NDCG@20")
+plt.show()
+
+# %% [markdown]
+# **Decision.** `ranker.max_depth` and `ranker.max_examples`: where held out no longer rises.
+
+# %% [markdown]
+# ## What does each candidate source and each feature group earn, and what does it cost?
+# Costs are measured apart, by `python benchmarks/costs.py`, as times would differ at every run of this notebook.
+
+# %%
+ablation = lab.ablation()
+costs = pd.read_csv(root / "reports/costs.csv")
+ablation = ablation.merge(costs, on=["kind", "without"], how="left")
+proven = ablation[ablation["low"] > 0]
+most = ablation.iloc[0]
+print(
+    f"Without {most['without']} ({most['kind']}) {decisive} falls most, by {most['lost']:.4f} [{most['low']:.4f}, "
+    f"{most['high']:.4f}]. {len(proven)} of {len(ablation)} parts earn something here beyond chance: "
+    f"{', '.join(proven['without'])}."
+)
+print(ablation.round(4).to_string(index=False))
+shown = ablation.iloc[::-1]
+fig, ax = plt.subplots(figsize=(7, 0.35 * len(shown) + 1))
+ax.errorbar(shown["lost"], shown["kind"] + ": " + shown["without"], fmt="o", capsize=3,
+            xerr=[shown["lost"] - shown["low"], shown["high"] - shown["lost"]])  # fmt: skip
+ax.axvline(0, linestyle=":")
+ax.set(title="What is lost without it, with 95 % intervals", xlabel=decisive)
+plt.show()
+
+# %% [markdown]
+# ## What does the ranker look at?
+
+# %%
+booster = lab.fit(lab.examples)
+shap = lab.contributions(booster)
+by_group = pd.Series(
+    {group: shap[list(names)].sum() / shap.sum() for group, names in snapshot.features_by_group.items()}
+).sort_values()
+print(
+    f"{by_group.index[-1]} makes {by_group.iloc[-1]:.0%} of the score's movement (mean absolute SHAP value); the single "
+    f"feature that moves it most is {shap.index[0]} ({shap.iloc[0] / shap.sum():.0%})."
+)
+(shap.iloc[:20].iloc[::-1] / shap.sum()).plot.barh(title="Share of the mean absolute SHAP value", figsize=(7, 5))
+plt.show()
+
+# %% [markdown]
+# ## Where are the errors?
+
+# %%
+ranks = lab.judged.ranks(booster.inplace_predict)
+targets = lab.judge.targets
+lost = misses(ranks, lab.judged.hits, clicks[np.maximum(targets, 0)] * (targets >= 0) > 0, k)
+worst = lost.drop(f"in the first {k}", errors="ignore").idxmax()
+print(f"Most of what is missed is {worst} ({lost[worst]:.1%} of all predictions).")
+print(lost.round(4).to_string())
+labels = slices.labels(lab.judge, clicks, ingest["event_types"])
+values = lab.values(booster)
+print(slices.by_slice(values, labels, lab.judge.sessions, seed).round(4).to_string(index=False))
+
+# %% [markdown]
+# ## One positive among many: what does the imbalance do?
+
+# %%
+negatives = lab.imbalance()
+print(
+    f"Little: with {negatives.index[0]} to {negatives.index[-1]} negatives a positive, {decisive} goes from "
+    f"{negatives.iloc[0]:.4f} to {negatives.iloc[-1]:.4f}. The objective compares pairs within one list, so the share of "
+    "positives does not enter it as it would a classifier's; negatives only cost time."
+    if abs(negatives.iloc[-1] - negatives.iloc[0]) < 0.01
+    else f"It matters: from {negatives.index[0]} to {negatives.index[-1]} negatives a positive, {decisive} goes from "
+    f"{negatives.iloc[0]:.4f} to {negatives.iloc[-1]:.4f}."
+)
+negatives.plot(logx=True, marker="o", title=f"{decisive} by negatives per positive", xlabel="negatives")
+plt.show()
+
+# %% [markdown]
+# ## Is a score a probability?
+
+# %%
+clicked, probabilities = click_probabilities(lab.recommender(booster), lab.judge, seed)
+chance = metrics.click_probability(clicked, probabilities)
+print(
+    f"Not by itself, as it only orders; an isotonic regression makes it one, with an expected calibration error of "
+    f"{chance['calibration_error']:.5f} where {clicked.mean():.3%} of the candidates are clicked (Brier {chance['brier']:.5f})."
+)
+
+# %% [markdown]
+# ## What does the deciding metric trade away?
+
+# %%
+trade = {}
+for depth in (2, 4, 7):
+    deeper = lab.fit(lab.examples, max_depth=depth)
+    lists = lab.recommender(deeper).recommend(lab.judge, k)
+    found = metrics.per_prediction(metrics.ranks_of(lists, targets), k)
+    trade[depth] = {name: value.mean() for name, value in found.items()} | {
+        "coverage": metrics.catalogue_coverage(lists, len(snapshot.vocabulary)),
+        "to the top tenth": metrics.popularity_bias(lists, clicks),
+    }
+trade = pd.DataFrame(trade).T.rename_axis("max_depth")
+chosen = {name: trade[name].idxmax() for name in (f"hr@{k}", f"mrr@{k}", f"ndcg@{k}", "coverage")}
+print(
+    "All agree on the same depth."
+    if len(set(chosen.values())) == 1
+    else "They would choose differently: " + ", ".join(f"{name} depth {depth}" for name, depth in chosen.items()) + "."
+)
+print(trade.round(4).to_string())
+
+# %% [markdown]
+# ## What if the training data does not represent what comes?
+
+# %%
+learned = slices.labels(lab.learn, clicks, ingest["event_types"])
+table = lab.transfer(*(part["known events"].isin(["1", "2"]).map({True: "short", False: "long"}).to_numpy() for part in (learned, labels)))  # fmt: skip
+home = np.diag(table).mean()
+away = (table.to_numpy().sum() - np.diag(table).sum()) / max(1, table.size - len(table))
+print(
+    f"Learning from sessions of another length costs {home - away:+.4f} of {decisive} on average ({home:.4f} at home, "
+    f"{away:.4f} away), with as many examples."
+)
+print(table.round(4).to_string())
+
+# %%
+ablation.drop(columns="microseconds").to_csv(root / "reports/plots/ablation.csv", index=False)
+curve.to_csv(root / "reports/plots/examples_curve.csv", index=False)
+capacity.to_csv(root / "reports/plots/capacity_curve.csv", index=False)
