@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import sys
-import tempfile
 from pathlib import Path
 
 import jupytext
@@ -15,6 +14,7 @@ from nbformat import NotebookNode
 from papermill.exceptions import PapermillExecutionError
 
 from nextclick.errors import InputError
+from nextclick.files import scratch_folder
 from nextclick.params import Params
 from nextclick.progress import SHOWN_BY_PARENT, is_watched
 
@@ -42,8 +42,8 @@ def run_notebook(name: str, root: Path) -> Path:
     # the notebook's own process starts with these, so that BLAS and Numba use as many threads everywhere
     threads = {f"{library}_NUM_THREADS": str(params.run.threads) for library in ("OMP", "OPENBLAS", "MKL", "NUMBA")}
     os.environ.update(threads | ({SHOWN_BY_PARENT: "1"} if is_watched() else {}))
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".running-") as scratch:
-        source, executed = Path(scratch) / "source.ipynb", Path(scratch) / "executed.ipynb"
+    with scratch_folder(out.parent / f".running-{name}") as scratch:
+        source, executed = scratch / "source.ipynb", scratch / "executed.ipynb"
         nbformat.write(notebook, source)
         try:
             papermill.execute_notebook(
@@ -51,7 +51,7 @@ def run_notebook(name: str, root: Path) -> Path:
                 executed,
                 parameters=injected,
                 cwd=str(script.parent),
-                kernel_name=_this_python(Path(scratch)),
+                kernel_name=_this_python(scratch),
                 language="python",
                 stderr_file=sys.stderr,  # progress bars of the cells
                 progress_bar=False,
@@ -64,7 +64,7 @@ def run_notebook(name: str, root: Path) -> Path:
                 f"{script}: cell {error.cell_index} failed: {error.ename}: {error.evalue} (see {kept})"
             ) from error
         result = nbformat.read(executed, as_version=4)
-        finished = Path(scratch) / "finished.ipynb"
+        finished = scratch / "finished.ipynb"
         nbformat.write(normalised(result, root), finished)
         finished.replace(out)
     return out

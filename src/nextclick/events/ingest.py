@@ -3,7 +3,6 @@ as a duplicate."""
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 import duckdb
@@ -11,6 +10,7 @@ import duckdb
 from nextclick.errors import InputError
 from nextclick.events.schema import EARLIEST_MS, FIELDS, ITEM_FIELDS, MOMENT, first_broken, quoted, rules
 from nextclick.events.sources import Feed, Source, open_source
+from nextclick.files import move_files, scratch_folder
 from nextclick.params import Ingest
 from nextclick.progress import progress_bar
 
@@ -22,6 +22,7 @@ def connect(scratch: Path) -> duckdb.DuckDBPyConnection:
     """A database on disk in `scratch`, so that data larger than memory can pass through."""
     connection = duckdb.connect(str(scratch / "scratch.duckdb"))
     connection.execute("SET TimeZone = 'UTC'")
+    connection.execute("SET enable_progress_bar = false")  # it would go to stdout, which is for results
     connection.execute(f"SET temp_directory = {quoted(str(scratch / 'spill'))}")
     limit = connection.execute("SELECT current_setting('memory_limit')").fetchall()[0][0]
     size, unit = limit.split()
@@ -34,21 +35,21 @@ def connect(scratch: Path) -> duckdb.DuckDBPyConnection:
 def ingest(params: Ingest, root: Path, out: Path) -> dict:
     """Write events.parquet, items.parquet and quarantine.parquet to the folder `out`; returns the counts.
 
-    rows == accepted + duplicates + quarantined, always. Of events with the same id the first read is kept.
+    rows == accepted + duplicates + quarantined, always. Of events with the same id the first is kept, by name of
+    the file and row.
     clock is `order` where the source has no times and ours are made up from its order.
     Raises InputError on a missing file or column, an event type that params do not name, or when no row is good.
     """
     source = open_source(params, root)
-    out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out, prefix=".scratch-") as scratch:
-        connection = connect(Path(scratch))
+    with scratch_folder(out / ".scratch-ingest") as scratch:
         try:
-            return _ingest(connection, source, params, out)
+            with connect(scratch) as connection:
+                counts = _ingest(connection, source, params, scratch)
         except duckdb.Error as error:
             names = ", ".join(str(feed.table.path) for feed in source.events)
             raise InputError(f"{names}: cannot be read: {error}") from error
-        finally:
-            connection.close()
+        move_files(("events.parquet", "items.parquet", "quarantine.parquet"), scratch, out)
+    return counts
 
 
 def _ingest(connection: duckdb.DuckDBPyConnection, source: Source, params: Ingest, out: Path) -> dict:
@@ -59,8 +60,11 @@ def _ingest(connection: duckdb.DuckDBPyConnection, source: Source, params: Inges
         steps.update()
     _refuse_unknown_types(connection, params)
     given_ids = any("event_id" in feed.fields for feed in source.events)
-    first = "QUALIFY row_number() OVER (PARTITION BY event_id ORDER BY source_file, row) = 1" if given_ids else ""
-    connection.execute(f"CREATE TABLE good AS SELECT * FROM staged WHERE reason IS NULL {first}")
+    connection.execute(
+        "CREATE TABLE repeated AS SELECT event_id, count(*) AS times FROM staged "
+        f"WHERE reason IS NULL AND {given_ids} GROUP BY event_id HAVING times > 1"
+    )
+    connection.execute(f"CREATE VIEW good AS {_FIRST_OF_EACH_ID}")
     clock = (
         "order"
         if any("position" in feed.fields and "timestamp" not in feed.fields for feed in source.events)
@@ -69,13 +73,15 @@ def _ingest(connection: duckdb.DuckDBPyConnection, source: Source, params: Inges
     by_user = all("session_id" not in feed.fields for feed in source.events)
     timed = _ORDER_AS_TIME if clock == "order" else "SELECT * FROM good"
     cut = _cut_by_inactivity(params.session_gap_minutes) if by_user else "SELECT * FROM timed"
-    connection.execute(f"CREATE TABLE events AS WITH timed AS ({timed}) {cut}")
+    # a view is read twice below, which is less than what windows over all events would take
+    kind = "TABLE" if by_user or clock == "order" else "VIEW"
+    connection.execute(f"CREATE {kind} events AS WITH timed AS ({timed}) {cut}")
     steps.update()
-    fields = "event_id, session_id, user_id, item_id, event_type, make_timestamptz(moment * 1000) AS timestamp, part"
     write(
         connection,
-        f"SELECT {fields} FROM events "
-        "ORDER BY max(moment) OVER (PARTITION BY session_id), session_id, moment, event_id",
+        "SELECT event_id, session_id, user_id, item_id, event_type, make_timestamptz(moment * 1000) AS timestamp, part "
+        "FROM events JOIN (SELECT session_id, max(moment) AS ended FROM events GROUP BY session_id) USING (session_id) "
+        "ORDER BY ended, session_id, moment, event_id",
         out / "events.parquet",
     )
     steps.update()
@@ -87,7 +93,7 @@ def _ingest(connection: duckdb.DuckDBPyConnection, source: Source, params: Inges
     write(connection, _items(source), out / "items.parquet")
     steps.update()
     steps.close()
-    return _counts(connection, clock, [feed.table.path for feed in source.events])
+    return _counts(connection, out / "events.parquet", clock, [feed.table.path for feed in source.events])
 
 
 def _staged(feed: Feed, params: Ingest) -> str:
@@ -125,6 +131,14 @@ def _staged(feed: Feed, params: Ingest) -> str:
         f"FROM (SELECT *, {moment} AS moment FROM (SELECT row, raw, problem, {columns} FROM ({feed.table.rows})))"
     )
 
+
+# only rows whose id came more than once are compared with each other; all others just pass through
+_FIRST_OF_EACH_ID = """
+    SELECT * FROM staged ANTI JOIN repeated USING (event_id) WHERE reason IS NULL
+    UNION ALL
+    SELECT * FROM staged SEMI JOIN repeated USING (event_id) WHERE reason IS NULL
+    QUALIFY row_number() OVER (PARTITION BY event_id ORDER BY source_file, row) = 1
+"""
 
 # sessions in the order of their ids (by number where they are numbers), train before test, evenly spread and apart
 _ORDER_AS_TIME = f"""
@@ -188,22 +202,26 @@ def write(connection: duckdb.DuckDBPyConnection, query: str, path: Path) -> None
     connection.execute(f"COPY ({query}) TO {quoted(str(path))} (FORMAT parquet, COMPRESSION zstd)")
 
 
-def _counts(connection: duckdb.DuckDBPyConnection, clock: str, files: list[Path]) -> dict:
-    def one(query: str) -> int:
-        return connection.execute(query).fetchall()[0][0]
-
+def _counts(connection: duckdb.DuckDBPyConnection, events: Path, clock: str, files: list[Path]) -> dict:
     reasons = connection.execute(
         "SELECT field || ' ' || reason, count(*) FROM staged WHERE reason IS NOT NULL GROUP BY 1 ORDER BY 1"
     ).fetchall()
+    rows, duplicates = connection.execute(
+        "SELECT (SELECT count(*) FROM staged), (SELECT coalesce(sum(times - 1), 0)::BIGINT FROM repeated)"
+    ).fetchall()[0]
+    accepted, sessions, items, users = connection.execute(
+        "SELECT count(*), count(DISTINCT session_id), count(DISTINCT item_id), count(DISTINCT user_id) "
+        f"FROM read_parquet({quoted(str(events))})"
+    ).fetchall()[0]
     counts = {
-        "rows": one("SELECT count(*) FROM staged"),
-        "accepted": one("SELECT count(*) FROM events"),
-        "duplicates": one("SELECT (SELECT count(*) FROM staged WHERE reason IS NULL) - (SELECT count(*) FROM good)"),
+        "rows": rows,
+        "accepted": accepted,
+        "duplicates": duplicates,
         "quarantined": sum(count for _, count in reasons),
         "reasons": dict(reasons),
-        "sessions": one("SELECT count(DISTINCT session_id) FROM events"),
-        "items": one("SELECT count(DISTINCT item_id) FROM events"),
-        "users": one("SELECT count(DISTINCT user_id) FROM events"),
+        "sessions": sessions,
+        "items": items,
+        "users": users,
         "clock": clock,
     }
     if not counts["accepted"]:

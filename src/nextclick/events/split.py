@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 from nextclick.errors import InputError
 from nextclick.events.ingest import connect, write
 from nextclick.events.schema import quoted
+from nextclick.files import move_files, scratch_folder
 from nextclick.params import Split
 
 PARTS = ("train", "test", "embargoed")
@@ -22,8 +22,7 @@ def split(events: Path, params: Split, out: Path) -> dict:
     embargoed. By file: as the names train.* and test.* said.
     Raises InputError where nothing is left to train on or to test on.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out, prefix=".scratch-") as scratch, connect(Path(scratch)) as connection:
+    with scratch_folder(out / ".scratch-split") as scratch, connect(scratch) as connection:
         connection.execute(f"CREATE VIEW events AS SELECT * FROM read_parquet({quoted(str(events))})")
         if params.by == "file":
             side = "coalesce(min(part), 'embargoed')"
@@ -34,21 +33,25 @@ def split(events: Path, params: Split, out: Path) -> dict:
                 f"WHEN min(epoch_ms(timestamp)) >= {opens} + {int(params.embargo_hours * HOUR)} THEN 'test' "
                 "ELSE 'embargoed' END"
             )
-        connection.execute(f"CREATE TABLE sides AS SELECT session_id, {side} AS side FROM events GROUP BY session_id")
+        connection.execute(
+            f"CREATE TABLE sides AS SELECT session_id, max(timestamp) AS ended, count(*) AS events, {side} AS side "
+            "FROM events GROUP BY session_id"
+        )
         counts = {}
+        for part in PARTS:
+            counts[f"{part}_sessions"], counts[f"{part}_events"] = connection.execute(
+                f"SELECT count(*), coalesce(sum(events), 0)::BIGINT FROM sides WHERE side = '{part}'"
+            ).fetchall()[0]
+        for part in ("train", "test"):
+            if not counts[f"{part}_sessions"]:
+                change = f"test_days (now {params.test_days})" if params.by == "time" else "by (now file)"
+                raise InputError(f"{events}: the split leaves no sessions to {part}: {counts}; change split.{change}")
         for part in PARTS:
             write(
                 connection,
                 f"SELECT events.* FROM events JOIN sides USING (session_id) WHERE side = '{part}' "
-                "ORDER BY max(timestamp) OVER (PARTITION BY session_id), session_id, timestamp, event_id",
-                out / f"{part}.parquet",
+                "ORDER BY ended, session_id, timestamp, event_id",
+                scratch / f"{part}.parquet",
             )
-            counts[f"{part}_sessions"], counts[f"{part}_events"] = connection.execute(
-                "SELECT count(DISTINCT session_id), count(*) FROM events JOIN sides USING (session_id) "
-                f"WHERE side = '{part}'"
-            ).fetchall()[0]
-    for part in ("train", "test"):
-        if not counts[f"{part}_sessions"]:
-            change = f"test_days (now {params.test_days})" if params.by == "time" else "by (now file)"
-            raise InputError(f"{events}: the split leaves no sessions to {part}: {counts}; change split.{change}")
+        move_files(tuple(f"{part}.parquet" for part in PARTS), scratch, out)
     return counts

@@ -10,6 +10,7 @@ import pandas as pd
 
 from nextclick.events.simulator.walk import CART, NORMAL_DRAWS, PURCHASE, UNIFORM_DRAWS, VIEW, walk
 from nextclick.events.simulator.world import FAVOURITES, World, build_world
+from nextclick.files import move_files, scratch_folder
 from nextclick.params import Simulator
 from nextclick.progress import progress_bar
 
@@ -45,8 +46,11 @@ def simulate(params: Simulator, seed: int, out: Path) -> dict:
                 else:
                     sessions.append(_person(rng, params, world, popularity, start))
             progress.update(int(count))
-    out.mkdir(parents=True, exist_ok=True)
-    return _write(pd.concat(sessions, keys=range(len(sessions)), names=["session", None]), world, params, out)
+    played = pd.concat(sessions, keys=range(len(sessions)), names=["session", None])
+    with scratch_folder(out.with_name(f".scratch-{out.name}")) as scratch:
+        counts = _write(played, world, params, scratch)
+        move_files(("events.parquet", "items.parquet", "oracle.parquet"), scratch, out)
+    return counts
 
 
 def _person(

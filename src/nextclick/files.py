@@ -1,0 +1,26 @@
+"""Files that are whole or not there: made aside, then moved into place."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def scratch_folder(path: Path) -> Iterator[Path]:
+    """The folder `path`, empty, and gone at the end; what a run that was killed left there goes first."""
+    shutil.rmtree(path, ignore_errors=True)
+    path.mkdir(parents=True)
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path)
+
+
+def move_files(names: tuple[str, ...], scratch: Path, out: Path) -> None:
+    """Finished files from `scratch` to the folder `out`, each in one step."""
+    out.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        (scratch / name).replace(out / name)
