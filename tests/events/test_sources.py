@@ -112,6 +112,38 @@ def test_diginetica(tmp_path):
     assert read(tmp_path, "diginetica", old, "train-item-views.csv")[0]["accepted"] == 2
 
 
+def test_a_folder_with_a_file_named_after_the_published_one_and_what_is_said_of_two(tmp_path):
+    text = "session_id;user_id;item_id;timeframe;eventdate\n1;NA;8;5;2016-05-09\n"
+    sample = {"diginetica-train-item-views.sample.csv": text}
+    assert read(tmp_path, "diginetica", sample)[0]["accepted"] == 1
+    with pytest.raises(InputError, match=r"which one is meant: diginetica-\S+, train-item-views-2\.csv\?"):
+        read(tmp_path, "diginetica", {"train-item-views-2.csv": text})
+
+
+def test_of_good_rows_with_the_same_id_the_first_by_file_name_and_row_is_kept(tmp_path):
+    head, end = "event_id,session_id,item_id,timestamp\n", ",1704067200\n"
+    files = {
+        "train.csv": head + f"e1,s1,{end}" + f"e1,s1,a{end}" + f"e2,s1,b{end}" + f"e1,s1,c{end}",
+        "test.csv": head + f"e1,s2,d{end}" + f"e3,s2,e{end}",
+    }
+    counts, events, _, bad = read(tmp_path, "generic", files)
+    assert (counts["rows"], counts["accepted"], counts["duplicates"], counts["quarantined"]) == (6, 3, 2, 1)
+    assert len(bad) == 1
+    assert dict(zip(events["event_id"], events["item_id"], strict=True)) == {"e1": "d", "e2": "b", "e3": "e"}
+
+
+def test_nothing_is_left_of_a_run_that_was_killed_or_failed(tmp_path):
+    leftover = tmp_path / "out/.scratch-ingest"
+    leftover.mkdir(parents=True)
+    (leftover / "scratch.duckdb").write_text("torn")
+    read(tmp_path, "generic", {"c.csv": "session_id,item_id,timestamp\ns,i,1704067200\n"}, "c.csv")
+    whole = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    assert whole.keys() == {"events.parquet", "items.parquet", "quarantine.parquet"}
+    with pytest.raises(InputError, match="no row is a good event"):
+        read(tmp_path, "generic", {"c.csv": "session_id,item_id,timestamp\ns,,1704067200\n"}, "c.csv")
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == whole
+
+
 def test_yoochoose_clicks_and_buys(tmp_path):
     clicks = "1,2014-04-07T10:51:09.277Z,214536502,0\n1,2014-04-07T10:54:09.868Z,214536500,0\n1,2014-04-07T10:54\n"
     files = {"yoochoose-clicks.dat": clicks, "yoochoose-buys.dat": "1,2014-04-07T11:00:00.000Z,214536500,1046,1\n"}

@@ -100,7 +100,7 @@ def _retailrocket(path: Path, _: Ingest) -> Source:
 
 
 def _diginetica(path: Path, _: Ingest) -> Source:
-    rows = delimited(path if path.is_file() else _one(path, "train-item-views.csv"), ";")
+    rows = delimited(_one(path, "train-item-views.csv"), ";")
 
     def cell(snake: str) -> str:  # the first release of the files writes sessionId for session_id
         head, _, tail = snake.partition("_")
@@ -246,10 +246,16 @@ def _by_stem(folder: Path, stem: str) -> Iterator[Path]:
 
 
 def _one(path: Path, name: str) -> Path:
-    file = path if path.is_file() else path / name
-    if not file.exists():
-        raise InputError(f"{file}: no such file; this format has one of that name")
-    return file
+    """The file of that name, or a part of it that is named after it, like diginetica-train-item-views.sample.csv."""
+    if path.is_file():
+        return path
+    stem, ending = name.rsplit(".", 1)
+    found = [path / name] if (path / name).exists() else sorted(path.glob(f"*{stem}*.{ending}"))
+    if len(found) > 1:
+        raise InputError(f"{path}: which one is meant: {', '.join(file.name for file in found)}?")
+    if not found:
+        raise InputError(f"{path / name}: no such file; this format has one of that name")
+    return found[0]
 
 
 def _mapped(value: str, ours: dict[str, str]) -> str:
