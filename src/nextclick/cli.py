@@ -18,7 +18,10 @@ app = typer.Typer(no_args_is_help=True, pretty_exceptions_show_locals=False)
 
 @app.callback()
 def nextclick() -> None:
-    """From a shop's raw clickstream to recommendations that change within seconds of a click."""
+    """From a shop's raw clickstream to recommendations that change within seconds of a click.
+
+    Example: nextclick benchmark --train train.parquet --test test.parquet
+    """
 
 
 def command(run: Callable[..., Any]) -> Callable[..., Any]:
