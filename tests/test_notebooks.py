@@ -19,14 +19,6 @@ from nextclick.notebook import declared_sections, run_notebook
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.py"))
-SMALL = {
-    "run": {"seed": 7, "threads": 2},
-    "simulator": {"sessions": 1500, "items": 200, "users": 200, "days": 8},
-    "split": {"test_days": 2},
-    "retrieval": {"dimensions": 8, "encoder_epochs": 1},
-    "ranker": {"rounds": 30, "checkpoint_rounds": 10, "max_depth": 3},
-    "diagnosis": {"groups": 300, "judged": 200, "rounds": 10},
-}
 
 
 def names(paths: list[Path]) -> list[str]:
@@ -76,17 +68,14 @@ def test_saving_an_executed_notebook_leaves_its_stage_clean(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory) -> Path:
+def project(tmp_path_factory, small_params) -> Path:
     """A copy of the project on a small simulated shop, through the stages before the notebooks."""
     root = tmp_path_factory.mktemp("project")
     shutil.copytree(ROOT / "notebooks", root / "notebooks")
     shutil.copy(ROOT / "dvc.yaml", root)
     (root / "reports").mkdir()
     shutil.copy(ROOT / "reports/costs.csv", root / "reports")
-    params = yaml.safe_load((ROOT / "params.yaml").read_text())
-    for section, values in SMALL.items():
-        params[section].update(values)
-    (root / "params.yaml").write_text(yaml.safe_dump(params))
+    (root / "params.yaml").write_text(small_params)
     for stage in ("simulate", "ingest", "split"):
         subprocess.run([sys.executable, "-m", "nextclick.cli", stage], check=True, cwd=root, capture_output=True)
     return root

@@ -1,0 +1,110 @@
+"""Clones of the project as it lies here, on a small simulated shop."""
+
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+# what this environment says to Python is not for the clones' own; without bytecode every import takes twice as long
+NOT_FOR_CLONES = ("PYTHONPATH", "VIRTUAL_ENV", "PYTHONDONTWRITEBYTECODE")
+OUTSIDE = {name: value for name, value in os.environ.items() if name not in NOT_FOR_CLONES}
+
+
+@dataclass(frozen=True)
+class Clone:
+    root: Path
+    environment: dict[str, str]
+
+    def start(self, *command: str) -> subprocess.Popen:
+        """Run a command in the clone, in a process group of its own."""
+        return subprocess.Popen(
+            command,
+            cwd=self.root,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    def run(self, *command: str) -> str:
+        """What a command says; it has to succeed."""
+        return self.wait(self.start(*command))
+
+    def wait(self, process: subprocess.Popen) -> str:
+        """What a command that was started said; it has to succeed."""
+        output, _ = process.communicate()
+        assert process.returncode == 0, output
+        return output
+
+    def dvc(self, *arguments: str) -> str:
+        return self.run(".venv/bin/dvc", *arguments)
+
+    @property
+    def lock(self) -> bytes:
+        return (self.root / "dvc.lock").read_bytes()
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Two clean clones through the whole pipeline. made: by `make`, which installs; repeated: by `dvc repro`."""
+
+    made: Clone
+    made_said: str
+    made_lock: bytes
+    repeated: Clone
+    repeated_lock: bytes
+
+
+@pytest.fixture(scope="session")
+def origin(tmp_path_factory, small_params) -> Path:
+    """A git repository of what a commit of this working tree would hold, but for the params, which are small."""
+    root = tmp_path_factory.mktemp("origin")
+    listed = subprocess.check_output(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"], cwd=ROOT, text=True
+    )
+    for name in filter(None, listed.split("\0")):
+        if (ROOT / name).is_file():
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, root / name)
+    (root / "params.yaml").write_text(small_params)
+    identity = ("-c", "user.name=Test", "-c", "user.email=test@localhost")
+    for arguments in (("init", "-q"), ("add", "-A"), (*identity, "commit", "-q", "-m", "Small params")):
+        subprocess.run(["git", *arguments], cwd=root, check=True)
+    return root
+
+
+@pytest.fixture(scope="session")
+def clone(origin, tmp_path_factory):
+    """clone(name) makes a clean clone; with borrowed=True it uses this environment's libraries on its own source, and
+    with `compiled` (another clone) also the functions that Numba has compiled there."""
+
+    def make(name: str, borrowed: bool = True, compiled: Clone | None = None) -> Clone:
+        root = tmp_path_factory.mktemp(name) / "nextclick"
+        subprocess.run(["git", "clone", "-q", origin, root], check=True)
+        if not borrowed:
+            return Clone(root, OUTSIDE)
+        (root / ".venv").mkdir()
+        (root / ".venv/bin").symlink_to(ROOT / ".venv/bin")
+        if compiled:
+            shutil.rmtree(root / "src")
+            shutil.copytree(compiled.root / "src", root / "src")
+        made = Clone(root, OUTSIDE | {"PYTHONPATH": str(root / "src")})
+        assert made.run(".venv/bin/python", "-c", "import nextclick; print(nextclick.__path__[0])").startswith(
+            str(root)
+        )
+        return made
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def runs(clone) -> Runs:
+    made, repeated = clone("made", borrowed=False), clone("repeated")
+    making = made.start("make")
+    repeated.dvc("repro")
+    return Runs(made, made.wait(making), made.lock, repeated, repeated.lock)
