@@ -3,6 +3,8 @@
 .PHONY: all setup repro test lint lab
 
 export UV_PYTHON_DOWNLOADS := never
+# where it is set, as in many containers, every import takes twice as long
+export PYTHONDONTWRITEBYTECODE :=
 UV := $(or $(shell command -v uv 2>/dev/null),.uv/bin/uv)
 PYTHON ?= python3
 
