@@ -22,11 +22,11 @@ retrieval = {
 }
 ranker = {
     "examples_share": 0.2,
-    "max_examples": 60000,
-    "negatives": 50,
+    "max_examples": 100000,
+    "negatives": 20,
     "rounds": 300,
-    "max_depth": 7,
-    "eta": 0.08,
+    "max_depth": 6,
+    "eta": 0.1,
     "min_child_weight": 5,
     "subsample": 0.8,
     "colsample_bytree": 0.8,

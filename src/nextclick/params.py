@@ -64,11 +64,11 @@ class Retrieval(Section):
 
 class Ranker(Section):
     examples_share: float = Field(0.2, gt=0, lt=1)
-    max_examples: int = Field(60_000, ge=1)
-    negatives: int = Field(50, ge=1)
+    max_examples: int = Field(100_000, ge=1)
+    negatives: int = Field(20, ge=1)
     rounds: int = Field(300, ge=1)
-    max_depth: int = Field(7, ge=1)
-    eta: float = Field(0.08, gt=0, le=1)
+    max_depth: int = Field(6, ge=1)
+    eta: float = Field(0.1, gt=0, le=1)
     min_child_weight: float = Field(5, ge=0)
     subsample: float = Field(0.8, gt=0, le=1)
     colsample_bytree: float = Field(0.8, gt=0, le=1)

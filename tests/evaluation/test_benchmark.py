@@ -11,6 +11,7 @@ import yaml
 from typer.testing import CliRunner
 
 from nextclick.cli import app
+from nextclick.evaluation.baselines import BASELINES
 from nextclick.evaluation.benchmark import read_sessions
 
 SHARED = Path(os.environ.get("NEXTCLICK_SHARED", Path(__file__).parents[3] / "shared")) / "data"
@@ -23,7 +24,7 @@ def write_sessions(path: Path, first: int, n: int) -> Path:
 
 
 @pytest.fixture
-def small_params(tmp_path) -> Path:
+def small_benchmark_params(tmp_path) -> Path:
     path = tmp_path / "params.yaml"
     path.write_text(
         yaml.safe_dump(
@@ -36,12 +37,22 @@ def small_params(tmp_path) -> Path:
     return path
 
 
-def test_figures_come_from_the_ranks_it_writes(tmp_path, small_params):
+def test_figures_come_from_the_ranks_it_writes(tmp_path, small_benchmark_params):
     train, test = write_sessions(tmp_path / "a.parquet", 0, 150), write_sessions(tmp_path / "b.parquet", 150, 30)
     out = tmp_path / "ranks.parquet"
     done = CliRunner().invoke(
         app,
-        ["benchmark", "--train", str(train), "--test", str(test), "--params", str(small_params), "--ranks", str(out)],
+        [
+            "benchmark",
+            "--train",
+            str(train),
+            "--test",
+            str(test),
+            "--params",
+            str(small_benchmark_params),
+            "--ranks",
+            str(out),
+        ],
     )
     assert done.exit_code == 0, done.output
     result, ranks = json.loads(done.stdout), pd.read_parquet(out)
@@ -50,6 +61,17 @@ def test_figures_come_from_the_ranks_it_writes(tmp_path, small_params):
     assert result["mrr@20"] == pytest.approx(100 * (1 / ranks["rank"].replace(0, np.inf)).mean())
     assert result["mrr@20"] > 90  # the next item is certain in these sessions
     assert result["mrr@20_interval"][0] <= result["mrr@20"] <= result["mrr@20_interval"][1]
+
+
+def test_baselines_are_measured_on_the_same_predictions(tmp_path, small_benchmark_params):
+    train, test = write_sessions(tmp_path / "a.parquet", 0, 150), write_sessions(tmp_path / "b.parquet", 150, 30)
+    command = ["benchmark", "--train", str(train), "--test", str(test), "--params", str(small_benchmark_params)]
+    result = json.loads(CliRunner().invoke(app, [*command, "--baselines"]).stdout)
+    assert set(result["baselines"]) == set(BASELINES)
+    for figures in result["baselines"].values():
+        low, high = figures["mrr@20_ratio"]
+        assert low <= result["mrr@20"] / figures["mrr@20"] <= high
+    assert "baselines" not in json.loads(CliRunner().invoke(app, command).stdout)
 
 
 @pytest.mark.parametrize(

@@ -69,9 +69,7 @@ def frame(snapshot: Snapshot, prefixes: Prefixes, i: int) -> pd.DataFrame:
 
 
 def test_every_group_is_there_and_no_name_twice(snapshot):
-    assert list(snapshot.features_by_group) == [
-        *("retrieval", "item", "session", "time", "event types", "category", "price", "title")
-    ]
+    assert list(snapshot.features_by_group) == [*("retrieval", "item", "session", "time", "event types", "catalogue")]
     assert len(set(snapshot.feature_names)) == len(snapshot.feature_names)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from nextclick.features.from_catalogue import CATEGORY, PRICE, TITLE
+from nextclick.features.from_catalogue import CATALOGUE
 from nextclick.features.from_event_types import EVENT_TYPES
 from nextclick.features.from_item import ITEM
 from nextclick.features.from_retrieval import RETRIEVAL
@@ -12,7 +12,7 @@ from nextclick.features.from_session import SESSION
 from nextclick.features.from_time import TIME
 from nextclick.features.scene import FeatureGroup, Knowledge, Scene
 
-GROUPS: tuple[FeatureGroup, ...] = (RETRIEVAL, ITEM, SESSION, TIME, EVENT_TYPES, CATEGORY, PRICE, TITLE)
+GROUPS: tuple[FeatureGroup, ...] = (RETRIEVAL, ITEM, SESSION, TIME, EVENT_TYPES, CATALOGUE)
 
 
 def features_by_group(knowledge: Knowledge) -> dict[str, tuple[str, ...]]:

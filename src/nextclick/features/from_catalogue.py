@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numba import njit, prange
 
@@ -22,16 +24,28 @@ PRICE_NAMES = (
 TITLE_NAMES = ("title_cosine_last", "title_cosine_mean")
 
 
-def _category_names(knowledge: Knowledge) -> tuple[str, ...]:
-    return CATEGORY_NAMES if (knowledge.catalogue.category >= 0).any() else ()
+def _parts(knowledge: Knowledge) -> list[tuple[tuple[str, ...], Callable[[Scene, np.ndarray], None]]]:
+    """What the catalogue has, each with what fills it."""
+    catalogue = knowledge.catalogue
+    parts: list[tuple[tuple[str, ...], Callable[[Scene, np.ndarray], None]]] = []
+    if (catalogue.category >= 0).any():
+        parts.append((CATEGORY_NAMES, _fill_categories))
+    if np.isfinite(catalogue.price).any():
+        parts.append((PRICE_NAMES, _fill_prices))
+    if catalogue.titles.shape[1]:
+        parts.append((TITLE_NAMES, _fill_titles))
+    return parts
 
 
-def _price_names(knowledge: Knowledge) -> tuple[str, ...]:
-    return PRICE_NAMES if np.isfinite(knowledge.catalogue.price).any() else ()
+def _names(knowledge: Knowledge) -> tuple[str, ...]:
+    return tuple(name for names, _ in _parts(knowledge) for name in names)
 
 
-def _title_names(knowledge: Knowledge) -> tuple[str, ...]:
-    return TITLE_NAMES if knowledge.catalogue.titles.shape[1] else ()
+def _fill(scene: Scene, out: np.ndarray) -> None:
+    first = 0
+    for names, fill in _parts(scene.knowledge):
+        fill(scene, out[:, :, first : first + len(names)])
+        first += len(names)
 
 
 def _fill_categories(scene: Scene, out: np.ndarray) -> None:
@@ -124,6 +138,4 @@ def _write_titles(log_items, starts, ends, candidates, titles, out):
                 out[i, c, 1] = total
 
 
-CATEGORY = FeatureGroup("category", _category_names, _fill_categories)
-PRICE = FeatureGroup("price", _price_names, _fill_prices)
-TITLE = FeatureGroup("title", _title_names, _fill_titles)
+CATALOGUE = FeatureGroup("catalogue", _names, _fill)

@@ -134,11 +134,19 @@ def all_cosines(session_vectors, columns, cosines):
         for s in range(len(session_vectors)):
             row = cosines[s, first:last]
             row[:] = 0
-            for k in range(dimensions):
-                factor = session_vectors[s, k]
-                column = columns[k, first:last]
+            k = 0
+            while k + 4 <= dimensions:  # four at a time: the sums are read and written a quarter as often
+                w, x, y, z = session_vectors[s, k : k + 4]
+                a, b = columns[k, first:last], columns[k + 1, first:last]
+                c, d = columns[k + 2, first:last], columns[k + 3, first:last]
+                for i in range(len(row)):
+                    row[i] = (((row[i] + w * a[i]) + x * b[i]) + y * c[i]) + z * d[i]
+                k += 4
+            while k < dimensions:
+                factor, column = session_vectors[s, k], columns[k, first:last]
                 for i in range(len(row)):
                     row[i] += factor * column[i]
+                k += 1
 
 
 @njit(cache=True, parallel=True)

@@ -1,0 +1,100 @@
+"""The diagnosis finds what it should: a part that carries the answer is missed, one that carries nothing is not."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from nextclick.evaluation.diagnosis import SOURCES, Laboratory, misses
+from nextclick.events.prefixes import next_clicks
+from nextclick.events.sessions import SessionLog, Vocabulary
+from nextclick.features import candidate_features
+from nextclick.features.scene import FeatureGroup
+from nextclick.params import Diagnosis, Ranker, Retrieval, Run
+from nextclick.ranking.snapshot import Snapshot
+from nextclick.retrieval.candidates import COLUMNS
+
+SIZE = Diagnosis(groups=400, judged=300, negatives=10, rounds=15)
+
+
+def random_log(n: int, seed: int) -> SessionLog:
+    random = np.random.default_rng(seed)
+    return SessionLog(
+        Vocabulary(np.array([f"{i:02d}" for i in range(40)])),
+        np.arange(0, 4 * n + 1, 4),
+        random.integers(0, 40, 4 * n).astype(np.int32),
+        np.zeros(4 * n, np.int8),
+        np.arange(4 * n),
+        np.arange(n).astype(np.str_),
+    )
+
+
+@pytest.fixture
+def laboratory(monkeypatch) -> Laboratory:
+    """On sessions without any order, but with a group of features that knows the answer and one that is noise."""
+
+    def told(scene, out):
+        out[:, :, 0] = scene.candidates.items == scene.prefixes.targets[:, None]
+
+    def noise(scene, out):
+        out[:, :, 0] = np.random.default_rng(0).random(out.shape[:2])
+
+    planted = (
+        FeatureGroup("told", lambda _: ("answer",), told),
+        FeatureGroup("noise", lambda _: ("noise",), noise),
+    )
+    monkeypatch.setattr(candidate_features, "GROUPS", candidate_features.GROUPS + planted)
+    snapshot = Snapshot.of(
+        random_log(300, 0),
+        Retrieval(dimensions=8, encoder_epochs=1, width=40, nearest=10),
+        1,
+        event_types=["view"],
+        timed=False,
+    )
+    ranker = Ranker(max_depth=3, min_child_weight=1)
+    return Laboratory(snapshot, next_clicks(random_log(500, 1)), ranker, SIZE, "mrr@20", Run())
+
+
+def test_only_the_part_that_knows_the_answer_is_missed(laboratory):
+    table = laboratory.ablation().set_index("without")
+    assert set(table.index) == {*SOURCES, *laboratory.snapshot.features_by_group}
+    assert table.loc["told", "low"] > 0.5
+    assert table.drop("told")["low"].max() < 0.05
+    assert (table["low"] <= table["lost"]).all()
+    assert (table["lost"] <= table["high"]).all()
+
+
+def test_shap_names_the_feature_that_knows_the_answer(laboratory):
+    assert laboratory.contributions(laboratory.fit(laboratory.examples)).index[0] == "answer"
+
+
+def test_curves_and_transfer_have_a_row_for_each_case(laboratory):
+    curve = laboratory.learning_curve((0.5, 1.0))
+    assert curve["examples"].tolist()[0] < curve["examples"].tolist()[1]
+    assert laboratory.capacity_curve((1, 3))["max_depth"].tolist() == [1, 3]
+    labels = [np.where(part.lengths > 1, "long", "short") for part in (laboratory.learn, laboratory.judge)]
+    table = laboratory.transfer(*labels)
+    assert table.index.tolist() == table.columns.tolist() == ["long", "short"]
+    assert table.notna().all(axis=None)
+
+
+def test_judged_ranks_are_those_of_a_plain_sort(laboratory):
+    judged = laboratory.judged
+    scores = np.random.default_rng(3).random(judged.present.sum()).astype(np.float32)
+    ranks = judged.ranks(lambda rows: scores)
+    padded = np.full(judged.present.shape, -1.0)
+    padded[judged.present] = scores
+    for i in range(len(ranks)):
+        hit = np.flatnonzero(judged.hits[i])
+        expected = 1 + (padded[i] > padded[i, hit[0]]).sum() if len(hit) else 0
+        assert ranks[i] == expected
+
+
+def test_every_source_column_belongs_to_one_source():
+    assert sorted(name for names in SOURCES.values() for name in names) == sorted(COLUMNS)
+
+
+def test_misses_are_told_apart():
+    hits = np.array([[True, False], [True, False], [False, False], [False, False]])
+    found = misses(np.array([1, 30, 0, 0]), hits, np.array([True, True, True, False]), 20)
+    expected = ["in the first 20", "ranked too low", "no candidate", "never seen in training"]
+    pd.testing.assert_series_equal(found.sort_index(), pd.Series(0.25, sorted(expected)), check_names=False)
