@@ -35,7 +35,7 @@ ranker = {
     "device": "cpu",
 }
 evaluation = {"k": 20, "decide_on": "mrr"}
-diagnosis = {"groups": 5000, "judged": 3000, "negatives": 20, "rounds": 100}
+diagnosis = {"groups": 4000, "judged": 3000, "negatives": 20, "rounds": 60}
 
 # %%
 import json

@@ -83,10 +83,10 @@ class Evaluation(Section):
 
 
 class Diagnosis(Section):
-    groups: int = Field(5_000, ge=1)
+    groups: int = Field(4_000, ge=1)
     judged: int = Field(3_000, ge=1)
     negatives: int = Field(20, ge=1)
-    rounds: int = Field(100, ge=1)
+    rounds: int = Field(60, ge=1)
 
 
 class Params(Section):

@@ -5,7 +5,7 @@ import yaml
 from jupyter_server.services.contents.largefilemanager import LargeFileManager
 from jupytext.sync_contentsmanager import build_sync_jupytext_contents_manager_class
 
-STAGES = ["simulate", "ingest", "split", "explore", "features", "train", "evaluate"]
+STAGES = ["simulate", "ingest", "split", "explore", "features", "train", "evaluate", "diagnose"]
 
 
 def stages_run(output: str) -> list[str]:
@@ -58,4 +58,4 @@ def test_running_a_notebook_by_hand_and_saving_it_leaves_its_stage_clean_but_cha
 
 def test_an_experiment_runs_only_what_its_param_changes(runs):
     said = runs.repeated.dvc("exp", "run", "-S", "ranker.max_depth=4")
-    assert stages_run(said) == ["train", "evaluate"]
+    assert stages_run(said) == ["train", "evaluate", "diagnose"]

@@ -16,6 +16,8 @@ from nextclick.events.prefixes import KEPT_EVENTS, Prefixes
 from nextclick.progress import progress_bar
 
 WINDOW = 20  # the newest clicks that the encoder reads
+# sums may be taken in another order, the same at every call: so they are taken several at a time
+compiled = njit(cache=True, error_model="numpy", fastmath={"reassoc", "contract"})
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ def _newest_first(items, starts, ends):
     return clicks, lengths
 
 
-@njit(cache=True)
+@compiled
 def _encode(clicks, lengths, vectors, position_weight, item_weight):
     attention = np.zeros(clicks.shape, np.float32)
     means = np.zeros((len(clicks), vectors.shape[1]), np.float32)
@@ -73,7 +75,7 @@ def _encode(clicks, lengths, vectors, position_weight, item_weight):
     return attention, means
 
 
-@njit(cache=True)
+@compiled
 def _encode_backward(clicks, lengths, vectors, attention, d_means, d_vectors, d_position, d_item):
     slopes = np.zeros(WINDOW, np.float32)
     for i in range(len(clicks)):
@@ -92,7 +94,7 @@ def _encode_backward(clicks, lengths, vectors, attention, d_means, d_vectors, d_
             d_item[clicks[i, t], 0] += d_weight
 
 
-@njit(cache=True, error_model="numpy")
+@compiled
 def _to_unit(rows, raw, lengths, unit):
     for r in rows:
         square = np.float32(0)
@@ -103,7 +105,7 @@ def _to_unit(rows, raw, lengths, unit):
             unit[r, k] = raw[r, k] / lengths[r]
 
 
-@njit(cache=True, error_model="numpy")
+@compiled
 def _through_unit(rows, unit, lengths, gradient):
     """The gradient with respect to the raw vectors, in place of that with respect to their unit vectors."""
     for r in rows:
@@ -114,7 +116,7 @@ def _through_unit(rows, unit, lengths, gradient):
             gradient[r, k] = (gradient[r, k] - along * unit[r, k]) / lengths[r]
 
 
-@njit(cache=True, error_model="numpy")
+@compiled
 def _adam_step(rows, values, gradient, first, second, step, rate):
     """Adam (Kingma and Ba, 2015) on the given rows only, whose gradients are then cleared."""
     scale_first = np.float32(1 - 0.9**step)
@@ -167,6 +169,7 @@ def train_encoder(
     cumulative = np.cumsum(chance)
     drawn_chance = (-np.expm1(negatives * np.log1p(-chance)) + 1e-9).astype(np.float32)
 
+    mark = np.zeros(n_items, bool)
     per_epoch = -(-len(prefixes) // batch)
     progress = progress_bar(total=epochs * per_epoch, desc="item vectors", unit="batch")
     for step in range(epochs * per_epoch):
@@ -179,7 +182,9 @@ def train_encoder(
         sessions = means / norms
 
         drawn = np.searchsorted(cumulative, random.random(negatives)).clip(max=n_items - 1)
-        classes = np.unique(np.concatenate([chosen.targets, drawn]))
+        mark[chosen.targets] = mark[drawn] = True
+        classes = np.flatnonzero(mark)
+        mark[classes] = False
         target = (np.arange(len(chosen)), np.searchsorted(classes, chosen.targets))
         class_vectors = unit[classes]
         # the softmax in place, without subtracting the highest logit: a cosine over the temperature is too small for
@@ -198,8 +203,11 @@ def train_encoder(
         _encode_backward(
             clicks, known_clicks, unit, attention, d_means, vectors.gradient, positions.gradient, items.gradient
         )
-        clicked = np.unique(clicks[clicks >= 0])
-        touched = np.union1d(classes, clicked)
+        mark[clicks[clicks >= 0]] = True
+        clicked = np.flatnonzero(mark)
+        mark[classes] = True
+        touched = np.flatnonzero(mark)
+        mark[touched] = False
         _through_unit(touched, unit, lengths, vectors.gradient)
         rate_now = rate * (1 - 0.95 * step / (epochs * per_epoch))
         vectors.step(touched, step + 1, rate_now)
