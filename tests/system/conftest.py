@@ -2,8 +2,9 @@
 
 import os
 import shutil
+import signal
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -14,14 +15,21 @@ NOT_FOR_CLONES = ("PYTHONPATH", "VIRTUAL_ENV", "PYTHONDONTWRITEBYTECODE")
 OUTSIDE = {name: value for name, value in os.environ.items() if name not in NOT_FOR_CLONES}
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent):
+            item.add_marker(pytest.mark.timeout(1800))  # the first waits for two whole runs, however busy the machine
+
+
 @dataclass(frozen=True)
 class Clone:
     root: Path
     environment: dict[str, str]
+    started: list[subprocess.Popen] = field(default_factory=list)
 
     def start(self, *command: str) -> subprocess.Popen:
         """Run a command in the clone, in a process group of its own."""
-        return subprocess.Popen(
+        process = subprocess.Popen(
             command,
             cwd=self.root,
             env=self.environment,
@@ -30,6 +38,8 @@ class Clone:
             text=True,
             start_new_session=True,
         )
+        self.started.append(process)
+        return process
 
     def run(self, *command: str) -> str:
         """What a command says; it has to succeed."""
@@ -83,23 +93,27 @@ def clone(origin, tmp_path_factory):
     """clone(name) makes a clean clone; with borrowed=True it uses this environment's libraries on its own source, and
     with `compiled` (another clone) also the functions that Numba has compiled there."""
 
+    clones = []
+
     def make(name: str, borrowed: bool = True, compiled: Clone | None = None) -> Clone:
         root = tmp_path_factory.mktemp(name) / "nextclick"
         subprocess.run(["git", "clone", "-q", origin, root], check=True)
-        if not borrowed:
-            return Clone(root, OUTSIDE)
-        (root / ".venv").mkdir()
-        (root / ".venv/bin").symlink_to(ROOT / ".venv/bin")
+        made = Clone(root, OUTSIDE | ({"PYTHONPATH": str(root / "src")} if borrowed else {}))
+        clones.append(made)
+        if borrowed:
+            (root / ".venv").mkdir()
+            (root / ".venv/bin").symlink_to(ROOT / ".venv/bin")
+            where = made.run(".venv/bin/python", "-c", "import nextclick; print(nextclick.__path__[0])")
+            assert where.startswith(str(root))
         if compiled:
             shutil.rmtree(root / "src")
             shutil.copytree(compiled.root / "src", root / "src")
-        made = Clone(root, OUTSIDE | {"PYTHONPATH": str(root / "src")})
-        assert made.run(".venv/bin/python", "-c", "import nextclick; print(nextclick.__path__[0])").startswith(
-            str(root)
-        )
         return made
 
-    return make
+    yield make
+    # after a failure, something may still run that nobody waited for
+    for process in (process for made in clones for process in made.started if process.poll() is None):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 @pytest.fixture(scope="session")

@@ -33,7 +33,7 @@ def is_half_way(root: Path, stage: str) -> bool:
 def kill_half_way(clone, stage: str) -> list[psutil.Process]:
     """kill -9 of all that `dvc repro` started, as soon as the stage is half-way; returns the processes there were."""
     process = clone.start(".venv/bin/dvc", "repro", stage)
-    deadline = time.monotonic() + 300
+    deadline = time.monotonic() + 900
     while not is_half_way(clone.root, stage):
         assert process.poll() is None, f"{stage} ended before it could be killed: {process.stdout.read()}"
         assert time.monotonic() < deadline, f"{stage} did not come half-way"
