@@ -34,7 +34,7 @@ the simulated shop.
 
 
 def ablation(log: SessionLog, params: Params, **about: object) -> pd.DataFrame:
-    earlier, prefixes = example_prefixes(log, params.ranker, params.run.seed)
+    earlier, prefixes = example_prefixes(log, params.ranker)
     snapshot = Snapshot.of(earlier, params.retrieval, params.run.seed, **about)
     return Laboratory(snapshot, prefixes, params.ranker, SIZE, "mrr@20", params.run).ablation()
 

@@ -40,7 +40,7 @@ TYPES = ["view", "cart", "purchase"]
 def make_examples(params: Params, folder: Path, examples: int) -> None:
     log = SessionLog.read(folder / "split/train.parquet", TYPES)
     ranker = params.ranker.model_copy(update={"max_examples": examples})
-    earlier, prefixes = example_prefixes(log, ranker, params.run.seed)
+    earlier, prefixes = example_prefixes(log, ranker)
     items = pd.read_parquet(folder / "interim/items.parquet")
     snapshot = Snapshot.of(earlier, params.retrieval, params.run.seed, event_types=TYPES, items=items)
     training_examples(snapshot, prefixes, ranker.negatives, params.run.seed).save(folder / "examples")

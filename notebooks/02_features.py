@@ -19,15 +19,15 @@ retrieval = {
     "encoder_epochs": 4,
 }
 ranker = {
-    "examples_share": 0.2,
+    "examples_share": 0.35,
     "max_examples": 100000,
     "negatives": 20,
     "rounds": 300,
-    "max_depth": 6,
+    "max_depth": 5,
     "eta": 0.1,
     "min_child_weight": 5,
     "subsample": 0.8,
-    "colsample_bytree": 0.8,
+    "colsample_bytree": 0.5,
     "checkpoint_rounds": 50,
     "held_out_share": 0.1,
     "device": "cpu",
@@ -66,7 +66,7 @@ snapshot_of = partial(
 # The newest sessions, seen from what was known before the first of them ended: index and examples never overlap.
 
 # %%
-earlier, prefixes = example_prefixes(log, ranker_params, run["seed"])
+earlier, prefixes = example_prefixes(log, ranker_params)
 snapshot = snapshot_of(earlier)
 print(
     f"{earlier.n_sessions:,} sessions make the candidates, {len(np.unique(prefixes.sessions)):,} later ones make "

@@ -19,15 +19,15 @@ retrieval = {
     "encoder_epochs": 4,
 }
 ranker = {
-    "examples_share": 0.2,
+    "examples_share": 0.35,
     "max_examples": 100000,
     "negatives": 20,
     "rounds": 300,
-    "max_depth": 6,
+    "max_depth": 5,
     "eta": 0.1,
     "min_child_weight": 5,
     "subsample": 0.8,
-    "colsample_bytree": 0.8,
+    "colsample_bytree": 0.5,
     "checkpoint_rounds": 50,
     "held_out_share": 0.1,
     "device": "cpu",

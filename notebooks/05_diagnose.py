@@ -21,15 +21,15 @@ retrieval = {
     "encoder_epochs": 4,
 }
 ranker = {
-    "examples_share": 0.2,
+    "examples_share": 0.35,
     "max_examples": 100000,
     "negatives": 20,
     "rounds": 300,
-    "max_depth": 6,
+    "max_depth": 5,
     "eta": 0.1,
     "min_child_weight": 5,
     "subsample": 0.8,
-    "colsample_bytree": 0.8,
+    "colsample_bytree": 0.5,
     "checkpoint_rounds": 50,
     "held_out_share": 0.1,
     "device": "cpu",
@@ -62,7 +62,7 @@ decisive = f"{evaluation['decide_on']}@{k}"
 log = SessionLog.read(root / "data/split/train.parquet", ingest["event_types"])
 items = pd.read_parquet(root / "data/interim/items.parquet")
 timed = json.loads((root / "reports/metrics/ingest.json").read_text())["clock"] == "real"
-earlier, prefixes = example_prefixes(log, Ranker(**ranker), seed)
+earlier, prefixes = example_prefixes(log, Ranker(**ranker))
 snapshot = Snapshot.of(
     earlier, Retrieval(**retrieval), seed, event_types=ingest["event_types"], items=items, timed=timed
 )

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
+
 
 @contextmanager
 def scratch_folder(path: Path) -> Iterator[Path]:
@@ -24,3 +26,12 @@ def move_files(names: tuple[str, ...], scratch: Path, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     for name in names:
         (scratch / name).replace(out / name)
+
+
+def mapped(path: Path) -> np.ndarray:
+    """An .npy file as an array whose pages all processes that read it share.
+
+    Copy-on-write, so that compiled kernels take it for an ordinary array instead of being compiled once more for a
+    read-only one; the file itself is never changed.
+    """
+    return np.asarray(np.load(path, mmap_mode="c", allow_pickle=False))

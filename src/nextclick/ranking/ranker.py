@@ -11,6 +11,7 @@ import numpy as np
 import xgboost as xgb
 from tqdm import tqdm
 
+from nextclick.files import mapped
 from nextclick.params import Ranker
 from nextclick.progress import progress_bar
 
@@ -37,9 +38,7 @@ class Examples:
 
     @classmethod
     def load(cls, folder: Path) -> Examples:
-        features, labels, groups = (
-            np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("features", "labels", "groups")
-        )
+        features, labels, groups = (mapped(folder / f"{name}.npy") for name in ("features", "labels", "groups"))
         about = json.loads((folder / "examples.json").read_text())
         return cls(features, labels, groups, about["recall"], tuple(about["names"]))
 
@@ -74,6 +73,7 @@ def train_ranker(
         "eval_metric": "ndcg@20",
         "lambdarank_pair_method": "topk",
         "lambdarank_num_pair_per_sample": 20,
+        "lambdarank_score_normalization": False,  # +0.2 of P@20 and MRR@20 on small logs, nothing lost on large ones
         "max_depth": params.max_depth,
         "eta": params.eta,
         "min_child_weight": params.min_child_weight,

@@ -64,14 +64,13 @@ class Recommender:
         return lists
 
 
-def example_prefixes(log: SessionLog, params: Ranker, seed: int) -> tuple[SessionLog, Prefixes]:
+def example_prefixes(log: SessionLog, params: Ranker) -> tuple[SessionLog, Prefixes]:
     """The ranker learns on the newest sessions, seen from what was known before them: returns that earlier log and the
-    predictions to learn from, at most `max_examples` drawn from the newest `examples_share` of the sessions."""
-    cut = int(log.n_sessions * (1 - params.examples_share))
-    prefixes = next_clicks(log.slice(cut, log.n_sessions))
-    if len(prefixes) > params.max_examples:
-        chosen = np.random.default_rng(seed).choice(len(prefixes), params.max_examples, replace=False)
-        prefixes = prefixes.take(np.sort(chosen))
+    predictions to learn from, the newest `max_examples` or those of the newest `examples_share`, whichever is less."""
+    oldest = int(log.n_sessions * (1 - params.examples_share))
+    prefixes = next_clicks(log.slice(oldest, log.n_sessions))
+    prefixes = prefixes.take(slice(max(0, len(prefixes) - params.max_examples), None))
+    cut = oldest + int(prefixes.sessions[0]) if len(prefixes) else log.n_sessions
     return log.slice(0, cut), prefixes
 
 
@@ -87,7 +86,7 @@ def train_recommender(
     timed: bool = True,
 ) -> tuple[Recommender, Examples]:
     """Train the ranker on the newest sessions, then give it a snapshot of the whole log (see `Snapshot.of`)."""
-    earlier, prefixes = example_prefixes(log, ranker, seed)
+    earlier, prefixes = example_prefixes(log, ranker)
     snapshot_of = partial(Snapshot.of, params=retrieval, seed=seed, event_types=event_types, items=items, timed=timed)
     examples = training_examples(snapshot_of(earlier), prefixes, ranker.negatives, seed)
     booster, _ = train_ranker(examples, ranker, seed, threads)

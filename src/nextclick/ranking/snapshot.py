@@ -15,6 +15,7 @@ from nextclick.features.candidate_features import candidate_features, feature_na
 from nextclick.features.catalogue import Catalogue
 from nextclick.features.item_statistics import ItemStatistics
 from nextclick.features.scene import Knowledge, Scene
+from nextclick.files import mapped
 from nextclick.params import Retrieval
 from nextclick.retrieval.candidates import Candidates, Retriever
 from nextclick.retrieval.encoder import Encoder, train_encoder
@@ -83,12 +84,7 @@ class Snapshot:
     def load(cls, folder: Path, params: Retrieval) -> Snapshot:
         """Memory-mapped. Raises OSError or ValueError where a file is missing or broken."""
         loaded = {
-            part: kind(
-                *(
-                    np.load(folder / f"{part}-{field.name}.npy", mmap_mode="r", allow_pickle=False)
-                    for field in fields(kind)
-                )
-            )
+            part: kind(*(mapped(folder / f"{part}-{field.name}.npy") for field in fields(kind)))
             for part, kind in PARTS.items()
         }
         knowledge = Knowledge(loaded["encoder"], loaded["statistics"], loaded["catalogue"])

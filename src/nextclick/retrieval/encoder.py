@@ -16,6 +16,8 @@ from nextclick.events.prefixes import KEPT_EVENTS, Prefixes
 from nextclick.progress import progress_bar
 
 WINDOW = 20  # the newest clicks that the encoder reads
+BATCHES, SMALLEST, LARGEST = 1000, 128, 512  # a batch is so much of the log, within these bounds,
+LEAST_STEPS = 2000  # and a small log is read more often than asked, as vectors need this many steps to find their place
 # sums may be taken in another order, the same at every call: so they are taken several at a time
 compiled = njit(cache=True, error_model="numpy", fastmath={"reassoc", "contract"})
 
@@ -146,13 +148,15 @@ def train_encoder(
     *,
     dimensions: int = 64,
     epochs: int = 4,
-    batch: int = 512,
     negatives: int = 2048,
     temperature: float = 0.08,
     rate: float = 0.004,
     seed: int = 7,
 ) -> Encoder:
-    """Train on every prefix whose next item is in the vocabulary; the same seed and thread count give the same bits."""
+    """Train on every prefix whose next item is in the vocabulary; the same seed and thread count give the same bits.
+
+    epochs: how often each is read, more often where that gives fewer than LEAST_STEPS.
+    """
     known = np.flatnonzero((prefixes.targets >= 0) & (prefixes.lengths > 0))
     prefixes = prefixes.take(known)
     n_items = len(prefixes.log.vocabulary)
@@ -170,9 +174,11 @@ def train_encoder(
     drawn_chance = (-np.expm1(negatives * np.log1p(-chance)) + 1e-9).astype(np.float32)
 
     mark = np.zeros(n_items, bool)
+    batch = min(max(len(prefixes) // BATCHES, SMALLEST), LARGEST)
     per_epoch = -(-len(prefixes) // batch)
-    progress = progress_bar(total=epochs * per_epoch, desc="item vectors", unit="batch")
-    for step in range(epochs * per_epoch):
+    steps = max(epochs * per_epoch, LEAST_STEPS) if per_epoch else 0
+    progress = progress_bar(total=steps, desc="item vectors", unit="batch")
+    for step in range(steps):
         if step % per_epoch == 0:
             order = random.permutation(len(prefixes))
         chosen = prefixes.take(order[step % per_epoch * batch :][:batch])
@@ -209,7 +215,7 @@ def train_encoder(
         touched = np.flatnonzero(mark)
         mark[touched] = False
         _through_unit(touched, unit, lengths, vectors.gradient)
-        rate_now = rate * (1 - 0.95 * step / (epochs * per_epoch))
+        rate_now = rate * (1 - 0.95 * step / steps)
         vectors.step(touched, step + 1, rate_now)
         items.step(clicked, step + 1, rate_now)
         positions.step(np.arange(WINDOW), step + 1, rate_now)
