@@ -19,8 +19,7 @@ from nextclick.evaluation.diagnosis import Laboratory
 from nextclick.events.sessions import SessionLog
 from nextclick.params import Diagnosis, Params
 from nextclick.project import project_root
-from nextclick.ranking.recommender import example_prefixes
-from nextclick.ranking.snapshot import Snapshot
+from nextclick.ranking.recommender import example_snapshot
 
 SIZE = Diagnosis(groups=20_000, judged=12_000, negatives=20, rounds=150)
 HEAD = """# What each part earns, and what it costs
@@ -34,8 +33,8 @@ the simulated shop.
 
 
 def ablation(log: SessionLog, params: Params, **about: object) -> pd.DataFrame:
-    earlier, prefixes = example_prefixes(log, params.ranker)
-    snapshot = Snapshot.of(earlier, params.retrieval, params.run.seed, **about)
+    hours = params.features.item_stats_every
+    snapshot, prefixes = example_snapshot(log, params.retrieval, params.ranker, hours, params.run.seed, **about)
     return Laboratory(snapshot, prefixes, params.ranker, SIZE, "mrr@20", params.run).ablation()
 
 

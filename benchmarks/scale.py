@@ -31,7 +31,7 @@ from nextclick.params import Ingest, Params, Split
 from nextclick.plots import use_style
 from nextclick.project import project_root
 from nextclick.ranking.ranker import Examples, train_ranker
-from nextclick.ranking.recommender import example_prefixes, training_examples
+from nextclick.ranking.recommender import example_snapshot, training_examples
 from nextclick.ranking.snapshot import Snapshot
 
 TYPES = ["view", "cart", "purchase"]
@@ -40,9 +40,11 @@ TYPES = ["view", "cart", "purchase"]
 def make_examples(params: Params, folder: Path, examples: int) -> None:
     log = SessionLog.read(folder / "split/train.parquet", TYPES)
     ranker = params.ranker.model_copy(update={"max_examples": examples})
-    earlier, prefixes = example_prefixes(log, ranker)
     items = pd.read_parquet(folder / "interim/items.parquet")
-    snapshot = Snapshot.of(earlier, params.retrieval, params.run.seed, event_types=TYPES, items=items)
+    hours = params.features.item_stats_every
+    snapshot, prefixes = example_snapshot(
+        log, params.retrieval, ranker, hours, params.run.seed, event_types=TYPES, items=items
+    )
     training_examples(snapshot, prefixes, ranker.negatives, params.run.seed).save(folder / "examples")
     snapshot.save(folder / "snapshot")
 

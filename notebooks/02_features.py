@@ -18,6 +18,7 @@ retrieval = {
     "dimensions": 64,
     "encoder_epochs": 4,
 }
+features = {"item_stats_every": 24.0, "session_ttl_hours": 48.0, "online_store": "sqlite"}
 ranker = {
     "examples_share": 0.35,
     "max_examples": 100000,
@@ -35,44 +36,47 @@ ranker = {
 
 # %%
 import json
-from functools import partial
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
+from nextclick.evaluation.parity import arrivals, parity
 from nextclick.events.sessions import SessionLog
 from nextclick.features.candidate_features import GROUPS
-from nextclick.params import Ranker, Retrieval
+from nextclick.features.store.connect import apply_definitions, connect
+from nextclick.features.store.online import OnlineStates
+from nextclick.params import Params
 from nextclick.plots import use_style
 from nextclick.project import project_root
-from nextclick.ranking.recommender import example_prefixes, training_examples
+from nextclick.ranking.recommender import example_snapshot, training_examples
 from nextclick.ranking.snapshot import Snapshot
 from nextclick.retrieval.candidates import COLUMNS
 
 use_style()
 root = project_root()
 out = root / "data/features"
-retrieval_params, ranker_params = Retrieval(**retrieval), Ranker(**ranker)
+features["online_store"] = "sqlite"  # what the notebook shows does not depend on which, and this is always there
+params = Params(run=run, ingest=ingest, retrieval=retrieval, features=features, ranker=ranker)
 log = SessionLog.read(root / "data/split/train.parquet", ingest["event_types"])
 items = pd.read_parquet(root / "data/interim/items.parquet")
 timed = json.loads((root / "reports/metrics/ingest.json").read_text())["clock"] == "real"
-snapshot_of = partial(
-    Snapshot.of, params=retrieval_params, seed=run["seed"], event_types=ingest["event_types"], items=items, timed=timed
-)
+about = {"event_types": ingest["event_types"], "items": items, "timed": timed}
 
 # %% [markdown]
 # ## Who teaches the ranker?
 # The newest sessions, seen from what was known before the first of them ended: index and examples never overlap.
 
 # %%
-earlier, prefixes = example_prefixes(log, ranker_params)
-snapshot = snapshot_of(earlier)
+snapshot, prefixes = example_snapshot(
+    log, params.retrieval, params.ranker, features["item_stats_every"], run["seed"], **about
+)
+indexed = len(snapshot.retriever.index.offsets) - 1
 print(
-    f"{earlier.n_sessions:,} sessions make the candidates, {len(np.unique(prefixes.sessions)):,} later ones make "
+    f"{indexed:,} sessions make the candidates, {len(np.unique(prefixes.sessions)):,} later ones make "
     f"{len(prefixes):,} predictions over {len(log.vocabulary):,} items."
 )
-assert earlier.ends.max() <= prefixes.log.ends.min()
+assert log.ends[indexed - 1] <= prefixes.log.ends[prefixes.sessions[0]]
 
 # %% [markdown]
 # ## Which source finds the next item?
@@ -100,10 +104,49 @@ print(
 # **Decision.** `retrieval.width` bounds what the ranker can reach: what is not a candidate is lost.
 
 # %% [markdown]
+# ## What does the feature store hold?
+# Item statistics in versions, and the newest clicks of each session and user. A prediction reads the version that had
+# been published when it was made, never a later one: a point-in-time join. Here Feast does it for one real session.
+
+# %%
+apply_definitions(root, params)
+store = connect(root, params)
+for view in store.list_feature_views():
+    table = pd.read_parquet(root / f"data/features/store/{view.name}.parquet")
+    moments = table["event_timestamp"]
+    print(f"{view.name}: {len(table):,} rows of {len(view.features)} features, {moments.min():%d %b %H:%M} to {moments.max():%d %b %H:%M}")
+one = prefixes.take(slice(len(prefixes) // 2, len(prefixes) // 2 + 1))
+events = slice(one.starts[0], one.ends[0] + 1)
+asked = pd.DataFrame(
+    {
+        "item_id": log.vocabulary.ids[one.log.items[events]],
+        "event_timestamp": pd.to_datetime(one.log.times[events], unit="ms", utc=True),
+    }
+)
+joined = store.get_historical_features(asked, ["item_statistics:clicks", "item_statistics:view_events"]).to_df()
+joined = joined.sort_values("event_timestamp", ignore_index=True)
+joined["clicks in the end"] = np.bincount(log.items[log.items >= 0])[log.vocabulary.numbers(joined["item_id"])]
+print(joined.to_string(index=False))
+known, ended = joined["clicks"].fillna(0).sum(), joined["clicks in the end"].sum()
+print(f"At the time, {known:.0f} clicks on these items had been published; a join that looked ahead would see {ended:.0f}.")
+
+# %% [markdown]
+# ## Is a feature the same online?
+# Events are played one by one through the online store, late, twice and after the state was lost, and every feature is
+# compared with what the log gives for the same moment.
+
+# %%
+arriving = arrivals(pd.read_parquet(root / "data/split/train.parquet").tail(500), run["seed"], shuffle=0.1, duplicate=0.1)
+arriving["session_id"] = "notebook-" + arriving["session_id"]
+same = parity(snapshot, arriving, OnlineStates(store), ingest["event_types"], expire=0.05, seed=run["seed"])
+print(f"{same.differing} of {same.cells:,} cells differ, over {same.moments:,} moments; {same.rebuilt} states were built again.")
+assert same.differing == 0, same.first
+
+# %% [markdown]
 # ## The training examples
 
 # %%
-examples = training_examples(snapshot, prefixes, ranker_params.negatives, run["seed"])
+examples = training_examples(snapshot, prefixes, params.ranker.negatives, run["seed"])
 examples.save(out / "examples")
 print(
     f"{len(examples.groups):,} groups of one click among {examples.groups.mean() - 1:.0f} items that were not clicked: "
@@ -131,8 +174,8 @@ print(f"Left out, as the source lacks what they need: {', '.join(absent) or 'non
 # %%
 one = prefixes.take(slice(0, 1))
 seen = one.log.vocabulary.ids[one.log.items[one.starts[0] : one.ends[0]]]
-candidates, features = snapshot.features(one)
-shown = pd.DataFrame(features[0, :8], columns=names, index=log.vocabulary.ids[candidates.items[0, :8]])
+candidates, values = snapshot.features(one)
+shown = pd.DataFrame(values[0, :8], columns=names, index=log.vocabulary.ids[candidates.items[0, :8]])
 print(f"Known: {', '.join(seen)}; clicked next: {log.vocabulary.ids[one.targets[0]]}")
 print(shown[["neighbours_score", "after_last_score", "encoder_score", "item_clicks", "fusion"]].round(3).to_string())
 
@@ -141,7 +184,7 @@ print(shown[["neighbours_score", "after_last_score", "encoder_score", "item_clic
 # The same, of the whole training log.
 
 # %%
-snapshot_of(log).save(out / "snapshot")
+Snapshot.of(log, params.retrieval, run["seed"], **about).save(out / "snapshot")
 facts = {"examples": len(examples.groups), "candidate_recall": examples.recall, "features": len(names)}
 (root / "reports/metrics").mkdir(parents=True, exist_ok=True)
 (root / "reports/metrics/features.json").write_text(json.dumps(facts, indent=1) + "\n")

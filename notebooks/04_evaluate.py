@@ -10,10 +10,12 @@ ingest = {
     "event_types": ["view", "cart", "purchase"],
     "session_gap_minutes": 30,
 }
+features = {"item_stats_every": 24.0, "session_ttl_hours": 48.0, "online_store": "sqlite"}
 evaluation = {"k": 20, "decide_on": "mrr"}
 
 # %%
 import json
+from dataclasses import replace
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -37,6 +39,13 @@ vocabulary = recommender.snapshot.vocabulary
 train = SessionLog.read(root / "data/split/train.parquet", ingest["event_types"], vocabulary)
 test = SessionLog.read(root / "data/split/test.parquet", ingest["event_types"], vocabulary)
 prefixes = next_clicks(test)
+# live, item statistics are published as the clicks of the test come in, and each prediction reads the newest
+both = pd.concat([pd.read_parquet(root / f"data/split/{part}.parquet") for part in ("train", "test")])
+snapshot = recommender.snapshot.over(
+    SessionLog.from_events(both, ingest["event_types"], vocabulary), ingest["event_types"],
+    features["item_stats_every"], int(prefixes.moments.min()), int(prefixes.moments.max()),
+)  # fmt: skip
+recommender = replace(recommender, snapshot=snapshot)
 clicks = np.bincount(train.items[train.items >= 0], minlength=len(vocabulary))
 print(f"{len(prefixes):,} predictions in {test.n_sessions:,} sessions that training never saw.")
 

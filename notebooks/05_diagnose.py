@@ -20,6 +20,7 @@ retrieval = {
     "dimensions": 64,
     "encoder_epochs": 4,
 }
+features = {"item_stats_every": 24.0, "session_ttl_hours": 48.0, "online_store": "sqlite"}
 ranker = {
     "examples_share": 0.35,
     "max_examples": 100000,
@@ -52,8 +53,7 @@ from nextclick.params import Diagnosis, Ranker, Retrieval, Run
 from nextclick.plots import use_style
 from nextclick.project import project_root
 from nextclick.ranking.calibration import click_probabilities
-from nextclick.ranking.recommender import example_prefixes
-from nextclick.ranking.snapshot import Snapshot
+from nextclick.ranking.recommender import example_snapshot
 
 use_style()
 root = project_root()
@@ -62,10 +62,10 @@ decisive = f"{evaluation['decide_on']}@{k}"
 log = SessionLog.read(root / "data/split/train.parquet", ingest["event_types"])
 items = pd.read_parquet(root / "data/interim/items.parquet")
 timed = json.loads((root / "reports/metrics/ingest.json").read_text())["clock"] == "real"
-earlier, prefixes = example_prefixes(log, Ranker(**ranker))
-snapshot = Snapshot.of(
-    earlier, Retrieval(**retrieval), seed, event_types=ingest["event_types"], items=items, timed=timed
-)
+snapshot, prefixes = example_snapshot(
+    log, Retrieval(**retrieval), Ranker(**ranker), features["item_stats_every"], seed,
+    event_types=ingest["event_types"], items=items, timed=timed,
+)  # fmt: skip
 lab = Laboratory(snapshot, prefixes, Ranker(**ranker), Diagnosis(**diagnosis), decisive, Run(**run))
 clicks = snapshot.knowledge.statistics.clicks
 _, manifest = load_bundle(root / "models/bundle")

@@ -1,10 +1,23 @@
-"""What tests of different folders share."""
+"""What tests of different folders share: a small project, a shop's events, real Redis servers."""
 
+import os
+import shutil
+import socket
+import subprocess
+import time
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 import yaml
 
+from nextclick.params import Features, Ingest, Params
+
+ROOT = Path(__file__).parents[1]
+REPOSITORY = Path("src/nextclick/features/feast_repo")
+TYPES = ["view", "cart", "purchase"]
+START = pd.Timestamp("2026-01-06 10:30", tz="UTC")  # a Tuesday
 SMALL = {
     "run": {"seed": 7, "threads": 2},
     "simulator": {"sessions": 1500, "items": 200, "users": 200, "days": 8},
@@ -18,7 +31,112 @@ SMALL = {
 @pytest.fixture(scope="session")
 def small_params() -> str:
     """params.yaml, on so little that the whole pipeline takes a minute."""
-    params = yaml.safe_load((Path(__file__).parents[1] / "params.yaml").read_text())
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
     for section, values in SMALL.items():
         params[section].update(values)
     return yaml.safe_dump(params, sort_keys=False)
+
+
+def _shop_events(n_sessions: int, seed: int) -> pd.DataFrame:
+    """Sessions over 40 items, of up to 45 events: more than a state keeps."""
+    random = np.random.default_rng(seed)
+    rows = []
+    for session in range(n_sessions):
+        now = START + pd.Timedelta(minutes=session * 7)
+        for _ in range(random.integers(2, 45 if session % 20 == 0 else 8)):
+            now += pd.Timedelta(milliseconds=int(random.integers(0, 60_000)))
+            kind = random.choice(TYPES, p=[0.8, 0.15, 0.05])
+            rows.append((f"e{len(rows):05d}", f"s{session:04d}", f"i{random.integers(0, 40):02d}", kind, now))
+    return pd.DataFrame(rows, columns=["event_id", "session_id", "item_id", "event_type", "timestamp"])
+
+
+@pytest.fixture(scope="session")
+def shop_events():
+    """shop_events(n_sessions, seed): canonical events of a shop of 40 items."""
+    return _shop_events
+
+
+@pytest.fixture
+def shop(tmp_path, shop_events) -> pd.DataFrame:
+    """The training events of the project at tmp_path."""
+    events = shop_events(120, 3)
+    users = events["session_id"].str[-1].map(lambda digit: f"u{digit}" if digit < "7" else None)
+    return events.assign(user_id=users)
+
+
+@pytest.fixture
+def project(tmp_path, shop) -> Path:
+    (tmp_path / REPOSITORY).mkdir(parents=True)
+    shutil.copy(ROOT / REPOSITORY / "feature_store.yaml", tmp_path / REPOSITORY)
+    for folder in ("split", "interim"):
+        (tmp_path / "data" / folder).mkdir(parents=True)
+    shop.to_parquet(tmp_path / "data/split/train.parquet")
+    pd.DataFrame({"item_id": ["i00", "i01"], "price": [1.5, 2.5]}).to_parquet(tmp_path / "data/interim/items.parquet")
+    return tmp_path
+
+
+class Redis:
+    """A server of the test's own on a free port, that can be killed and started again."""
+
+    def __init__(self, folder: Path, *options: str, plain: bool = True) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self._command = ["redis-server", "--save", "", "--bind", "127.0.0.1", "--dir", str(folder), *options]
+        self._command += ["--port", str(self.port)] if plain else ["--port", "0", "--tls-port", str(self.port)]
+        self.start()
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        self.process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        for _ in range(200):
+            with socket.socket() as asked:
+                if asked.connect_ex(("127.0.0.1", self.port)) == 0:
+                    return
+            time.sleep(0.05)
+        raise RuntimeError("redis-server did not start")
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+@pytest.fixture
+def redis_server(tmp_path):
+    """redis_server(*options) starts one; they end with the test."""
+    if shutil.which("redis-server") is None:
+        if os.environ.get("NEXTCLICK_REQUIRE_SERVICES"):
+            pytest.fail("redis-server is not installed")
+        pytest.skip("redis-server is not installed")
+    started = []
+
+    def start(*options: str, plain: bool = True) -> Redis:
+        started.append(Redis(tmp_path, *options, plain=plain))
+        return started[-1]
+
+    yield start
+    for server in started:
+        server.kill()
+
+
+@pytest.fixture(params=["sqlite", "redis"])
+def params(request, monkeypatch) -> Params:
+    """Params of a project, once for each online store."""
+    if request.param == "redis":
+        monkeypatch.setenv("NEXTCLICK_REDIS", request.getfixturevalue("redis_server")().address)
+    return params_for(request.param)
+
+
+def params_for(online: str) -> Params:
+    return Params(
+        features=Features(item_stats_every=2, session_ttl_hours=1, online_store=online),
+        ingest=Ingest(event_types=TYPES),
+    )
+
+
+@pytest.fixture
+def redis_params() -> Params:
+    return params_for("redis")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any
@@ -116,6 +117,72 @@ def benchmark(
     if ranks:
         table.to_parquet(ranks, index=False)
     return result
+
+
+@command
+def publish() -> dict:
+    """Write the offline feature store and register its definitions with Feast.
+
+    Example: nextclick publish
+    """
+    from nextclick.features.store.connect import apply_definitions
+    from nextclick.features.store.publish import publish
+    from nextclick.params import Params
+    from nextclick.project import project_root
+
+    root = project_root()
+    params = Params.read(root / "params.yaml")
+    clock = json.loads((root / "reports/metrics/ingest.json").read_text())["clock"]
+    rows = publish(root, params, timed=clock == "real")
+    apply_definitions(root, params)
+    return rows
+
+
+@command
+def materialise(
+    since: Annotated[datetime | None, typer.Option(help="Only events from then on (UTC).")] = None,
+    until: Annotated[datetime | None, typer.Option(help="Only events before then (UTC).")] = None,
+) -> dict:
+    """Load the online store from the ingested history, all of it or a window; running it again changes nothing.
+
+    Example: nextclick materialise --until 2026-01-20
+    """
+    import pandas as pd
+
+    from nextclick.features.store.connect import apply_definitions, connect
+    from nextclick.features.store.publish import materialise
+    from nextclick.params import Params
+    from nextclick.project import project_root
+
+    root = project_root()
+    params = Params.read(root / "params.yaml")
+    apply_definitions(root, params)
+    events = pd.read_parquet(root / "data/interim/events.parquet")
+    window = (moment.replace(tzinfo=UTC) if moment else None for moment in (since, until))
+    return materialise(connect(root, params), events, params.ingest.event_types, *window)
+
+
+@command
+def parity(
+    events: Annotated[Path, typer.Option(help="Parquet: sessions to play.")] = Path("data/split/test.parquet"),
+    train: Annotated[
+        Path | None, typer.Option(help="Parquet: what is known before; the default is the bundle.")
+    ] = None,
+    most: Annotated[int | None, typer.Option(min=1, help="Play only the first so many events.")] = None,
+    shuffle: Annotated[float, typer.Option(min=0, max=1, help="Share of the events that come late.")] = 0.0,
+    duplicate: Annotated[float, typer.Option(min=0, max=1, help="Share of the events that come twice.")] = 0.0,
+    expire: Annotated[float, typer.Option(min=0, max=1, help="Share of the moments with the state rebuilt.")] = 0.0,
+) -> dict:
+    """Play events one by one through the online store and compare every feature with the offline one.
+
+    Example: nextclick parity --most 2000 --shuffle 0.1 --duplicate 0.1
+    """
+    from nextclick.evaluation.parity import play
+    from nextclick.params import Params
+    from nextclick.project import project_root
+
+    root = project_root()
+    return play(root, Params.read(root / "params.yaml"), events, train, most, shuffle, duplicate, expire)
 
 
 def _metric(values: dict, path: Path) -> dict:

@@ -62,16 +62,22 @@ class Retrieval(Section):
     encoder_epochs: int = Field(4, ge=1)
 
 
+class Features(Section):
+    item_stats_every: float = Field(24, gt=0)
+    session_ttl_hours: float = Field(48, gt=0)
+    online_store: Literal["sqlite", "redis"] = "sqlite"
+
+
 class Ranker(Section):
-    examples_share: float = Field(0.2, gt=0, lt=1)
+    examples_share: float = Field(0.35, gt=0, lt=1)
     max_examples: int = Field(100_000, ge=1)
     negatives: int = Field(20, ge=1)
     rounds: int = Field(300, ge=1)
-    max_depth: int = Field(6, ge=1)
+    max_depth: int = Field(5, ge=1)
     eta: float = Field(0.1, gt=0, le=1)
     min_child_weight: float = Field(5, ge=0)
     subsample: float = Field(0.8, gt=0, le=1)
-    colsample_bytree: float = Field(0.8, gt=0, le=1)
+    colsample_bytree: float = Field(0.5, gt=0, le=1)
     checkpoint_rounds: int = Field(50, ge=1)
     held_out_share: float = Field(0.1, gt=0, lt=1)
     device: Literal["cpu", "cuda"] = "cpu"
@@ -95,6 +101,7 @@ class Params(Section):
     ingest: Ingest = Ingest()
     split: Split = Split()
     retrieval: Retrieval = Retrieval()
+    features: Features = Features()
     ranker: Ranker = Ranker()
     evaluation: Evaluation = Evaluation()
     diagnosis: Diagnosis = Diagnosis()

@@ -14,20 +14,6 @@ from nextclick.ranking.snapshot import Snapshot
 
 TYPES = ["view", "cart", "purchase"]
 PARAMS = Retrieval(dimensions=8, encoder_epochs=1, width=25, nearest=10)
-START = pd.Timestamp("2026-01-06 10:30", tz="UTC")  # a Tuesday
-
-
-def shop_events(n_sessions: int, seed: int) -> pd.DataFrame:
-    """Sessions over 40 items, of up to 45 events: more than a state keeps."""
-    random = np.random.default_rng(seed)
-    rows = []
-    for session in range(n_sessions):
-        now = START + pd.Timedelta(minutes=session * 7)
-        for _ in range(random.integers(2, 45 if session % 20 == 0 else 8)):
-            now += pd.Timedelta(milliseconds=int(random.integers(0, 60_000)))
-            kind = random.choice(TYPES, p=[0.8, 0.15, 0.05])
-            rows.append((f"e{len(rows):05d}", f"s{session:04d}", f"i{random.integers(0, 40):02d}", kind, now))
-    return pd.DataFrame(rows, columns=["event_id", "session_id", "item_id", "event_type", "timestamp"])
 
 
 @pytest.fixture(scope="module")
@@ -47,13 +33,13 @@ def items() -> pd.DataFrame:
 
 
 @pytest.fixture(scope="module")
-def snapshot(items) -> Snapshot:
+def snapshot(items, shop_events) -> Snapshot:
     log = SessionLog.from_events(shop_events(300, 0), TYPES)
     return Snapshot.of(log, PARAMS, 1, event_types=TYPES, items=items)
 
 
 @pytest.fixture(scope="module")
-def asked(snapshot) -> Prefixes:
+def asked(snapshot, shop_events) -> Prefixes:
     return next_clicks(SessionLog.from_events(shop_events(60, 1), TYPES, snapshot.vocabulary))
 
 
@@ -73,7 +59,7 @@ def test_every_group_is_there_and_no_name_twice(snapshot):
     assert len(set(snapshot.feature_names)) == len(snapshot.feature_names)
 
 
-def test_absent_columns_give_fewer_features():
+def test_absent_columns_give_fewer_features(shop_events):
     events = shop_events(100, 0).assign(event_type="view")
     log = SessionLog.from_events(events, TYPES)
     plain = Snapshot.of(log, PARAMS, 1, event_types=TYPES, timed=False)

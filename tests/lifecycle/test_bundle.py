@@ -33,7 +33,7 @@ def log() -> SessionLog:
 
 @pytest.fixture
 def saved(log, tmp_path):
-    recommender, _ = train_recommender(log, PARAMS.retrieval, PARAMS.ranker, 1, 2, event_types=["view"])
+    recommender, _ = train_recommender(log, PARAMS, event_types=["view"])
     manifest = save_bundle(recommender, tmp_path, params=PARAMS, trained_until="2026-01-01", metrics={})
     return tmp_path, recommender, manifest
 

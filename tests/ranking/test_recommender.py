@@ -5,11 +5,13 @@ import pytest
 
 from nextclick.events.prefixes import next_clicks
 from nextclick.events.sessions import SessionLog, Vocabulary
-from nextclick.params import Ranker, Retrieval
+from nextclick.params import Params, Ranker, Retrieval
 from nextclick.ranking.recommender import Recommender, train_recommender, training_examples
 
-RETRIEVAL = Retrieval(dimensions=8, encoder_epochs=2, width=30, nearest=10)
-RANKER = Ranker(rounds=20, max_depth=3, negatives=10, min_child_weight=1)
+PARAMS = Params(
+    retrieval=Retrieval(dimensions=8, encoder_epochs=2, width=30, nearest=10),
+    ranker=Ranker(rounds=20, max_depth=3, negatives=10, min_child_weight=1),
+)
 
 
 def chain_log(n_sessions: int, seed: int) -> SessionLog:
@@ -29,7 +31,7 @@ def chain_log(n_sessions: int, seed: int) -> SessionLog:
 
 @pytest.fixture(scope="module")
 def recommender() -> Recommender:
-    return train_recommender(chain_log(800, 0), RETRIEVAL, RANKER, seed=1, threads=2, event_types=["view"])[0]
+    return train_recommender(chain_log(800, 0), PARAMS, event_types=["view"])[0]
 
 
 def test_the_step_ahead_is_recommended_first(recommender):
@@ -40,7 +42,7 @@ def test_the_step_ahead_is_recommended_first(recommender):
 
 
 def test_training_again_gives_the_same_model(recommender):
-    again = train_recommender(chain_log(800, 0), RETRIEVAL, RANKER, seed=1, threads=2, event_types=["view"])[0]
+    again = train_recommender(chain_log(800, 0), PARAMS, event_types=["view"])[0]
     assert again.ranker.save_raw("ubj") == recommender.ranker.save_raw("ubj")
 
 

@@ -23,7 +23,7 @@ def two_aisles() -> Prefixes:
 
 
 def test_the_next_item_lies_in_the_aisle_of_the_session(two_aisles):
-    encoder = train_encoder(two_aisles, dimensions=8, epochs=4, batch=64, negatives=32)
+    encoder = train_encoder(two_aisles, dimensions=8, epochs=4, negatives=32)
     nearest = (encoder.encode(two_aisles) @ encoder.vectors.T).argmax(axis=1)
     assert np.mean(nearest // 20 == two_aisles.targets // 20) > 0.99
 

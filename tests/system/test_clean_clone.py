@@ -1,11 +1,13 @@
 """The README's two commands on clean clones: the same dvc.lock in each, and after a change only what depends on it."""
 
+import json
+
 import nbformat
 import yaml
 from jupyter_server.services.contents.largefilemanager import LargeFileManager
 from jupytext.sync_contentsmanager import build_sync_jupytext_contents_manager_class
 
-STAGES = ["simulate", "ingest", "split", "explore", "features", "train", "evaluate", "diagnose"]
+STAGES = ["simulate", "ingest", "split", "explore", "publish", "features", "train", "evaluate", "diagnose"]
 
 
 def stages_run(output: str) -> list[str]:
@@ -24,6 +26,16 @@ def test_make_test_runs_tests_in_the_environment_that_it_set_up(runs):
     said = runs.made.run("env", "PYTEST_ADDOPTS=tests/test_cli.py", "make", "test")
     assert " passed" in said.splitlines()[-1]
     assert "failed" not in said
+
+
+def test_the_feature_store_works_with_nothing_installed_beside(runs):
+    feast = runs.made.run(".venv/bin/feast", "-c", "src/nextclick/features/feast_repo", "apply")
+    assert "error" not in feast.lower()
+    once, twice = (runs.made.run(".venv/bin/nextclick", "materialise").splitlines()[-1] for _ in range(2))
+    assert once == twice
+    found = json.loads(runs.made.run(".venv/bin/nextclick", "parity", "--most", "200").splitlines()[-1])
+    assert found["moments"] == 200
+    assert found["differing"] == 0
 
 
 def test_two_clean_clones_give_the_same_lock_to_the_byte(runs):

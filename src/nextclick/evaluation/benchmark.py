@@ -75,15 +75,7 @@ def benchmark(
         raise InputError(f"{test}: no session has more than {min_prefix} clicks, so there is nothing to predict")
     seconds["read"] = perf_counter() - start
     start = perf_counter()
-    recommender, examples = train_recommender(
-        known,
-        params.retrieval,
-        params.ranker,
-        params.run.seed,
-        params.run.threads,
-        event_types=["view"],
-        timed=timed,
-    )
+    recommender, examples = train_recommender(known, params, event_types=["view"], timed=timed)
     seconds["train"] = perf_counter() - start
     start = perf_counter()
     rank = ranks_of(recommender.recommend(prefixes, K), prefixes.targets)

@@ -37,6 +37,13 @@ class Prefixes:
         """(n,) int64: how many events are known."""
         return self.ends - self.starts
 
+    @property
+    def moments(self) -> np.ndarray:
+        """(n,) int64 ms: when each prediction is made, the time of the last event known; 0 where none is."""
+        if not self.log.n_events:
+            return np.zeros(len(self), np.int64)
+        return np.where(self.lengths > 0, self.log.times[np.maximum(self.ends - 1, 0)], 0)
+
     def take(self, chosen: np.ndarray | slice) -> Prefixes:
         """The chosen predictions, in the given order."""
         return Prefixes(self.log, self.sessions[chosen], self.starts[chosen], self.ends[chosen])

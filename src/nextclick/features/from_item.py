@@ -1,4 +1,4 @@
-"""What depends on the candidate alone, looked up."""
+"""What depends on the candidate alone, looked up in the version that was published when the prediction is made."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ def _names(knowledge: Knowledge) -> tuple[str, ...]:
 
 
 def _fill(scene: Scene, out: np.ndarray) -> None:
-    _write(scene.candidates.items, scene.knowledge.item_table, out)
+    versions = scene.knowledge.versions_at(scene.prefixes.moments)
+    _write(scene.candidates.items, versions, scene.knowledge.item_tables, out)
 
 
 @njit(cache=True, parallel=True)
-def _write(items, table, out):
+def _write(items, versions, tables, out):
     for i in prange(len(items)):
+        table = tables[versions[i]]
         for c in range(items.shape[1]):
             if items[i, c] < 0:
                 break

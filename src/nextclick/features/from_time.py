@@ -25,7 +25,7 @@ THURSDAY = 3  # the weekday of 1970-01-01
 
 
 def _names(knowledge: Knowledge) -> tuple[str, ...]:
-    return NAMES if len(knowledge.statistics.decayed) else ()
+    return NAMES if knowledge.timed else ()
 
 
 def _fill(scene: Scene, out: np.ndarray) -> None:

@@ -33,9 +33,9 @@ def item_columns(encoder: Encoder, statistics: ItemStatistics, catalogue: Catalo
         columns["category_clicks"] = np.log1p(_in_category(statistics.clicks, categories))
         columns["item_share_of_category"] = statistics.clicks / (_in_category(statistics.clicks, categories) + 10)
     for name, events in list(zip(statistics.types, statistics.by_type, strict=True))[1:]:
-        columns[f"item_{name}_rate"] = _rate(events, statistics.by_type[0])
+        columns[f"item_{name}_rate"] = smoothed_rate(events, statistics.by_type[0])
         if categories is not None:
-            columns[f"category_{name}_rate"] = _rate(
+            columns[f"category_{name}_rate"] = smoothed_rate(
                 _in_category(events, categories), _in_category(statistics.by_type[0], categories)
             )
     if np.isfinite(catalogue.price).any():
@@ -62,6 +62,7 @@ def _in_category(values: np.ndarray, categories: np.ndarray) -> np.ndarray:
     return np.bincount(categories, weights=values)[categories]
 
 
-def _rate(events: np.ndarray, views: np.ndarray) -> np.ndarray:
+def smoothed_rate(events: np.ndarray, views: np.ndarray) -> np.ndarray:
+    """Events by view, drawn to the rate of all items where there are few views."""
     overall = events.sum() / max(1.0, float(views.sum()))
     return (events + DAMPING * overall) / (views + DAMPING)

@@ -1,4 +1,4 @@
-"""What the clicks say of each item at the moment at which a log ends."""
+"""What the clicks say of each item at one moment."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import numpy as np
 
 from nextclick.events.sessions import SessionLog
 
-RECENT_SHARE = 0.05  # of the sessions: what counts as popular lately
+RECENT_SHARE = 0.05  # of the events: what counts as popular lately
 HALF_LIVES_DAYS = (0.25, 1.0, 7.0)
 DAY = 86_400_000  # ms
 
 
 @dataclass(frozen=True)
 class ItemStatistics:
-    """clicks, clicks_lately: (n_items,) float32, of any type, in all and in the newest RECENT_SHARE of the sessions.
-    last_seen: (n_items,) float32, place of the last click in the log, 0 oldest, 1 newest.
+    """clicks, clicks_lately: (n_items,) float32, of any type, in all and in the newest RECENT_SHARE of the events.
+    last_seen: (n_items,) float32, share of the events that came before the item's last.
     types: (n_types,) str; by_type: (n_types, n_items) float32, events by type; none where all events are of one type.
     decayed: (len(HALF_LIVES_DAYS), n_items) float32, clicks that weigh half after each half-life; no rows where the
     times were made up from an order.
@@ -33,23 +33,27 @@ class ItemStatistics:
     last_click: np.ndarray
 
     @classmethod
-    def of(cls, log: SessionLog, event_types: list[str], timed: bool) -> ItemStatistics:
-        """event_types: the names of the log's types. timed: whether its times mean more than an order."""
+    def of(cls, log: SessionLog, event_types: list[str], timed: bool, before: int | None = None) -> ItemStatistics:
+        """event_types: the names of the log's types. timed: whether its times mean more than an order.
+        before: the moment of the statistics, ms; events at and after it do not count. The default is the log's end.
+
+        The order of the events makes no difference, not to the last bit.
+        """
         n_items = len(log.vocabulary)
-        known = np.flatnonzero(log.items >= 0)
+        known = np.flatnonzero((log.items >= 0) & (True if before is None else log.times < before))
+        known = known[np.lexsort((log.items[known], log.times[known]))]
         items, times, types = log.items[known], log.times[known], log.types[known]
-        recent = log.slice(int(log.n_sessions * (1 - RECENT_SHARE)), log.n_sessions).items
-        last_seen = np.zeros(n_items, np.float32)
-        last_seen[items] = (known / max(1, log.n_events)).astype(np.float32)
+        recent = items[times >= times[int(len(times) * (1 - RECENT_SHARE))]] if len(times) else items
         first, last = np.full(n_items, np.iinfo(np.int64).max), np.zeros(n_items, np.int64)
         np.minimum.at(first, items, times)
         np.maximum.at(last, items, times)
-        several = len(np.unique(types)) > 1
-        age_days = (times.max(initial=0) - times) / DAY
+        several = len(np.unique(log.types)) > 1
+        moment = times.max(initial=0) if before is None else before
+        age_days = (moment - times) / DAY
         return cls(
             np.bincount(items, minlength=n_items).astype(np.float32),
-            np.bincount(recent[recent >= 0], minlength=n_items).astype(np.float32),
-            last_seen,
+            np.bincount(recent, minlength=n_items).astype(np.float32),
+            (np.searchsorted(times, last) / max(1, len(times))).astype(np.float32),
             np.array(event_types if several else [], dtype=np.str_),
             _rows(
                 [np.bincount(items[types == kind], minlength=n_items) for kind in range(len(event_types)) if several],

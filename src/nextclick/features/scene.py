@@ -11,6 +11,7 @@ import numpy as np
 from nextclick.events.prefixes import Prefixes
 from nextclick.features.catalogue import Catalogue
 from nextclick.features.item_columns import item_columns
+from nextclick.features.item_history import ItemHistory
 from nextclick.features.item_statistics import ItemStatistics
 from nextclick.retrieval.candidates import Candidates
 from nextclick.retrieval.encoder import Encoder
@@ -18,11 +19,20 @@ from nextclick.retrieval.encoder import Encoder
 
 @dataclass(frozen=True)
 class Knowledge:
-    """What is known of the items when the sessions come."""
+    """What is known of the items when the sessions come.
+
+    statistics: at the end of the log. history: the versions published since, where there are any.
+    """
 
     encoder: Encoder
     statistics: ItemStatistics
     catalogue: Catalogue
+    history: ItemHistory | None = None
+
+    @property
+    def timed(self) -> bool:
+        """Whether the log's times mean more than an order."""
+        return len(self.statistics.decayed) > 0
 
     @cached_property
     def item_columns(self) -> dict[str, np.ndarray]:
@@ -30,9 +40,18 @@ class Knowledge:
         return item_columns(self.encoder, self.statistics, self.catalogue)
 
     @cached_property
-    def item_table(self) -> np.ndarray:
-        """(n_items, len(item_columns)) float32."""
-        return np.ascontiguousarray(np.stack(list(self.item_columns.values()), axis=1))
+    def item_tables(self) -> np.ndarray:
+        """(n_versions, n_items, len(item_columns)) float32."""
+        versions = (
+            [item_columns(self.encoder, version, self.catalogue) for version in self.history.versions]
+            if (self.history)
+            else [self.item_columns]
+        )
+        return np.stack([np.stack(list(columns.values()), axis=1) for columns in versions])
+
+    def versions_at(self, moments: np.ndarray) -> np.ndarray:
+        """(n,) int64: which of the item tables holds at each moment (ms)."""
+        return self.history.at(moments) if self.history else np.zeros(len(moments), np.int64)
 
 
 @dataclass(frozen=True)

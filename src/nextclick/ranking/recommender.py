@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
+from typing import Any
 
 import numpy as np
-import pandas as pd
 import xgboost as xgb
 
 from nextclick.events.prefixes import Prefixes, next_clicks
 from nextclick.events.sessions import SessionLog
-from nextclick.params import Ranker, Retrieval
+from nextclick.params import Params, Ranker, Retrieval
 from nextclick.progress import progress_bar
 from nextclick.ranking.ranker import Examples, train_ranker
 from nextclick.ranking.snapshot import Snapshot
@@ -74,20 +73,22 @@ def example_prefixes(log: SessionLog, params: Ranker) -> tuple[SessionLog, Prefi
     return log.slice(0, cut), prefixes
 
 
-def train_recommender(
-    log: SessionLog,
-    retrieval: Retrieval,
-    ranker: Ranker,
-    seed: int,
-    threads: int,
-    *,
-    event_types: list[str],
-    items: pd.DataFrame | None = None,
-    timed: bool = True,
-) -> tuple[Recommender, Examples]:
-    """Train the ranker on the newest sessions, then give it a snapshot of the whole log (see `Snapshot.of`)."""
+def example_snapshot(
+    log: SessionLog, retrieval: Retrieval, ranker: Ranker, hours: float, seed: int, **about: Any
+) -> tuple[Snapshot, Prefixes]:
+    """The predictions to learn from, and the snapshot that they are seen from: what was known before the first of their
+    sessions ended, with item statistics as published every `hours` while they were made. about: see `Snapshot.of`."""
     earlier, prefixes = example_prefixes(log, ranker)
-    snapshot_of = partial(Snapshot.of, params=retrieval, seed=seed, event_types=event_types, items=items, timed=timed)
-    examples = training_examples(snapshot_of(earlier), prefixes, ranker.negatives, seed)
-    booster, _ = train_ranker(examples, ranker, seed, threads)
-    return Recommender(snapshot_of(log), booster), examples
+    snapshot = Snapshot.of(earlier, retrieval, seed, **about)
+    moments = prefixes.moments
+    first, last = int(moments.min(initial=0)), int(moments.max(initial=0))
+    return snapshot.over(log, about["event_types"], hours, first, last), prefixes
+
+
+def train_recommender(log: SessionLog, params: Params, **about: Any) -> tuple[Recommender, Examples]:
+    """Train the ranker on the newest sessions, then give it a snapshot of the whole log. about: see `Snapshot.of`."""
+    seed, hours = params.run.seed, params.features.item_stats_every
+    snapshot, prefixes = example_snapshot(log, params.retrieval, params.ranker, hours, seed, **about)
+    examples = training_examples(snapshot, prefixes, params.ranker.negatives, seed)
+    booster, _ = train_ranker(examples, params.ranker, seed, params.run.threads)
+    return Recommender(Snapshot.of(log, params.retrieval, seed, **about), booster), examples

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from nextclick.events.prefixes import Prefixes, next_clicks
 from nextclick.events.sessions import SessionLog, Vocabulary
 from nextclick.features.candidate_features import candidate_features, feature_names, features_by_group
 from nextclick.features.catalogue import Catalogue
+from nextclick.features.item_history import ItemHistory
 from nextclick.features.item_statistics import ItemStatistics
 from nextclick.features.scene import Knowledge, Scene
 from nextclick.files import mapped
@@ -52,6 +53,14 @@ class Snapshot:
         statistics = ItemStatistics.of(log, event_types, timed)
         knowledge = Knowledge(encoder, statistics, Catalogue.of(items, log.vocabulary, seed))
         return cls(log.vocabulary, _retriever(SessionIndex.of(log), knowledge, params), knowledge)
+
+    def over(self, log: SessionLog, event_types: list[str], hours: float, first: int, last: int) -> Snapshot:
+        """The same, with the item statistics that are published from `log` between `first` and `last` (ms), one version
+        every so many hours: for predictions made in that time. Where times only give an order, nothing changes."""
+        if not self.knowledge.timed:
+            return self
+        history = ItemHistory.of(log, event_types, hours=hours, first=first, last=last)
+        return replace(self, knowledge=replace(self.knowledge, history=history))
 
     @property
     def feature_names(self) -> tuple[str, ...]:

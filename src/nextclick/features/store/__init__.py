@@ -1,0 +1,1 @@
+"""The feature store, with Feast: written offline and live, read online."""

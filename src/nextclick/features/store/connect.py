@@ -1,0 +1,79 @@
+"""The Feast store of this project, on SQLite or on Redis as params.yaml says."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import cast
+
+import yaml
+from feast import FeatureStore
+from feast.infra.online_stores.redis import RedisOnlineStore
+from feast.repo_config import RepoConfig
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from nextclick.errors import InputError
+from nextclick.features.store.definitions import definitions
+from nextclick.params import Params
+
+REPOSITORY = Path("src/nextclick/features/feast_repo")
+READ_TIMEOUT = 0.04  # seconds: a store that does not answer must not cost a request its budget
+
+
+def connect(root: Path, params: Params) -> FeatureStore:
+    """The store whose definitions were applied.
+
+    Redis is found by the environment: NEXTCLICK_REDIS (host:port, 127.0.0.1:6379), NEXTCLICK_REDIS_PASSWORD, and
+    NEXTCLICK_REDIS_CA, the file of the authority that signed its certificate, which turns TLS on.
+    Raises InputError where what they say cannot be used.
+    """
+    store = FeatureStore(config=repository_config(root, params))
+    if params.features.online_store == "redis":
+        # without this a client waits through several retries, seconds long, before it says that nothing answers
+        redis = cast(RedisOnlineStore, store.provider.online_store)
+        redis._get_client(store.config.online_store).set_retry(Retry(NoBackoff(), 0))
+    return store
+
+
+def repository_config(root: Path, params: Params) -> RepoConfig:
+    folder = root / REPOSITORY
+    described = yaml.safe_load((folder / "feature_store.yaml").read_text())
+    (root / ".feast").mkdir(exist_ok=True)
+    # Feast's command line works in the repository's folder, a program anywhere
+    described["registry"] = str((folder / described["registry"]).resolve())
+    described["online_store"]["path"] = str((folder / described["online_store"]["path"]).resolve())
+    if params.features.online_store == "redis":
+        described["online_store"] = {
+            "type": "redis",
+            "connection_string": redis_connection(),
+            "key_ttl_seconds": round(params.features.session_ttl_hours * 3600),
+            # one trip instead of two; a state merges what it replaces, so a newer row is never older news
+            "skip_dedup": True,
+        }
+    return RepoConfig(**described, repo_path=folder)
+
+
+def redis_connection() -> str:
+    """Feast's form of the address, with what the environment says."""
+    address = os.environ.get("NEXTCLICK_REDIS", "127.0.0.1:6379")
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit():
+        raise InputError(f"NEXTCLICK_REDIS: {address!r} is not host:port")
+    parts = [address, f"socket_timeout={READ_TIMEOUT}", f"socket_connect_timeout={READ_TIMEOUT}"]
+    password = os.environ.get("NEXTCLICK_REDIS_PASSWORD")
+    if password:
+        if "," in password:
+            raise InputError("NEXTCLICK_REDIS_PASSWORD: holds a comma, which Feast's connection string cannot carry")
+        parts.append(f"password={password}")
+    authority = os.environ.get("NEXTCLICK_REDIS_CA")
+    if authority:
+        if not Path(authority).is_file():
+            raise InputError(f"NEXTCLICK_REDIS_CA: no file {authority}")
+        parts += ["ssl=true", f"ssl_ca_certs={authority}"]
+    return ",".join(parts)
+
+
+def apply_definitions(root: Path, params: Params) -> None:
+    """What `feast apply` does: register the definitions, make the online tables."""
+    FeatureStore(config=repository_config(root, params)).apply(list(definitions(root, params)))

@@ -1,0 +1,107 @@
+"""The offline store's files: published item statistics, and the newest clicks of sessions and users."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from nextclick.events.prefixes import KEPT_EVENTS
+from nextclick.events.state import EMPTY, Click, SessionState, advance_all
+from nextclick.features.item_columns import smoothed_rate
+from nextclick.features.item_history import ItemHistory
+from nextclick.features.item_statistics import HALF_LIVES_DAYS, ItemStatistics
+from nextclick.files import move_files, scratch_folder
+
+FOLDER = Path("data/features/store")
+KEYS = {"session_state": "session_id", "user_history": "user_id"}
+
+
+def statistics_rows(
+    history: ItemHistory, item_ids: np.ndarray, event_types: list[str], prices: np.ndarray
+) -> pd.DataFrame:
+    """A row for each version and item that had been clicked by then, in the columns of the view item_statistics.
+
+    item_ids: (n_items,) str; prices: (n_items,) float32, NaN where unknown.
+    """
+    moments = pd.to_datetime(history.published_at, unit="ms", utc=True)
+    rows = [
+        _version_rows(version, moment, item_ids, event_types, prices)
+        for moment, version in zip(moments, history.versions, strict=True)
+    ]
+    return pd.concat(rows, ignore_index=True)
+
+
+def _version_rows(
+    version: ItemStatistics, moment: pd.Timestamp, item_ids: np.ndarray, event_types: list[str], prices: np.ndarray
+) -> pd.DataFrame:
+    several = len(version.types) > 0
+    by_type = version.by_type if several else [version.clicks, *np.zeros((len(event_types) - 1, len(item_ids)))]
+    decayed = version.decayed if len(version.decayed) else np.full((len(HALF_LIVES_DAYS), len(item_ids)), np.nan)
+    columns = {
+        "item_id": item_ids,
+        "event_timestamp": moment,
+        "clicks": version.clicks,
+        "clicks_lately": version.clicks_lately,
+        "last_seen": version.last_seen,
+        **{f"clicks_{days:g}d": row for days, row in zip(HALF_LIVES_DAYS, decayed, strict=True)},
+        **{f"{name}_events": row for name, row in zip(event_types, by_type, strict=True)},
+        **{
+            f"{name}_rate": smoothed_rate(row, by_type[0])
+            for name, row in list(zip(event_types, by_type, strict=True))[1:]
+        },
+        "first_click": version.first_click,
+        "last_click": version.last_click,
+        "price": prices,
+    }
+    table = pd.DataFrame(columns)
+    numbers = table.columns.difference(["item_id", "event_timestamp", "first_click", "last_click"], sort=False)
+    return table.astype(dict.fromkeys(numbers, np.float32))[version.clicks > 0]
+
+
+def statistic_names(event_types: list[str]) -> list[str]:
+    """The float columns of `statistics_rows`, without the price."""
+    decayed = [f"clicks_{days:g}d" for days in HALF_LIVES_DAYS]
+    rates = [f"{name}_rate" for name in event_types[1:]]
+    return ["clicks", "clicks_lately", "last_seen", *decayed, *(f"{name}_events" for name in event_types), *rates]
+
+
+def states_of(events: pd.DataFrame, key: str, event_types: list[str]) -> Iterator[tuple[str, SessionState]]:
+    """The state of each session or user (`key`) that canonical events lead to; events without one are left out."""
+    in_order = events[events[key].notna()].sort_values(["timestamp", "event_id"])
+    # a repetition must not take the place of an event that would be kept
+    newest = in_order.drop_duplicates([key, "event_id"]).groupby(key).tail(KEPT_EVENTS)
+    times = newest["timestamp"].to_numpy("datetime64[ms]").astype(np.int64)
+    types = newest["event_type"].map({name: place for place, name in enumerate(event_types)})
+    clicks = pd.Series(
+        [Click(*click) for click in zip(times.tolist(), newest["event_id"], newest["item_id"], types, strict=True)],
+        index=newest.index,
+        dtype=object,
+    )
+    for name, group in clicks.groupby(newest[key]):
+        yield str(name), advance_all(EMPTY, group)
+
+
+def state_rows(states: Iterator[tuple[str, SessionState]], key: str) -> pd.DataFrame:
+    """States in the columns of a view of newest clicks."""
+    rows = [
+        (name, *([click[place] for click in state] for place in (1, 2, 3, 0)), state[-1].timestamp)
+        for name, state in states
+    ]
+    table = pd.DataFrame(rows, columns=[key, "event_ids", "item_ids", "event_types", "times", "newest"])
+    table["event_timestamp"] = pd.to_datetime(table.pop("newest"), unit="ms", utc=True)
+    return table
+
+
+def write_history(root: Path, events: pd.DataFrame, statistics: pd.DataFrame, event_types: list[str]) -> dict:
+    """The files of the three views; returns their rows."""
+    tables = {"item_statistics": statistics}
+    for view, key in KEYS.items():
+        tables[view] = state_rows(states_of(events, key, event_types), key)
+    with scratch_folder(root / FOLDER.with_name(".store")) as scratch:
+        for name, table in tables.items():
+            table.to_parquet(scratch / f"{name}.parquet", index=False)
+        move_files(tuple(f"{name}.parquet" for name in tables), scratch, root / FOLDER)
+    return {name: len(table) for name, table in tables.items()}

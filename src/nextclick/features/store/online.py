@@ -1,0 +1,85 @@
+"""Newest clicks of sessions and users in Feast's online store: a row each, replaced whole, read once a request."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from feast import FeatureStore
+from feast.protos.feast.types.EntityKey_pb2 import EntityKey
+from feast.protos.feast.types.Value_pb2 import Int64List, StringList, Value
+from redis.exceptions import RedisError
+
+from nextclick.events.state import EMPTY, Click, SessionState
+
+SECOND = 1000  # ms
+COLUMNS = ("event_ids", "item_ids", "event_types", "times")
+
+
+class StoreUnavailableError(Exception):
+    """The online store did not answer; what asked may go on without it and try again later."""
+
+
+@dataclass(frozen=True)
+class StoredState:
+    """A state as it was read. age: ms from its newest click to `now`, None for one that is not there."""
+
+    state: SessionState
+    age: int | None
+
+
+class OnlineStates:
+    """The rows of one view of newest clicks: session_state or user_history."""
+
+    def __init__(self, store: FeatureStore, view: str = "session_state") -> None:
+        self._store = store
+        self._view = store.get_feature_view(view)
+        self._key = self._view.join_keys[0]
+        self._features = [f"{view}:{column}" for column in COLUMNS]
+        self._ttl = int(self._view.ttl.total_seconds()) * SECOND if self._view.ttl else 0
+
+    def read(self, keys: Sequence[str], now: int | None = None) -> list[StoredState]:
+        """The state of each; EMPTY where there is none, or where at `now` (ms) it was idle for longer than the ttl.
+
+        Without `now`, states have no age and never expire. Raises StoreUnavailableError.
+        """
+        try:
+            rows = self._store.get_online_features(self._features, [{self._key: key} for key in keys]).to_dict()
+        except (RedisError, OSError) as error:
+            raise StoreUnavailableError(f"{self._view.name}: {error}") from error
+        return [self._stored(*values, now=now) for values in zip(*(rows[column] for column in COLUMNS), strict=True)]
+
+    def _stored(
+        self, event_ids: list | None, item_ids: list, types: list, times: list, *, now: int | None
+    ) -> StoredState:
+        if not event_ids:
+            return StoredState(EMPTY, None)
+        age = None if now is None else now - times[-1]
+        if age is not None and self._ttl and age > self._ttl:
+            return StoredState(EMPTY, None)
+        return StoredState(tuple(map(Click, times, event_ids, item_ids, types)), age)
+
+    def write(self, states: Mapping[str, SessionState]) -> None:
+        """Put whole states in place of what is there, in one trip. Raises StoreUnavailableError."""
+        rows: list[tuple[EntityKey, dict[str, Value], datetime, datetime | None]] = [
+            (
+                EntityKey(join_keys=[self._key], entity_values=[Value(string_val=key)]),
+                {
+                    "event_ids": Value(string_list_val=StringList(val=[click.event_id for click in state])),
+                    "item_ids": Value(string_list_val=StringList(val=[click.item_id for click in state])),
+                    "event_types": Value(int64_list_val=Int64List(val=[click.event_type for click in state])),
+                    "times": Value(int64_list_val=Int64List(val=[click.timestamp for click in state])),
+                },
+                datetime.fromtimestamp(state[-1].timestamp / SECOND, UTC),
+                None,
+            )
+            for key, state in states.items()
+            if state
+        ]
+        if not rows:
+            return
+        try:
+            self._store.provider.online_write_batch(self._store.config, self._view, rows, None)
+        except (RedisError, OSError) as error:
+            raise StoreUnavailableError(f"{self._view.name}: {error}") from error

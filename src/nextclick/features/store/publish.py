@@ -1,0 +1,71 @@
+"""From history to the store: offline files, then the online rows, whole or for a window; twice is once."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from feast import FeatureStore
+
+from nextclick.events.sessions import SessionLog
+from nextclick.events.state import advance_all
+from nextclick.features.item_history import ItemHistory
+from nextclick.features.item_statistics import ItemStatistics
+from nextclick.features.store.offline import KEYS, states_of, statistics_rows, write_history
+from nextclick.features.store.online import OnlineStates
+from nextclick.params import Params
+from nextclick.progress import progress_bar
+
+BATCH = 500  # rows a write
+
+
+def publish(root: Path, params: Params, *, timed: bool) -> dict:
+    """Write the offline store of the training events; returns the rows of each view."""
+    types = params.ingest.event_types
+    events = pd.read_parquet(root / "data/split/train.parquet")
+    items = pd.read_parquet(root / "data/interim/items.parquet")
+    log = SessionLog.from_events(events, types)
+    first, last = int(log.times.min()), int(log.times.max())
+    if timed:
+        history = ItemHistory.of(log, types, hours=params.features.item_stats_every, first=first, last=last)
+    else:
+        history = ItemHistory(np.array([last + 1]), (ItemStatistics.of(log, types, timed, last + 1),))
+    ids = log.vocabulary.ids
+    prices = items.set_index("item_id")["price"].reindex(ids) if "price" in items else pd.Series(np.nan, ids)
+    return write_history(root, events, statistics_rows(history, ids, types, prices.to_numpy(np.float32)), types)
+
+
+def materialise(
+    store: FeatureStore,
+    events: pd.DataFrame,
+    event_types: list[str],
+    since: datetime | None,
+    until: datetime | None,
+) -> dict:
+    """Bring the online store to what history says: events of `since` (inclusive) to `until` (exclusive) join the states
+    that are there, and the newest item statistics published by then replace older ones. Returns what was written.
+
+    A state holds each event once, whatever the order: running it again, or for a window that was loaded before,
+    changes nothing. Item statistics never go back to an older version.
+    """
+    times = events["timestamp"]
+    start = pd.Timestamp(since) if since else times.min()
+    end = pd.Timestamp(until) if until else times.max() + pd.Timedelta(milliseconds=1)
+    window = events[(times >= start) & (times < end)]
+    written = {}
+    for view, key in KEYS.items():
+        online = OnlineStates(store, view)
+        found = list(states_of(window, key, event_types))
+        for first in progress_bar(range(0, len(found), BATCH), desc=view, unit="batch"):
+            batch = found[first : first + BATCH]
+            there = online.read([name for name, _ in batch])
+            online.write(
+                {name: advance_all(known.state, state) for (name, state), known in zip(batch, there, strict=True)}
+            )
+        written[view] = len(found)
+    loaded = [until for _, until in store.get_feature_view("item_statistics").materialization_intervals]
+    if not loaded or end > max(loaded):
+        store.materialize(start.to_pydatetime(), end.to_pydatetime(), feature_views=["item_statistics"])
+    return {**written, "from": start.isoformat(), "until": end.isoformat()}

@@ -1,0 +1,67 @@
+"""What the service computes is what training computed, to the last bit, and the comparison would say if it were not."""
+
+import numpy as np
+import pytest
+
+from nextclick.evaluation.parity import arrivals, parity
+from nextclick.events.sessions import SessionLog
+from nextclick.events.state import SessionState
+from nextclick.features.store.connect import apply_definitions, connect
+from nextclick.features.store.online import OnlineStates
+from nextclick.params import Retrieval
+from nextclick.ranking.snapshot import Snapshot
+
+TYPES = ["view", "cart", "purchase"]
+
+
+@pytest.fixture(scope="module")
+def snapshot(shop_events) -> Snapshot:
+    log = SessionLog.from_events(shop_events(300, 0), TYPES)
+    return Snapshot.of(log, Retrieval(dimensions=8, encoder_epochs=1, width=25, nearest=10), 1, event_types=TYPES)
+
+
+@pytest.fixture
+def online(project, params) -> OnlineStates:
+    apply_definitions(project, params)
+    return OnlineStates(connect(project, params))
+
+
+def test_nothing_differs_even_with_late_repeated_and_forgotten_events(snapshot, online, shop_events):
+    arriving = arrivals(shop_events(60, 1), 1, shuffle=0.3, duplicate=0.2)
+    assert arriving["event_id"].duplicated().any()
+    assert not arriving["timestamp"].is_monotonic_increasing
+    found = parity(snapshot, arriving, online, TYPES, expire=0.1)
+    assert found.moments == len(arriving)
+    assert found.cells > found.moments * len(snapshot.feature_names)
+    assert found.rebuilt > 0
+    assert found.first == []
+    assert found.differing == 0
+
+
+class Forgetful(OnlineStates):
+    """Loses the oldest click of longer states."""
+
+    def write(self, states: dict[str, SessionState]) -> None:
+        super().write({name: state[1:] if len(state) > 3 else state for name, state in states.items()})
+
+
+@pytest.mark.parametrize("params", ["sqlite"], indirect=True)
+def test_a_store_that_loses_a_click_is_found_out_and_named(snapshot, project, params, shop_events):
+    apply_definitions(project, params)
+    arriving = arrivals(shop_events(20, 2), 1)
+    found = parity(snapshot, arriving, Forgetful(connect(project, params)), TYPES)
+    assert 0 < found.differing < found.cells
+    first = found.first[0]
+    assert set(first) == {"session", "time", "feature", "live", "offline"}
+    place = arriving.groupby("session_id").cumcount()[arriving["session_id"] == first["session"]]
+    times = arriving.loc[place.index, "timestamp"].map(lambda moment: moment.isoformat())
+    assert place[times == first["time"]].min() == 3  # the fourth click of its session
+
+
+def test_arrivals_hold_every_event_and_keep_to_the_shares(shop_events):
+    events = shop_events(200, 4)
+    arriving = arrivals(events, 1, shuffle=0.1, duplicate=0.1)
+    assert set(arriving["event_id"]) == set(events["event_id"])
+    assert 0.07 < len(arriving) / len(events) - 1 < 0.13
+    in_order = arrivals(events, 1)
+    assert np.all(np.diff(in_order["timestamp"].astype("int64")) >= 0)

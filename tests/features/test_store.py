@@ -1,0 +1,191 @@
+"""The feature store gives back what was put in: point in time offline, the newest clicks online, twice as once."""
+
+import subprocess
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from nextclick.errors import InputError
+from nextclick.events.prefixes import KEPT_EVENTS
+from nextclick.events.sessions import SessionLog
+from nextclick.events.state import EMPTY, Click, advance
+from nextclick.features.item_history import ItemHistory
+from nextclick.features.store.connect import apply_definitions, connect
+from nextclick.features.store.offline import states_of
+from nextclick.features.store.online import OnlineStates, StoreUnavailableError
+from nextclick.features.store.publish import materialise, publish
+
+TYPES = ["view", "cart", "purchase"]
+HOUR = 3_600_000  # ms
+
+
+@pytest.fixture
+def store(project, params):
+    publish(project, params, timed=True)
+    apply_definitions(project, params)
+    return connect(project, params)
+
+
+def test_a_point_in_time_join_by_feast_gives_what_the_ranker_learns_from(store, params, shop):
+    log = SessionLog.from_events(shop, TYPES)
+    times = log.times
+    history = ItemHistory.of(log, TYPES, hours=2, first=int(times.min()), last=int(times.max()))
+    random = np.random.default_rng(0)
+    items = random.integers(0, len(log.vocabulary), 400)
+    moments = random.integers(times.min() - HOUR, times.max() + HOUR, 400)
+    moments[:100] = random.choice(history.published_at, 100)  # the very moment of a publication
+    asked = pd.DataFrame(
+        {
+            "item_id": log.vocabulary.ids[items],
+            "event_timestamp": pd.to_datetime(moments, unit="ms", utc=True),
+            "place": np.arange(400),
+        }
+    )
+    names = ["clicks", "clicks_1d", "view_events", "cart_rate", "last_click", "price"]
+    joined = store.get_historical_features(asked, [f"item_statistics:{name}" for name in names]).to_df()
+    joined = joined.sort_values("place", ignore_index=True)
+    version = history.at(moments)
+    for row in joined.itertuples():
+        known = history.versions[version[row.place]]
+        item = items[row.place]
+        if known.clicks[item] == 0 or moments[row.place] < history.published_at[0]:
+            assert np.isnan(row.clicks)
+            continue
+        assert row.clicks == known.clicks[item]
+        assert np.float32(row.clicks_1d) == known.decayed[1, item]
+        assert row.view_events == known.by_type[0, item]
+        assert row.last_click == known.last_click[item]
+    assert joined["clicks"].notna().sum() > 200
+    priced = joined[joined["item_id"].eq("i00") & joined["clicks"].notna()]
+    assert priced["price"].eq(1.5).all()
+
+
+def test_materialising_gives_each_session_and_user_their_newest_clicks_and_twice_is_once(store, shop):
+    for _ in range(2):
+        materialise(store, shop, TYPES, None, None)
+        for view, key in (("session_state", "session_id"), ("user_history", "user_id")):
+            expected = dict(states_of(shop, key, TYPES))
+            read = OnlineStates(store, view).read(list(expected))
+            assert [found.state for found in read] == list(expected.values())
+            assert max(len(state) for state in expected.values()) == KEPT_EVENTS
+    statistics = store.get_online_features(["item_statistics:clicks"], [{"item_id": "i07"}]).to_dict()
+    latest = pd.read_parquet(store.config.repo_path.parents[3] / "data/features/store/item_statistics.parquet")
+    assert statistics["clicks"] == latest[latest["item_id"] == "i07"]["clicks"].tail(1).tolist()
+
+
+def test_windows_in_any_order_add_up_to_the_whole(store, shop):
+    middle = shop["timestamp"].sort_values().iloc[len(shop) // 2].to_pydatetime()
+    materialise(store, shop, TYPES, middle, None)
+    clicks = ["item_statistics:clicks"]
+    before = store.get_online_features(clicks, [{"item_id": "i07"}]).to_dict()
+    materialise(connect_again(store), shop, TYPES, None, middle)
+    expected = dict(states_of(shop, "session_id", TYPES))
+    assert [found.state for found in OnlineStates(store).read(list(expected))] == list(expected.values())
+    assert store.get_online_features(clicks, [{"item_id": "i07"}]).to_dict() == before  # no older version
+
+
+def connect_again(store):
+    store.refresh_registry()
+    return store
+
+
+def test_unknown_sessions_are_empty_and_idle_ones_expire(store):
+    online = OnlineStates(store)
+    state = (Click(1_767_225_600_000, "e1", "i01", 0), Click(1_767_225_700_000, "e2", "i02", 1))
+    online.write({"s": state, "nothing": EMPTY})
+    assert [found.state for found in online.read(["s", "nothing", "unknown"])] == [state, EMPTY, EMPTY]
+    newest = state[-1].timestamp
+    assert online.read(["s"], now=newest + 5)[0].age == 5
+    assert online.read(["s"], now=newest + HOUR)[0].state == state
+    assert online.read(["s"], now=newest + HOUR + 1)[0].state == EMPTY
+
+
+def test_repetitions_do_not_push_out_older_clicks(shop):
+    long = shop[shop["session_id"] == shop["session_id"].value_counts().index[0]]
+    assert len(long) > KEPT_EVENTS
+    assert dict(states_of(pd.concat([long, long.tail(5)]), "session_id", TYPES)) == dict(
+        states_of(long, "session_id", TYPES)
+    )
+
+
+def test_a_redis_that_dies_is_a_clear_error_and_is_used_again_when_it_is_back(
+    project, redis_params, redis_server, monkeypatch, shop
+):
+    server = redis_server()
+    monkeypatch.setenv("NEXTCLICK_REDIS", server.address)
+    apply_definitions(project, redis_params)
+    online = OnlineStates(connect(project, redis_params))
+    clicks = [Click(i, f"e{i}", "i01", 0) for i in range(1, 9)]
+
+    def play() -> None:
+        for click in clicks:
+            online.write({"s": advance(online.read(["s"])[0].state, click)})
+
+    play()
+    server.kill()
+    with pytest.raises(StoreUnavailableError, match="session_state"):
+        online.read(["s"])
+    with pytest.raises(StoreUnavailableError, match="session_state"):
+        online.write({"s": tuple(clicks)})
+    server.start()  # empty: nothing was saved
+    assert online.read(["s"])[0].state == EMPTY
+    play()
+    assert online.read(["s"])[0].state == tuple(clicks)
+
+
+def test_redis_forgets_an_idle_session_by_itself(project, redis_params, redis_server, monkeypatch):
+    import redis
+
+    server = redis_server()
+    monkeypatch.setenv("NEXTCLICK_REDIS", server.address)
+    apply_definitions(project, redis_params)
+    OnlineStates(connect(project, redis_params)).write({"s": (Click(1, "e", "i", 0),)})
+    client = redis.Redis(port=server.port)
+    (key,) = client.keys("*")
+    assert 3500 < client.ttl(key) <= 3600
+
+
+def test_a_password_is_asked_for_and_taken_from_the_environment(project, redis_params, redis_server, monkeypatch):
+    monkeypatch.setenv("NEXTCLICK_REDIS", redis_server("--requirepass", "s3cret=word").address)
+    with pytest.raises(StoreUnavailableError):
+        written_and_read(project, redis_params)
+    monkeypatch.setenv("NEXTCLICK_REDIS_PASSWORD", "s3cret=word")
+    assert written_and_read(project, redis_params)
+
+
+def test_the_connection_is_encrypted_where_an_authority_is_named(
+    project, redis_params, redis_server, monkeypatch, tmp_path
+):
+    signed = ["-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1"]
+    files = ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", f"{tmp_path}/key.pem", "-out", f"{tmp_path}/cert.pem"]
+    subprocess.run(["openssl", "req", *signed, *files], check=True, capture_output=True)
+    options = ["--tls-cert-file", f"{tmp_path}/cert.pem", "--tls-key-file", f"{tmp_path}/key.pem"]
+    server = redis_server(*options, "--tls-auth-clients", "no", plain=False)
+    monkeypatch.setenv("NEXTCLICK_REDIS", server.address)
+    with pytest.raises(StoreUnavailableError):
+        written_and_read(project, redis_params)
+    monkeypatch.setenv("NEXTCLICK_REDIS_CA", f"{tmp_path}/cert.pem")
+    assert written_and_read(project, redis_params)
+
+
+def written_and_read(project, params) -> bool:
+    apply_definitions(project, params)
+    online = OnlineStates(connect(project, params))
+    state = (Click(1, "e", "i", 0),)
+    online.write({"s": state})
+    return online.read(["s"])[0].state == state
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("NEXTCLICK_REDIS", "somewhere"),
+        ("NEXTCLICK_REDIS_PASSWORD", "with,comma"),
+        ("NEXTCLICK_REDIS_CA", "/nowhere.pem"),
+    ],
+)
+def test_an_environment_that_cannot_be_used_is_named(project, redis_params, monkeypatch, name, value):
+    monkeypatch.setenv(name, value)
+    with pytest.raises(InputError, match=name):
+        connect(project, redis_params)
