@@ -114,7 +114,9 @@ store = connect(root, params)
 for view in store.list_feature_views():
     table = pd.read_parquet(root / f"data/features/store/{view.name}.parquet")
     moments = table["event_timestamp"]
-    print(f"{view.name}: {len(table):,} rows of {len(view.features)} features, {moments.min():%d %b %H:%M} to {moments.max():%d %b %H:%M}")
+    print(
+        f"{view.name}: {len(table):,} rows of {len(view.features)} features, {moments.min():%d %b %H:%M} to {moments.max():%d %b %H:%M}"
+    )
 one = prefixes.take(slice(len(prefixes) // 2, len(prefixes) // 2 + 1))
 events = slice(one.starts[0], one.ends[0] + 1)
 asked = pd.DataFrame(
@@ -128,7 +130,9 @@ joined = joined.sort_values("event_timestamp", ignore_index=True)
 joined["clicks in the end"] = np.bincount(log.items[log.items >= 0])[log.vocabulary.numbers(joined["item_id"])]
 print(joined.to_string(index=False))
 known, ended = joined["clicks"].fillna(0).sum(), joined["clicks in the end"].sum()
-print(f"At the time, {known:.0f} clicks on these items had been published; a join that looked ahead would see {ended:.0f}.")
+print(
+    f"At the time, {known:.0f} clicks on these items had been published; a join that looked ahead would see {ended:.0f}."
+)
 
 # %% [markdown]
 # ## Is a feature the same online?
@@ -136,10 +140,13 @@ print(f"At the time, {known:.0f} clicks on these items had been published; a joi
 # compared with what the log gives for the same moment.
 
 # %%
-arriving = arrivals(pd.read_parquet(root / "data/split/train.parquet").tail(500), run["seed"], shuffle=0.1, duplicate=0.1)
-arriving["session_id"] = "notebook-" + arriving["session_id"]
+arriving = arrivals(
+    pd.read_parquet(root / "data/split/train.parquet").tail(500), run["seed"], shuffle=0.1, duplicate=0.1
+)
 same = parity(snapshot, arriving, OnlineStates(store), ingest["event_types"], expire=0.05, seed=run["seed"])
-print(f"{same.differing} of {same.cells:,} cells differ, over {same.moments:,} moments; {same.rebuilt} states were built again.")
+print(
+    f"{same.differing} of {same.cells:,} cells differ, over {same.moments:,} moments; {same.rebuilt} states were built again."
+)
 assert same.differing == 0, same.first
 
 # %% [markdown]

@@ -66,9 +66,9 @@ def parity(
     """Play canonical events in the given order and compare.
 
     expire: share of the moments at which the stored state is taken for idle, and built again from what arrived before.
-    The sessions must not be in the store yet.
+    In the store the sessions have names of their own, apart from live ones and those of earlier runs.
     """
-    found, threads = Parity(), get_num_threads()
+    found, threads, apart = Parity(), get_num_threads(), f"parity-{uuid4().hex}-"
     forgotten = np.random.default_rng(seed).random(len(arriving)) < expire
     so_far: dict[str, list[int]] = defaultdict(list)
     for first in progress_bar(range(0, len(arriving), CHUNK), desc="parity", unit="chunk"):
@@ -77,12 +77,13 @@ def parity(
         set_num_threads(1)  # as a service does: waking a second thread costs more than one request
         for place, session, click in _clicks(chunk, event_types):
             if forgotten[place] and so_far[session]:
-                built = dict(states_of(arriving.iloc[so_far[session]], "session_id", event_types))
-                online.write(built)
+                before = arriving.iloc[so_far[session]]
+                online.write({apart + name: state for name, state in states_of(before, "session_id", event_types)})
                 found.rebuilt += 1
-            state = advance(online.read([session])[0].state, click)
-            online.write({session: state})
-            live.append(snapshot.features(prefixes_of([online.read([session])[0].state], snapshot.vocabulary)))
+            stored = advance(online.read([apart + session])[0].state, click)
+            online.write({apart + session: stored})
+            read = online.read([apart + session])[0].state
+            live.append(snapshot.features(prefixes_of([read], snapshot.vocabulary)))
             so_far[session].append(place)
             known.append(list(so_far[session]))
         set_num_threads(threads)
@@ -114,7 +115,6 @@ def play(
         snapshot, types = recommender.snapshot, manifest["event_types"]
         rows = pd.read_parquet(events)
     arriving = arrivals(rows.astype({"event_id": str, "session_id": str}), params.run.seed, shuffle, duplicate)[:most]
-    arriving["session_id"] = f"parity-{uuid4().hex[:8]}-" + arriving["session_id"]
     apply_definitions(root, params)
     online = OnlineStates(connect(root, params))
     found = parity(snapshot, arriving, online, types, expire=expire, seed=params.run.seed)
