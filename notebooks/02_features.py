@@ -111,7 +111,7 @@ print(
 # %%
 apply_definitions(root, params)
 store = connect(root, params)
-for view in store.list_feature_views():
+for view in sorted(store.list_feature_views(), key=lambda view: view.name):
     table = pd.read_parquet(root / f"data/features/store/{view.name}.parquet")
     moments = table["event_timestamp"]
     print(

@@ -43,7 +43,7 @@ from nextclick.lifecycle.bundle import save_bundle
 from nextclick.params import Params
 from nextclick.plots import use_style
 from nextclick.project import project_root
-from nextclick.ranking.ranker import Examples, train_ranker
+from nextclick.ranking.ranker import Examples, hold_out, train_ranker
 from nextclick.ranking.recommender import Recommender
 from nextclick.ranking.snapshot import Snapshot
 
@@ -57,13 +57,13 @@ examples = Examples.load(root / "data/features/examples")
 # The newest groups are kept apart, to see what training on the others is worth on sessions that came later.
 
 # %%
-kept = len(examples.groups) - max(1, round(len(examples.groups) * ranker["held_out_share"]))
+learned, held_out = hold_out(examples, ranker["held_out_share"])
 booster, curves = train_ranker(
-    examples.take_groups(0, kept),
+    learned,
     params.ranker,
     run["seed"],
     run["threads"],
-    held_out=examples.take_groups(kept, len(examples.groups)),
+    held_out=held_out,
     checkpoints=root / ".checkpoints",
 )
 curve = pd.DataFrame(curves).rename_axis("round")
@@ -71,7 +71,7 @@ curve.plot(title="NDCG@20 within the candidates, by round", xlabel="trees", ylab
 plt.show()
 best = curve["held_out"].idxmax()
 print(
-    f"{kept:,} groups train, {len(examples.groups) - kept:,} are held out. After {len(curve)} trees: "
+    f"{len(learned.groups):,} groups train, {len(held_out.groups):,} are held out. After {len(curve)} trees: "
     f"{curve['train'].iloc[-1]:.4f} in training, {curve['held_out'].iloc[-1]:.4f} held out, a gap of "
     f"{curve['train'].iloc[-1] - curve['held_out'].iloc[-1]:.4f}; the best round is {best + 1}, "
     f"{curve['held_out'].max() - curve['held_out'].iloc[-1]:.4f} above the last."

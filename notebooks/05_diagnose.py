@@ -36,7 +36,7 @@ ranker = {
     "device": "cpu",
 }
 evaluation = {"k": 20, "decide_on": "mrr"}
-diagnosis = {"groups": 4000, "judged": 3000, "negatives": 20, "rounds": 60}
+diagnosis = {"groups": 3000, "judged": 2500, "negatives": 20, "rounds": 50}
 
 # %%
 import json

@@ -89,10 +89,10 @@ class Evaluation(Section):
 
 
 class Diagnosis(Section):
-    groups: int = Field(4_000, ge=1)
-    judged: int = Field(3_000, ge=1)
+    groups: int = Field(3_000, ge=1)
+    judged: int = Field(2_500, ge=1)
     negatives: int = Field(20, ge=1)
-    rounds: int = Field(60, ge=1)
+    rounds: int = Field(50, ge=1)
 
 
 class Params(Section):

@@ -81,6 +81,8 @@ def test_baselines_are_measured_on_the_same_predictions(tmp_path, small_benchmar
         ({"session_id": [1], "item_id": [2]}, "timestamp or position"),
         ({"session_id": [1, None], "item_id": [2, 3], "position": [0, 1]}, "row 1: session_id is empty"),
         ({"session_id": [1], "item_id": [2], "timestamp": ["noon"]}, "timestamp"),
+        ({"session_id": [1, 1], "item_id": [2, 3], "position": [0, None]}, "position must hold a whole number"),
+        ({"session_id": [1], "item_id": [2], "position": ["first"]}, "position must hold a whole number"),
         ({"session_id": [], "item_id": [], "position": []}, "no rows"),
     ],
 )

@@ -202,6 +202,8 @@ def test_movielens(tmp_path, files):
         ("item_id,timestamp\n1,2\n", "needs a column session_id"),
         ("session_id,item_id,timestamp,event_type\n1,a,1704067200,wish\n", "'wish' (1 rows, first c.csv: row 1)"),
         ("session_id,item_id,timestamp\n1,,1704067200\n", "no row is a good event"),
+        ("session_id,item_id,timestamp\n", "holds no rows"),
+        ("session_id,item_id,item_id,timestamp\n1,a,b,1704067200\n", "names the column item_id more than once"),
     ],
 )
 def test_one_clear_error(tmp_path, text, said):
@@ -210,6 +212,59 @@ def test_one_clear_error(tmp_path, text, said):
     with pytest.raises(InputError, match=r"c\.csv|event_types") as error:
         ingest(Ingest(path="c.csv"), tmp_path, tmp_path / "out")
     assert said in str(error.value)
+
+
+def test_a_line_that_is_not_utf_8_is_named_in_one_line(tmp_path):
+    rows = [b"1,a,%d" % (1704067200 + i) for i in range(3000)]
+    rows[2000] = "1,café,1704067200".encode("latin-1")
+    (tmp_path / "c.csv").write_bytes(b"\n".join([b"session_id,item_id,timestamp", *rows]))
+    with pytest.raises(InputError, match=r"c\.csv: cannot be read: line 2002 is not UTF-8 text") as error:
+        ingest(Ingest(path="c.csv"), tmp_path, tmp_path / "out")
+    assert "\n" not in str(error.value)
+
+
+def test_the_byte_order_mark_of_excel_is_no_part_of_a_name(tmp_path):
+    _, events, _, _ = read(tmp_path, "generic", {"events.csv": "\ufeffsession_id,item_id,timestamp\n1,a,1704067200\n"})
+    assert events["session_id"].tolist() == ["1"]
+    (tmp_path / "other").mkdir()
+    line = '\ufeff{"session_id": "1", "item_id": "a", "timestamp": 1704067200}\n'
+    _, events, _, _ = read(tmp_path / "other", "generic", {"events.jsonl": line})
+    assert events["session_id"].tolist() == ["1"]
+
+
+@pytest.mark.parametrize("first", ["[1, 2]", "null", "5"])
+def test_json_lines_are_objects(tmp_path, first):
+    (tmp_path / "c.jsonl").write_text(first + "\n")
+    with pytest.raises(InputError, match=r"c\.jsonl: row 1: expected a JSON object"):
+        ingest(Ingest(path="c.jsonl"), tmp_path, tmp_path / "out")
+
+
+def test_rows_that_describe_items_badly_go_to_quarantine_with_their_reason(tmp_path):
+    files = {
+        "events.csv": "session_id,item_id,timestamp\n1,a,1704067200\n",
+        "items.csv": "item_id,title,price,launched\na,Pan,1.5,2026-01-01\na,Pot,9,2025-01-01\nb,Lid,cheap,\n"
+        "c,Jar,2,never\n,Cup,3,\nd\ne,Mug,,\n",
+    }
+    counts, _, items, quarantine = read(tmp_path, "generic", files)
+    assert items["item_id"].tolist() == ["a", "e"]
+    assert items.iloc[0][["title", "price"]].tolist() == ["Pan", 1.5]
+    assert items.iloc[0]["launched"] == pd.Timestamp("2026-01-01", tz="UTC")
+    assert quarantine[["source_file", "row", "field", "reason"]].to_numpy().tolist() == [
+        ["items.csv", 2, "item_id", "an earlier row describes this item"],
+        ["items.csv", 3, "price", "not a number"],
+        ["items.csv", 4, "launched", "not a moment"],
+        ["items.csv", 5, "item_id", "empty"],
+        ["items.csv", 6, "row", "expected 4 columns, found 1"],
+    ]
+    assert quarantine["raw"].tolist()[-1] == "d"
+    assert counts["items_described"] == 2
+    assert sum(counts["item_reasons"].values()) == 5
+
+
+def test_a_catalogue_without_ids_is_an_error(tmp_path):
+    files = {"events.csv": "session_id,item_id,timestamp\n1,a,1704067200\n", "items.csv": "sku,title\na,Pan\n"}
+    with pytest.raises(InputError, match=r"items\.csv: no column item_id; it has sku, title"):
+        read(tmp_path, "generic", files)
 
 
 def test_the_same_file_gives_the_same_bytes(tmp_path):

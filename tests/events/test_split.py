@@ -52,3 +52,16 @@ def test_an_empty_side_says_what_to_change(tmp_path):
     write(tmp_path / "events.parquet", [("a", 1)])
     with pytest.raises(InputError, match=r"no sessions to train.*change split\.test_days \(now 4"):
         split(tmp_path / "events.parquet", Split(), tmp_path)
+
+
+def test_a_moment_far_ahead_is_named_as_it_leaves_nothing_to_test(tmp_path):
+    write(tmp_path / "events.parquet", [("a", 1), ("b", 2 * DAY), ("b", 40_000 * DAY)])
+    with pytest.raises(InputError, match="its last on 2079-07-08"):
+        split(tmp_path / "events.parquet", Split(), tmp_path)
+
+
+def test_a_file_that_is_missing_or_something_else_is_an_error(tmp_path):
+    (tmp_path / "odd.parquet").write_text("odd")
+    for name in ("odd.parquet", "missing.parquet"):
+        with pytest.raises(InputError, match=name):
+            split(tmp_path / name, Split(), tmp_path)

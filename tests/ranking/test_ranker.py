@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from nextclick.errors import InputError
 from nextclick.params import Ranker
-from nextclick.ranking.ranker import Examples, train_ranker
+from nextclick.ranking.ranker import Examples, hold_out, train_ranker
 
 NAMES = tuple("abcdefgh")
 PARAMS = Ranker(rounds=12, checkpoint_rounds=4, max_depth=3, min_child_weight=1)
@@ -64,3 +65,11 @@ def test_examples_survive_saving(examples, tmp_path):
     loaded = Examples.load(tmp_path)
     np.testing.assert_array_equal(loaded.features, examples.features)
     assert (loaded.recall, loaded.names) == (examples.recall, NAMES)
+
+
+def test_the_newest_groups_are_held_out_and_too_few_are_an_error(examples):
+    learned, held_out = hold_out(examples, 0.1)
+    assert len(learned.groups) + len(held_out.groups) == len(examples.groups)
+    np.testing.assert_array_equal(held_out.features, examples.features[-held_out.groups.sum() :])
+    with pytest.raises(InputError, match="only 4 predictions to learn from"):
+        hold_out(examples.take_groups(0, 4), 0.1)

@@ -42,6 +42,8 @@ def read_sessions(path: Path) -> pd.DataFrame:
             raise InputError(f"{path}: column timestamp must hold a moment in every row")
         moments = pd.to_datetime(times, utc=True)
     elif "position" in rows:
+        if not pd.api.types.is_integer_dtype(rows["position"]):
+            raise InputError(f"{path}: column position must hold a whole number in every row")
         # order only: sessions in the order of their ids, a minute apart, clicks a millisecond
         order = np.unique(rows["session_id"], return_inverse=True)[1]
         moments = pd.to_datetime(order.astype(np.int64) * SPACING + rows["position"].to_numpy(), unit="ms", utc=True)

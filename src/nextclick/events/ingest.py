@@ -3,6 +3,7 @@ as a duplicate."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import duckdb
@@ -36,7 +37,7 @@ def ingest(params: Ingest, root: Path, out: Path) -> dict:
     """Write events.parquet, items.parquet and quarantine.parquet to the folder `out`; returns the counts.
 
     rows == accepted + duplicates + quarantined, always. Of events with the same id the first is kept, by name of
-    the file and row.
+    the file and row. Rows that describe items go to quarantine too where they cannot be used (`item_reasons`).
     clock is `order` where the source has no times and ours are made up from its order.
     Raises InputError on a missing file or column, an event type that params do not name, or when no row is good.
     """
@@ -47,9 +48,18 @@ def ingest(params: Ingest, root: Path, out: Path) -> dict:
                 counts = _ingest(connection, source, params, scratch)
         except duckdb.Error as error:
             names = ", ".join(str(feed.table.path) for feed in source.events)
-            raise InputError(f"{names}: cannot be read: {error}") from error
+            raise InputError(f"{names}: cannot be read: {_in_one_line(error)}") from error
         move_files(("events.parquet", "items.parquet", "quarantine.parquet"), scratch, out)
     return counts
+
+
+def _in_one_line(error: duckdb.Error) -> str:
+    """What matters of a message that runs over many lines."""
+    text = str(error)
+    line = re.search(r"Line: (\d+)", text)
+    if line and "unicode" in text.lower():
+        return f"line {line[1]} is not UTF-8 text; convert the file first, as with iconv -f latin1 -t utf-8"
+    return text.splitlines()[0]
 
 
 def _ingest(connection: duckdb.DuckDBPyConnection, source: Source, params: Ingest, out: Path) -> dict:
@@ -85,12 +95,14 @@ def _ingest(connection: duckdb.DuckDBPyConnection, source: Source, params: Inges
         out / "events.parquet",
     )
     steps.update()
+    connection.execute(f"CREATE TABLE described AS {_described(source)}")
     write(
         connection,
-        "SELECT source_file, row, field, reason, raw FROM staged WHERE reason IS NOT NULL ORDER BY source_file, row",
+        "SELECT source_file, row, field, reason, raw FROM staged WHERE reason IS NOT NULL UNION ALL "
+        "SELECT source_file, row, field, reason, raw FROM described WHERE reason IS NOT NULL ORDER BY source_file, row",
         out / "quarantine.parquet",
     )
-    write(connection, _items(source), out / "items.parquet")
+    write(connection, _ONE_ROW_AN_ITEM, out / "items.parquet")
     steps.update()
     steps.close()
     return _counts(connection, out / "events.parquet", clock, [feed.table.path for feed in source.events])
@@ -186,15 +198,29 @@ def _refuse_unknown_types(connection: duckdb.DuckDBPyConnection, params: Ingest)
         )
 
 
-def _items(source: Source) -> str:
-    """SQL: one row an item, from all that the source says of it."""
-    blank = "SELECT " + ", ".join(f"CAST(NULL AS VARCHAR) AS {name}" for name in ITEM_FIELDS) + " WHERE false"
+def _described(source: Source) -> str:
+    """SQL: what the source says of items, row by row, `field` and `reason` where a row cannot be used."""
+    columns = ("source_file", "raw", "problem", *ITEM_FIELDS)
+    blank = "SELECT 0 AS row, " + ", ".join(f"CAST(NULL AS VARCHAR) AS {name}" for name in columns) + " WHERE false"
     union = " UNION ALL BY NAME ".join([blank, *source.items])
-    return (
-        "SELECT item_id, min(title) AS title, min(category) AS category, min(TRY_CAST(price AS DOUBLE)) AS price, "
-        "make_timestamptz(min(moment_ms(launched)) * 1000) AS launched "
-        f"FROM ({union}) WHERE item_id IS NOT NULL GROUP BY item_id ORDER BY item_id"
+    again = "row_number() OVER (PARTITION BY source_file, item_id ORDER BY row) > 1"
+    broken = (
+        ("row", "problem IS NOT NULL", "problem"),
+        ("item_id", "item_id IS NULL", "'empty'"),
+        ("price", "price IS NOT NULL AND TRY_CAST(price AS DOUBLE) IS NULL", "'not a number'"),
+        ("launched", "launched IS NOT NULL AND moment_ms(launched) IS NULL", "'not a moment'"),
+        ("item_id", again, "'an earlier row describes this item'"),
     )
+    field = " ".join(f"WHEN {test} THEN {quoted(name)}" for name, test, _ in broken)
+    reason = " ".join(f"WHEN {test} THEN {why}" for _, test, why in broken)
+    return f"SELECT *, CASE {field} END AS field, CASE {reason} END AS reason FROM ({union})"
+
+
+_ONE_ROW_AN_ITEM = """
+    SELECT item_id, min(title) AS title, min(category) AS category, min(TRY_CAST(price AS DOUBLE)) AS price,
+        make_timestamptz(min(moment_ms(launched)) * 1000) AS launched
+    FROM described WHERE reason IS NULL GROUP BY item_id ORDER BY item_id
+"""
 
 
 def write(connection: duckdb.DuckDBPyConnection, query: str, path: Path) -> None:
@@ -213,6 +239,12 @@ def _counts(connection: duckdb.DuckDBPyConnection, events: Path, clock: str, fil
         "SELECT count(*), count(DISTINCT session_id), count(DISTINCT item_id), count(DISTINCT user_id) "
         f"FROM read_parquet({quoted(str(events))})"
     ).fetchall()[0]
+    described, item_reasons = (
+        connection.execute("SELECT count(DISTINCT item_id) FROM described WHERE reason IS NULL").fetchall()[0][0],
+        connection.execute(
+            "SELECT field || ' ' || reason, count(*) FROM described WHERE reason IS NOT NULL GROUP BY 1 ORDER BY 1"
+        ).fetchall(),
+    )
     counts = {
         "rows": rows,
         "accepted": accepted,
@@ -222,8 +254,11 @@ def _counts(connection: duckdb.DuckDBPyConnection, events: Path, clock: str, fil
         "sessions": sessions,
         "items": items,
         "users": users,
+        "items_described": described,
+        "item_reasons": dict(item_reasons),
         "clock": clock,
     }
     if not counts["accepted"]:
-        raise InputError(f"{', '.join(map(str, files))}: no row is a good event: {counts['reasons']}")
+        why = f"no row is a good event: {counts['reasons']}" if rows else "holds no rows; expected events"
+        raise InputError(f"{', '.join(map(str, files))}: {why}")
     return counts

@@ -11,7 +11,7 @@ from nextclick.events.schema import ITEM_FIELDS, named, quoted
 from nextclick.events.tables import Table, delimited, json_lines, table
 from nextclick.params import Ingest
 
-ENDINGS = (".parquet", ".csv", ".tsv", ".jsonl", ".ndjson")
+ENDINGS = (".parquet", ".csv", ".tsv", ".jsonl", ".ndjson", ".json")
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,8 @@ class Feed:
 
 @dataclass(frozen=True)
 class Source:
-    """events: the feeds, in a fixed order. items: SQL queries that yield some of ITEM_FIELDS, as text."""
+    """events: the feeds, in a fixed order. items: SQL queries that yield source_file, row, raw, problem and some of
+    ITEM_FIELDS, as text."""
 
     events: list[Feed]
     items: list[str]
@@ -91,10 +92,12 @@ def _retailrocket(path: Path, _: Ingest) -> Source:
     ):
         properties = delimited(file, ",")
         items.append(
-            f"SELECT {properties.cell('itemid')} AS item_id, "
-            f"arg_min({properties.cell('value')}, moment_ms({properties.cell('timestamp')})) AS category "
-            f"FROM ({properties.rows}) "
-            f"WHERE problem IS NULL AND {properties.cell('property')} = 'categoryid' GROUP BY 1"
+            f"SELECT {_whence(properties)}, {properties.cell('itemid')} AS item_id, "
+            f"{properties.cell('value')} AS category FROM ({properties.rows}) "
+            f"WHERE problem IS NOT NULL OR {properties.cell('property')} = 'categoryid' "
+            # a property is said again whenever it may have changed; the first time counts
+            f"QUALIFY problem IS NOT NULL OR row_number() OVER "
+            f"(PARTITION BY item_id ORDER BY moment_ms({properties.cell('timestamp')}), row) = 1"
         )
     return Source([feed], items)
 
@@ -128,8 +131,7 @@ def _diginetica(path: Path, _: Ingest) -> Source:
                 theirs = next((c for c in (ours[0], "categoryId", "category_id") if c in rows.cells), ours[0])
                 value = column.format(rows.cell(theirs))
                 items.append(
-                    f"SELECT {cell('item_id')} AS item_id, {value} AS {ours[1]} "
-                    f"FROM ({rows.rows}) WHERE problem IS NULL"
+                    f"SELECT {_whence(rows)}, {cell('item_id')} AS item_id, {value} AS {ours[1]} FROM ({rows.rows})"
                 )
     return Source([feed], items)
 
@@ -265,5 +267,13 @@ def _mapped(value: str, ours: dict[str, str]) -> str:
 
 
 def _items(rows: Table, columns: dict[str, str]) -> str:
-    chosen = [f"{rows.cell(theirs)} AS {named(ours)}" for ours, theirs in columns.items() if theirs in rows.cells]
-    return f"SELECT {', '.join(chosen)} FROM ({rows.rows}) WHERE problem IS NULL"
+    chosen = [
+        f"{rows.cell(theirs)} AS {named(ours)}"
+        for ours, theirs in columns.items()
+        if theirs in rows.cells or ours == "item_id"
+    ]
+    return f"SELECT {_whence(rows)}, {', '.join(chosen)} FROM ({rows.rows})"
+
+
+def _whence(rows: Table) -> str:
+    return f"{quoted(rows.path.name)} AS source_file, row, raw, problem"

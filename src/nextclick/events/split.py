@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import duckdb
+
 from nextclick.errors import InputError
 from nextclick.events.ingest import connect, write
 from nextclick.events.schema import quoted
@@ -23,7 +25,10 @@ def split(events: Path, params: Split, out: Path) -> dict:
     Raises InputError where nothing is left to train on or to test on.
     """
     with scratch_folder(out / ".scratch-split") as scratch, connect(scratch) as connection:
-        connection.execute(f"CREATE VIEW events AS SELECT * FROM read_parquet({quoted(str(events))})")
+        try:
+            connection.execute(f"CREATE VIEW events AS SELECT * FROM read_parquet({quoted(str(events))})")
+        except duckdb.Error as error:
+            raise InputError(f"{events}: not a Parquet file that ingest wrote: {str(error).splitlines()[0]}") from error
         if params.by == "file":
             side = "coalesce(min(part), 'embargoed')"
         else:
@@ -45,7 +50,11 @@ def split(events: Path, params: Split, out: Path) -> dict:
         for part in ("train", "test"):
             if not counts[f"{part}_sessions"]:
                 change = f"test_days (now {params.test_days})" if params.by == "time" else "by (now file)"
-                raise InputError(f"{events}: the split leaves no sessions to {part}: {counts}; change split.{change}")
+                first, last = connection.execute("SELECT min(timestamp), max(timestamp) FROM events").fetchall()[0]
+                raise InputError(
+                    f"{events}: the split leaves no sessions to {part}: {counts}; change split.{change}, or see "
+                    f"whether its first event belongs on {first:%Y-%m-%d}, its last on {last:%Y-%m-%d}"
+                )
         for part in PARTS:
             write(
                 connection,

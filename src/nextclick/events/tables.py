@@ -12,6 +12,7 @@ from nextclick.errors import InputError
 from nextclick.events.schema import named, quoted
 
 LONGEST_LINE = 64 * 2**20
+BYTE_ORDER_MARK = 0xFEFF  # which Excel writes at the start of a file
 # cells between separators; a cell in quotes may hold the separator, and "" for a quote
 QUOTED_CELL = '("(?:[^"]|"")*"|[^{separator}]*){separator}'
 
@@ -38,7 +39,8 @@ class Table:
 def lines(path: Path, skip: int = 0, encoding: str = "utf-8") -> str:
     """SQL that yields the `row` and `line` of each line of a text file, in its order, after the first `skip`."""
     return (
-        f"SELECT row_number() OVER () AS row, coalesce(line, '') AS line FROM read_csv({quoted(str(path))}, "
+        f"SELECT row_number() OVER () AS row, ltrim(coalesce(line, ''), chr({BYTE_ORDER_MARK})) AS line "
+        f"FROM read_csv({quoted(str(path))}, "
         f"columns={{'line': 'VARCHAR'}}, auto_detect=false, header=false, delim=chr(1), quote='', escape='', "
         f"new_line='\\n', skip={skip}, max_line_size={LONGEST_LINE}, null_padding=true, strict_mode=false, "
         f"encoding={quoted(encoding)})"
@@ -51,6 +53,9 @@ def delimited(path: Path, separator: str, header: list[str] | None = None, encod
     A separator of several characters (MovieLens has one) knows no quotes.
     """
     columns = header or [name.strip().strip('"') for name in first_line(path).split(separator)]
+    twice = {name for name in columns if columns.count(name) > 1}
+    if twice:
+        raise InputError(f"{path}: names the column {', '.join(sorted(twice))} more than once in its first line")
     pattern = QUOTED_CELL.format(separator="\\" + separator if separator in "|^" else separator)
     quoted_cells = (
         f"[CASE WHEN regexp_full_match(c, '\".*\"') THEN replace(c[2:-2], '\"\"', '\"') ELSE c END "
@@ -70,13 +75,17 @@ def delimited(path: Path, separator: str, header: list[str] | None = None, encod
 
 def json_lines(path: Path) -> Table:
     """A text file with one JSON object a line; the first line tells which columns there are."""
+    first = first_line(path)
     try:
-        columns = list(json.loads(first_line(path)))
-    except (ValueError, TypeError) as error:
+        columns = json.loads(first)
+    except ValueError as error:
         raise InputError(f"{path}: row 1: expected a JSON object: {error}") from error
+    if not isinstance(columns, dict):
+        raise InputError(f"{path}: row 1: expected a JSON object, found {first[:80]}")
+    is_object = "CASE WHEN json_valid(line) THEN json_type(line) = 'OBJECT' ELSE false END"
     rows = (
-        "SELECT row, line AS raw, CASE WHEN json_valid(line) THEN line END AS object, "
-        f"CASE WHEN NOT json_valid(line) THEN 'not a JSON object' END AS problem FROM ({lines(path)})"
+        f"SELECT row, line AS raw, CASE WHEN {is_object} THEN line END AS object, "
+        f"CASE WHEN NOT ({is_object}) THEN 'not a JSON object' END AS problem FROM ({lines(path)})"
     )
     return Table(
         path, rows, {name: f"json_extract_string(object, {quoted('$.' + json.dumps(name))})" for name in columns}
@@ -125,10 +134,12 @@ def separator_of(path: Path) -> str:
 def first_line(path: Path) -> str:
     """Raises InputError where the file is missing, empty or no text."""
     try:
-        with path.open(encoding="utf-8") as file:
+        with path.open(encoding="utf-8-sig") as file:
             line = file.readline(LONGEST_LINE).rstrip("\r\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read as text: {error}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: is not UTF-8 text: {error}") from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error}") from error
     if not line:
         raise InputError(f"{path}: is empty; expected rows of events")
     return line

@@ -11,9 +11,12 @@ import numpy as np
 import xgboost as xgb
 from tqdm import tqdm
 
+from nextclick.errors import InputError
 from nextclick.files import mapped
 from nextclick.params import Ranker
 from nextclick.progress import progress_bar
+
+FEWEST_GROUPS = 10
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,20 @@ class Examples:
         ends = np.concatenate([[0], np.cumsum(self.groups)])
         rows = slice(ends[first], ends[last])
         return Examples(self.features[rows], self.labels[rows], self.groups[first:last], self.recall, self.names)
+
+
+def hold_out(examples: Examples, share: float) -> tuple[Examples, Examples]:
+    """The groups to learn from, and the newest `share` of them, at least one, to be judged on.
+
+    Raises InputError where there are fewer than FEWEST_GROUPS.
+    """
+    if len(examples.groups) < FEWEST_GROUPS:
+        raise InputError(
+            f"only {len(examples.groups)} predictions to learn from, of which at least {FEWEST_GROUPS} are needed: "
+            "bring more sessions, or raise ranker.examples_share"
+        )
+    kept = len(examples.groups) - max(1, round(len(examples.groups) * share))
+    return examples.take_groups(0, kept), examples.take_groups(kept, len(examples.groups))
 
 
 def train_ranker(

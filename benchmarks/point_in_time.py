@@ -1,0 +1,67 @@
+"""A million rows joined with the item statistics that held at their moment: by Feast, and as the ranker's features do.
+
+    python benchmarks/point_in_time.py
+
+Needs the pipeline's offline store (`nextclick publish`). Prints one JSON object: seconds of each, rows, and how many of
+the rows differ (none may).
+"""
+
+from __future__ import annotations
+
+import json
+from time import perf_counter
+
+import numpy as np
+import pandas as pd
+
+from nextclick.events.sessions import SessionLog
+from nextclick.features.item_history import ItemHistory
+from nextclick.features.store.connect import apply_definitions, connect
+from nextclick.params import Params
+from nextclick.project import project_root
+
+ROWS = 1_000_000
+
+
+def main() -> None:
+    root = project_root()
+    params = Params.read(root / "params.yaml")
+    apply_definitions(root, params)
+    store = connect(root, params)
+    log = SessionLog.read(root / "data/split/train.parquet", params.ingest.event_types)
+    first, last = int(log.times.min()), int(log.times.max())
+    random = np.random.default_rng(0)
+    items, moments = random.integers(0, len(log.vocabulary), ROWS), random.integers(first, last, ROWS)
+    asked = pd.DataFrame(
+        {
+            "item_id": log.vocabulary.ids[items],
+            "event_timestamp": pd.to_datetime(moments, unit="ms", utc=True),
+            "place": np.arange(ROWS),
+        }
+    )
+    start = perf_counter()
+    joined = store.get_historical_features(asked, ["item_statistics:clicks", "item_statistics:clicks_1d"]).to_df()
+    by_feast = perf_counter() - start
+    joined = joined.sort_values("place")
+
+    start = perf_counter()
+    hours = params.features.item_stats_every
+    history = ItemHistory.of(log, params.ingest.event_types, hours=hours, first=first, last=last)
+    by_version = np.stack([version.clicks for version in history.versions])
+    looked_up = by_version[history.at(moments), items]
+    by_lookup = perf_counter() - start
+    differing = int((joined["clicks"].fillna(0).to_numpy(np.float32) != looked_up).sum())
+    print(
+        json.dumps(
+            {
+                "rows": ROWS,
+                "differing": differing,
+                "feast_seconds": round(by_feast, 1),
+                "lookup_seconds": round(by_lookup, 2),
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()
