@@ -46,18 +46,18 @@ def test_a_point_in_time_join_by_feast_gives_what_the_ranker_learns_from(store, 
     joined = store.get_historical_features(asked, [f"item_statistics:{name}" for name in names]).to_df()
     joined = joined.sort_values("place", ignore_index=True)
     version = history.at(moments)
+    published = [history.versions[v].clicks[item] > 0 for v, item in zip(version, items, strict=True)]
+    # Feast leaves out the rows for which nothing had been published yet
+    assert joined["place"].tolist() == np.flatnonzero(published & (moments >= history.published_at[0])).tolist()
     for row in joined.itertuples():
         known = history.versions[version[row.place]]
         item = items[row.place]
-        if known.clicks[item] == 0 or moments[row.place] < history.published_at[0]:
-            assert np.isnan(row.clicks)
-            continue
         assert row.clicks == known.clicks[item]
         assert np.float32(row.clicks_1d) == known.decayed[1, item]
         assert row.view_events == known.by_type[0, item]
         assert row.last_click == known.last_click[item]
-    assert joined["clicks"].notna().sum() > 200
-    priced = joined[joined["item_id"].eq("i00") & joined["clicks"].notna()]
+    assert len(joined) > 200
+    priced = joined[joined["item_id"].eq("i00")]
     assert priced["price"].eq(1.5).all()
 
 
