@@ -47,8 +47,11 @@ def test_a_point_in_time_join_by_feast_gives_what_the_ranker_learns_from(store, 
     joined = joined.sort_values("place", ignore_index=True)
     version = history.at(moments)
     published = [history.versions[v].clicks[item] > 0 for v, item in zip(version, items, strict=True)]
-    # Feast leaves out the rows for which nothing had been published yet
-    assert joined["place"].tolist() == np.flatnonzero(published & (moments >= history.published_at[0])).tolist()
+    # of rows that ask the same Feast answers one; those for which nothing had been published yet it may leave out
+    due = asked[np.array(published) & (moments >= history.published_at[0])]
+    joined = joined.dropna(subset="clicks")
+    asking = ["item_id", "event_timestamp"]
+    assert set(joined[asking].itertuples(index=False)) == set(due[asking].itertuples(index=False))
     for row in joined.itertuples():
         known = history.versions[version[row.place]]
         item = items[row.place]

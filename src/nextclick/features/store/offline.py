@@ -100,7 +100,7 @@ def write_history(root: Path, events: pd.DataFrame, statistics: pd.DataFrame, ev
     tables = {"item_statistics": statistics}
     for view, key in KEYS.items():
         tables[view] = state_rows(states_of(events, key, event_types), key)
-    with scratch_folder(root / FOLDER.with_name(".store")) as scratch:
+    with scratch_folder(root / FOLDER.with_name(".scratch-publish")) as scratch:
         for name, table in tables.items():
             table.to_parquet(scratch / f"{name}.parquet", index=False)
         move_files(tuple(f"{name}.parquet" for name in tables), scratch, root / FOLDER)
