@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import socket
 import subprocess
 import tempfile
@@ -21,11 +20,10 @@ import numpy as np
 import redis
 
 from nextclick.events.state import Click
-from nextclick.features.store.connect import REPOSITORY, apply_definitions, connect
+from nextclick.features.store.connect import apply_definitions, connect
 from nextclick.features.store.online import OnlineStates, StoreUnavailableError
 from nextclick.params import Params
 from nextclick.progress import progress_bar
-from nextclick.project import project_root
 
 SESSIONS, TIMES, EVENTS = 5000, 5000, 10  # EVENTS a session
 
@@ -61,8 +59,6 @@ def main() -> None:
     try:
         time.sleep(1)
         root = Path(folder.name)
-        (root / REPOSITORY).mkdir(parents=True)
-        shutil.copy(project_root() / REPOSITORY / "feature_store.yaml", root / REPOSITORY)
         os.environ["NEXTCLICK_REDIS"] = f"127.0.0.1:{port}"
         params = Params()
         params = params.model_copy(update={"features": params.features.model_copy(update={"online_store": "redis"})})

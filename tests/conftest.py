@@ -15,7 +15,6 @@ import yaml
 from nextclick.params import Features, Ingest, Params
 
 ROOT = Path(__file__).parents[1]
-REPOSITORY = Path("src/nextclick/features/feast_repo")
 TYPES = ["view", "cart", "purchase"]
 START = pd.Timestamp("2026-01-06 10:30", tz="UTC")  # a Tuesday
 SMALL = {
@@ -66,8 +65,6 @@ def shop(tmp_path, shop_events) -> pd.DataFrame:
 
 @pytest.fixture
 def project(tmp_path, shop) -> Path:
-    (tmp_path / REPOSITORY).mkdir(parents=True)
-    shutil.copy(ROOT / REPOSITORY / "feature_store.yaml", tmp_path / REPOSITORY)
     for folder in ("split", "interim"):
         (tmp_path / "data" / folder).mkdir(parents=True)
     shop.to_parquet(tmp_path / "data/split/train.parquet")

@@ -69,14 +69,14 @@ def test_saving_an_executed_notebook_leaves_its_stage_clean(tmp_path):
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory, small_params) -> Path:
-    """A copy of the project on a small simulated shop, through the stages before the notebooks."""
+    """A copy of the project on a small simulated shop, through the stages that are no notebooks."""
     root = tmp_path_factory.mktemp("project")
     shutil.copytree(ROOT / "notebooks", root / "notebooks")
     shutil.copy(ROOT / "dvc.yaml", root)
     (root / "reports").mkdir()
     shutil.copy(ROOT / "reports/costs.csv", root / "reports")
     (root / "params.yaml").write_text(small_params)
-    for stage in ("simulate", "ingest", "split"):
+    for stage in ("simulate", "ingest", "split", "publish"):
         subprocess.run([sys.executable, "-m", "nextclick.cli", stage], check=True, cwd=root, capture_output=True)
     return root
 

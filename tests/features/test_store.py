@@ -73,7 +73,7 @@ def test_materialising_gives_each_session_and_user_their_newest_clicks_and_twice
             assert [found.state for found in read] == list(expected.values())
             assert max(len(state) for state in expected.values()) == KEPT_EVENTS
     statistics = store.get_online_features(["item_statistics:clicks"], [{"item_id": "i07"}]).to_dict()
-    latest = pd.read_parquet(store.config.repo_path.parents[3] / "data/features/store/item_statistics.parquet")
+    latest = pd.read_parquet(store.config.repo_path / "data/features/store/item_statistics.parquet")
     assert statistics["clicks"] == latest[latest["item_id"] == "i07"]["clicks"].tail(1).tolist()
 
 

@@ -17,7 +17,7 @@ from nextclick.errors import InputError
 from nextclick.features.store.definitions import definitions
 from nextclick.params import Params
 
-REPOSITORY = Path("src/nextclick/features/feast_repo")
+DESCRIBED = Path(__file__).parents[1] / "feast_repo/feature_store.yaml"
 READ_TIMEOUT = 0.04  # seconds: a store that does not answer must not cost a request its budget
 
 
@@ -37,12 +37,12 @@ def connect(root: Path, params: Params) -> FeatureStore:
 
 
 def repository_config(root: Path, params: Params) -> RepoConfig:
-    folder = root / REPOSITORY
-    described = yaml.safe_load((folder / "feature_store.yaml").read_text())
-    (root / ".feast").mkdir(exist_ok=True)
-    # Feast's command line works in the repository's folder, a program anywhere
-    described["registry"] = str((folder / described["registry"]).resolve())
-    described["online_store"]["path"] = str((folder / described["online_store"]["path"]).resolve())
+    described = yaml.safe_load(DESCRIBED.read_text())
+    # what the file names from its own folder, where Feast's command line works, lies in the project's root
+    held = root / ".feast"
+    held.mkdir(exist_ok=True)
+    described["registry"] = str(held / Path(described["registry"]).name)
+    described["online_store"]["path"] = str(held / Path(described["online_store"]["path"]).name)
     if params.features.online_store == "redis":
         described["online_store"] = {
             "type": "redis",
@@ -51,7 +51,7 @@ def repository_config(root: Path, params: Params) -> RepoConfig:
             # one trip instead of two; a state merges what it replaces, so a newer row is never older news
             "skip_dedup": True,
         }
-    return RepoConfig(**described, repo_path=folder)
+    return RepoConfig(**described, repo_path=root)
 
 
 def redis_connection() -> str:
