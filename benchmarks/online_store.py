@@ -19,9 +19,10 @@ from pathlib import Path
 import numpy as np
 import redis
 
+from nextclick.errors import StoreUnavailableError
 from nextclick.events.state import Click
 from nextclick.features.store.connect import apply_definitions, connect
-from nextclick.features.store.online import OnlineStates, StoreUnavailableError
+from nextclick.features.store.online import OnlineStates
 from nextclick.params import Params
 from nextclick.progress import progress_bar
 

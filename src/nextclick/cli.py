@@ -8,11 +8,14 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nextclick.errors import InputError
+from nextclick.errors import InputError, StoreUnavailableError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_show_locals=False)
 
@@ -26,13 +29,13 @@ def nextclick() -> None:
 
 
 def command(run: Callable[..., Any]) -> Callable[..., Any]:
-    """A sub-command whose result is printed as JSON and whose InputError is one line."""
+    """A sub-command whose result is printed as JSON and whose error is one line."""
 
     @wraps(run)
     def shown(*args: Any, **kwargs: Any) -> None:
         try:
             print(json.dumps(run(*args, **kwargs)))
-        except InputError as error:
+        except (InputError, StoreUnavailableError) as error:
             typer.echo(f"nextclick: {error}", err=True)
             sys.exit(2)
 
@@ -147,8 +150,6 @@ def materialise(
 
     Example: nextclick materialise --until 2026-01-20
     """
-    import pandas as pd
-
     from nextclick.features.store.connect import apply_definitions, connect
     from nextclick.features.store.publish import materialise
     from nextclick.params import Params
@@ -157,7 +158,7 @@ def materialise(
     root = project_root()
     params = Params.read(root / "params.yaml")
     apply_definitions(root, params)
-    events = pd.read_parquet(root / "data/interim/events.parquet")
+    events = _events(root / "data/interim/events.parquet")
     window = (moment.replace(tzinfo=UTC) if moment else None for moment in (since, until))
     return materialise(connect(root, params), events, params.ingest.event_types, *window)
 
@@ -177,12 +178,40 @@ def parity(
 
     Example: nextclick parity --most 2000 --shuffle 0.1 --duplicate 0.1
     """
-    from nextclick.evaluation.parity import play
+    from dataclasses import asdict
+
+    from nextclick.evaluation.benchmark import read_sessions, snapshot_of
+    from nextclick.evaluation.parity import arrivals, parity
+    from nextclick.features.store.connect import apply_definitions, connect
+    from nextclick.features.store.online import OnlineStates
+    from nextclick.lifecycle.bundle import load_bundle
     from nextclick.params import Params
     from nextclick.project import project_root
 
     root = project_root()
-    return play(root, Params.read(root / "params.yaml"), events, train, most, shuffle, duplicate, expire)
+    params = Params.read(root / "params.yaml")
+    if train:
+        snapshot, types, rows = snapshot_of(train, params), ["view"], read_sessions(events)
+    else:
+        recommender, manifest = load_bundle(root / "models/bundle")
+        snapshot, types, rows = recommender.snapshot, manifest["event_types"], _events(events)
+    arriving = arrivals(rows.astype({"event_id": str, "session_id": str}), params.run.seed, shuffle, duplicate)[:most]
+    apply_definitions(root, params)
+    online = OnlineStates(connect(root, params))
+    found = parity(snapshot, arriving, online, types, expire=expire, seed=params.run.seed)
+    return {**asdict(found), "events": len(arriving), "features": len(snapshot.feature_names)}
+
+
+def _events(path: Path) -> pd.DataFrame:
+    """Canonical events. Raises InputError where the file is not what ingest writes."""
+    import pandas as pd
+
+    from nextclick.events.schema import FIELDS
+
+    try:
+        return pd.read_parquet(path, columns=list(FIELDS))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: not a Parquet file of events that ingest wrote: {error}") from error
 
 
 def _metric(values: dict, path: Path) -> dict:

@@ -3,3 +3,7 @@
 
 class InputError(ValueError):
     """Something given by the user does not fit: names the file, the row or field, and what was expected."""
+
+
+class StoreUnavailableError(Exception):
+    """The online store did not answer; what asked may go on without it and try again later."""

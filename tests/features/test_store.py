@@ -6,14 +6,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nextclick.errors import InputError
+from nextclick.errors import InputError, StoreUnavailableError
 from nextclick.events.prefixes import KEPT_EVENTS
 from nextclick.events.sessions import SessionLog
 from nextclick.events.state import EMPTY, Click, advance
 from nextclick.features.item_history import ItemHistory
 from nextclick.features.store.connect import apply_definitions, connect
 from nextclick.features.store.offline import states_of
-from nextclick.features.store.online import OnlineStates, StoreUnavailableError
+from nextclick.features.store.online import OnlineStates
 from nextclick.features.store.publish import materialise, publish
 
 TYPES = ["view", "cart", "purchase"]

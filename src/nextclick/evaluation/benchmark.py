@@ -17,6 +17,7 @@ from nextclick.events.sessions import SessionLog
 from nextclick.params import Params
 from nextclick.progress import progress_bar
 from nextclick.ranking.recommender import train_recommender
+from nextclick.ranking.snapshot import Snapshot
 
 K = 20
 FIGURES = (f"hr@{K}", f"mrr@{K}")
@@ -58,6 +59,13 @@ def read_sessions(path: Path) -> pd.DataFrame:
             "timestamp": pd.Series(moments).to_numpy(),
         }
     )
+
+
+def snapshot_of(train: Path, params: Params) -> Snapshot:
+    """What is known of the sessions in a file of the form that `read_sessions` takes."""
+    log = SessionLog.from_events(read_sessions(train), ["view"])
+    timed = "timestamp" in pq.read_schema(train).names
+    return Snapshot.of(log, params.retrieval, params.run.seed, event_types=["view"], timed=timed)
 
 
 def benchmark(

@@ -5,24 +5,18 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field
 from uuid import uuid4
 
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
 from numba import get_num_threads, set_num_threads
 
-from nextclick.evaluation.benchmark import read_sessions
 from nextclick.events.prefixes import Prefixes
 from nextclick.events.sessions import SessionLog
 from nextclick.events.state import Click, advance, prefixes_of
-from nextclick.features.store.connect import apply_definitions, connect
 from nextclick.features.store.offline import states_of
 from nextclick.features.store.online import OnlineStates
-from nextclick.lifecycle.bundle import load_bundle
-from nextclick.params import Params
 from nextclick.progress import progress_bar
 from nextclick.ranking.snapshot import Snapshot
 
@@ -91,34 +85,6 @@ def parity(
         for i, (candidates, values) in enumerate(live):
             _compare(found, chunk.iloc[i], snapshot, candidates.items[0], values[0], offline.items[i], features[i])
     return found
-
-
-def play(
-    root: Path,
-    params: Params,
-    events: Path,
-    train: Path | None,
-    most: int | None,
-    shuffle: float,
-    duplicate: float,
-    expire: float,
-) -> dict:
-    """`parity` on files and the store that params name; sessions get names of their own, apart from live ones."""
-    if train:
-        types = ["view"]
-        log = SessionLog.from_events(read_sessions(train), types)
-        timed = "timestamp" in pq.read_schema(train).names
-        snapshot = Snapshot.of(log, params.retrieval, params.run.seed, event_types=types, timed=timed)
-        rows = read_sessions(events)
-    else:
-        recommender, manifest = load_bundle(root / "models/bundle")
-        snapshot, types = recommender.snapshot, manifest["event_types"]
-        rows = pd.read_parquet(events)
-    arriving = arrivals(rows.astype({"event_id": str, "session_id": str}), params.run.seed, shuffle, duplicate)[:most]
-    apply_definitions(root, params)
-    online = OnlineStates(connect(root, params))
-    found = parity(snapshot, arriving, online, types, expire=expire, seed=params.run.seed)
-    return {**asdict(found), "events": len(arriving), "features": len(snapshot.feature_names)}
 
 
 def _clicks(chunk: pd.DataFrame, event_types: list[str]) -> Iterator[tuple[int, str, Click]]:

@@ -11,14 +11,11 @@ from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Int64List, StringList, Value
 from redis.exceptions import RedisError
 
+from nextclick.errors import StoreUnavailableError
 from nextclick.events.state import EMPTY, Click, SessionState
 
 SECOND = 1000  # ms
 COLUMNS = ("event_ids", "item_ids", "event_types", "times")
-
-
-class StoreUnavailableError(Exception):
-    """The online store did not answer; what asked may go on without it and try again later."""
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from feast import FeatureStore
 
+from nextclick.errors import InputError
 from nextclick.events.sessions import SessionLog
 from nextclick.events.state import advance_all
 from nextclick.features.item_history import ItemHistory
@@ -53,6 +54,8 @@ def materialise(
     times = events["timestamp"]
     start = pd.Timestamp(since) if since else times.min()
     end = pd.Timestamp(until) if until else times.max() + pd.Timedelta(milliseconds=1)
+    if start >= end:
+        raise InputError(f"no events from {start} to {end}: they go from {times.min()} to {times.max()}")
     window = events[(times >= start) & (times < end)]
     written = {}
     for view, key in KEYS.items():
