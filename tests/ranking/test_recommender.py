@@ -1,12 +1,14 @@
 """The recommender learns, sees nothing of the future, and gives the same answer for a batch and for one."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from nextclick.events.prefixes import next_clicks
 from nextclick.events.sessions import SessionLog, Vocabulary
 from nextclick.params import Params, Ranker, Retrieval
-from nextclick.ranking.recommender import Recommender, train_recommender, training_examples
+from nextclick.ranking.recommender import Recommender, example_snapshot, train_recommender, training_examples
 
 PARAMS = Params(
     retrieval=Retrieval(dimensions=8, encoder_epochs=2, width=30, nearest=10),
@@ -87,3 +89,13 @@ def test_a_session_of_unknown_items_and_an_unknown_target_are_answered(recommend
     lists = recommender.recommend(next_clicks(unknown), 5)
     assert lists.shape == (8, 5)
     assert all(len(set(row)) == 5 for row in lists.tolist())
+
+
+def test_statistics_are_published_only_while_examples_are_made():
+    """A version costs memory and time: none may be made for times long before the first prediction."""
+    log = chain_log(800, 0)
+    log = replace(log, times=1_767_225_600_000 + 60_000 * log.times)  # an event a minute from 2026-01-01 on
+    snapshot, prefixes = example_snapshot(log, PARAMS.retrieval, PARAMS.ranker, 6, 0, event_types=["view"])
+    published = snapshot.knowledge.history.published_at
+    assert published[0] <= prefixes.moments.min() < published[1]
+    assert published[-1] <= prefixes.moments.max() < published[-1] + 6 * 3_600_000

@@ -10,12 +10,13 @@ from __future__ import annotations
 from typing import Protocol, Self
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 from scipy import sparse
 
 from nextclick.events.prefixes import Prefixes, known_clicks
 from nextclick.events.sessions import SessionLog
 from nextclick.retrieval.index import SessionIndex
+from nextclick.threads import in_parts
 
 DAY = 86_400_000
 
@@ -141,11 +142,17 @@ class _Neighbours:
     def recommend(self, prefixes: Prefixes, k: int) -> np.ndarray:
         index, log = self.index_, prefixes.log
         asked_at = log.times[np.maximum(prefixes.ends - 1, 0)]
-        return _vote(
-            *(log.items, prefixes.starts, prefixes.ends, asked_at),
-            *(index.offsets, index.items, index.sessions, index.posting_offsets, index.posting_events, self.ends_),
-            *(self.idf_, self.neighbours, self.sample, *self.decays, k),
-        )
+        lists = np.full((len(prefixes), k), -1, np.int32)
+
+        def fill(part: slice) -> None:
+            _vote(
+                *(log.items, prefixes.starts[part], prefixes.ends[part], asked_at[part]),
+                *(index.offsets, index.items, index.sessions, index.posting_offsets, index.posting_events, self.ends_),
+                *(self.idf_, self.neighbours, self.sample, *self.decays, k, lists[part]),
+            )
+
+        in_parts(fill, len(prefixes))
+        return lists
 
 
 class VSKNN(_Neighbours):
@@ -169,7 +176,7 @@ class STAN(_Neighbours):
         self.neighbours, self.sample, self.decays = neighbours, sample, (position, age * DAY, near)
 
 
-@njit(cache=True, parallel=True)
+@njit(cache=True, nogil=True)
 def _vote(
     log_items,
     starts,
@@ -188,10 +195,10 @@ def _vote(
     age_decay,
     near_decay,
     k,
+    lists,
 ):
     """Position decay 0 is V-SKNN: linear weights, vote by 1 / steps back to the newest match, times idf."""
-    lists = np.full((len(ends), k), -1, np.int32)
-    for i in prange(len(ends)):
+    for i in range(len(ends)):
         clicks = known_clicks(log_items, starts[i], ends[i])
         n = len(clicks)
         weights = np.zeros(n)
@@ -247,7 +254,6 @@ def _vote(
             totals[place] = scores[voted[place]]
         best = voted[np.argsort(-totals, kind="mergesort")][:k]
         lists[i, : len(best)] = best
-    return lists
 
 
 BASELINES: dict[str, type[Baseline]] = {

@@ -11,6 +11,7 @@ from nextclick.features.from_retrieval import RETRIEVAL
 from nextclick.features.from_session import SESSION
 from nextclick.features.from_time import TIME
 from nextclick.features.scene import FeatureGroup, Knowledge, Scene
+from nextclick.threads import in_parts
 
 GROUPS: tuple[FeatureGroup, ...] = (RETRIEVAL, ITEM, SESSION, TIME, EVENT_TYPES, CATALOGUE)
 
@@ -29,10 +30,15 @@ def candidate_features(scene: Scene) -> np.ndarray:
     """(n, width, len(feature_names)) float32; rows behind the last candidate are zero, NaN is unknown."""
     n, width = scene.candidates.items.shape
     out = np.zeros((n, width, len(feature_names(scene.knowledge))), np.float32)
-    first = 0
-    for group in GROUPS:
-        names = group.names(scene.knowledge)
-        if names:
-            group.fill(scene, out[:, :, first : first + len(names)])
-            first += len(names)
+
+    def fill(part: slice) -> None:
+        some = Scene(scene.prefixes.take(part), scene.candidates.take(part), scene.knowledge)
+        first = 0
+        for group in GROUPS:
+            names = group.names(scene.knowledge)
+            if names:
+                group.fill(some, out[part, :, first : first + len(names)])
+                first += len(names)
+
+    in_parts(fill, n)
     return out

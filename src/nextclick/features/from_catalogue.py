@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 from nextclick.events.prefixes import known_clicks
 from nextclick.features.from_session import cosine
@@ -73,10 +73,10 @@ def _fill_titles(scene: Scene, out: np.ndarray) -> None:
     _write_titles(prefixes.log.items, prefixes.starts, prefixes.ends, scene.candidates.items, titles, out)
 
 
-@njit(cache=True, parallel=True)
+@njit(cache=True, nogil=True)
 def _write_categories(log_items, starts, ends, candidates, category, department, out):
     n, width = candidates.shape
-    for i in prange(n):
+    for i in range(n):
         clicks = known_clicks(log_items, starts[i], ends[i])
         known = len(clicks)
         distinct = len(np.unique(category[clicks]))
@@ -97,10 +97,10 @@ def _write_categories(log_items, starts, ends, candidates, category, department,
                 row[2] /= known
 
 
-@njit(cache=True, parallel=True)
+@njit(cache=True, nogil=True)
 def _write_prices(log_items, starts, ends, candidates, price, out):
     n, width = candidates.shape
-    for i in prange(n):
+    for i in range(n):
         clicks = known_clicks(log_items, starts[i], ends[i])
         last, total, priced = np.float32(np.nan), np.float32(0), 0
         for click in clicks:
@@ -117,10 +117,10 @@ def _write_prices(log_items, starts, ends, candidates, price, out):
             out[i, c, 1] = price[item] - mean
 
 
-@njit(cache=True, parallel=True)
+@njit(cache=True, nogil=True)
 def _write_titles(log_items, starts, ends, candidates, titles, out):
     n, width = candidates.shape
-    for i in prange(n):
+    for i in range(n):
         clicks = known_clicks(log_items, starts[i], ends[i])
         known = len(clicks)
         mean = np.zeros((1, titles.shape[1]), np.float32)

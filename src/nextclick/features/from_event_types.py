@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 from nextclick.events.prefixes import known_events
 from nextclick.features.scene import FeatureGroup, Knowledge, Scene
@@ -21,10 +21,10 @@ def _fill(scene: Scene, out: np.ndarray) -> None:
     _write(log.items, log.types, scene.prefixes.starts, scene.prefixes.ends, scene.candidates.items, n_types, out)
 
 
-@njit(cache=True, parallel=True)
+@njit(cache=True, nogil=True)
 def _write(log_items, log_types, starts, ends, candidates, n_types, out):
     n, width = candidates.shape
-    for i in prange(n):
+    for i in range(n):
         events = known_events(log_items, starts[i], ends[i])
         in_session = np.zeros(n_types, np.float32)
         for event in events:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 from nextclick.features.scene import FeatureGroup, Knowledge, Scene
 
@@ -17,9 +17,9 @@ def _fill(scene: Scene, out: np.ndarray) -> None:
     _write(scene.candidates.items, versions, scene.knowledge.item_tables, out)
 
 
-@njit(cache=True, parallel=True)
+@njit(cache=True, nogil=True)
 def _write(items, versions, tables, out):
-    for i in prange(len(items)):
+    for i in range(len(items)):
         table = tables[versions[i]]
         for c in range(items.shape[1]):
             if items[i, c] < 0:

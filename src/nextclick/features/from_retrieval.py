@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 from nextclick.features.scene import FeatureGroup, Knowledge, Scene
 from nextclick.retrieval.candidates import COLUMNS
@@ -18,10 +18,10 @@ def _fill(scene: Scene, out: np.ndarray) -> None:
     _write(found.items, found.scores, found.ranks, found.fusion, out)
 
 
-@njit(cache=True, parallel=True)
+@njit(cache=True, nogil=True)
 def _write(items, scores, ranks, fusion, out):
     n, width, columns = scores.shape
-    for i in prange(n):
+    for i in range(n):
         best = np.full(columns, 1e-6, np.float32)
         for c in range(width):
             for k in range(columns):

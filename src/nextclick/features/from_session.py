@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 from nextclick.events.prefixes import known_clicks
 from nextclick.features.scene import FeatureGroup, Knowledge, Scene
@@ -50,10 +50,10 @@ def cosine(vectors, a, b):
     return total
 
 
-@njit(cache=True, parallel=True)
+@njit(cache=True, nogil=True)
 def _write(log_items, starts, ends, candidates, scores, item_clicks, vectors, out):
     n, width = candidates.shape
-    for i in prange(n):
+    for i in range(n):
         clicks = known_clicks(log_items, starts[i], ends[i])
         known = len(clicks)
         distinct = len(np.unique(clicks))

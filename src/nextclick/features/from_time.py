@@ -6,7 +6,7 @@ The moment of a prediction is that of the last event known: the same offline, wh
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 from nextclick.events.prefixes import KEPT_EVENTS, known_events
 from nextclick.features.scene import FeatureGroup, Knowledge, Scene
@@ -38,10 +38,10 @@ def _log_seconds(milliseconds):
     return np.log1p(max(milliseconds, 0) / SECOND)
 
 
-@njit(cache=True, parallel=True)
+@njit(cache=True, nogil=True)
 def _write(log_items, log_times, starts, ends, candidates, out):
     n, width = candidates.shape
-    for i in prange(n):
+    for i in range(n):
         first, end = max(starts[i], ends[i] - KEPT_EVENTS), ends[i]
         count = end - first
         now = log_times[end - 1] if count else np.int64(0)

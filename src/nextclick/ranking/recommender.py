@@ -81,8 +81,9 @@ def example_snapshot(
     earlier, prefixes = example_prefixes(log, ranker)
     snapshot = Snapshot.of(earlier, retrieval, seed, **about)
     moments = prefixes.moments
-    first, last = int(moments.min(initial=0)), int(moments.max(initial=0))
-    return snapshot.over(log, about["event_types"], hours, first, last), prefixes
+    if not len(moments):
+        return snapshot, prefixes
+    return snapshot.over(log, about["event_types"], hours, int(moments.min()), int(moments.max())), prefixes
 
 
 def train_recommender(log: SessionLog, params: Params, **about: Any) -> tuple[Recommender, Examples]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numba import get_num_threads, njit, prange
+from numba import njit
 
 from nextclick.events.prefixes import Prefixes, known_clicks
 from nextclick.retrieval.encoder import Encoder
 from nextclick.retrieval.index import SessionIndex
 from nextclick.retrieval.scores import N_SOURCES, SOURCES, score_items
+from nextclick.threads import in_parts
 
 OWN = SOURCES.index("own")
 ENCODER = N_SOURCES  # the column of the encoder's cosine, after those of the index
@@ -42,6 +43,10 @@ class Candidates:
         """(n, width) bool: where there is a candidate."""
         return self.items >= 0
 
+    def take(self, rows: slice) -> Candidates:
+        """Those of some of the sessions."""
+        return Candidates(self.items[rows], self.scores[rows], self.ranks[rows], self.fusion[rows])
+
 
 @dataclass(frozen=True)
 class Retriever:
@@ -62,21 +67,31 @@ class Retriever:
     fused: tuple[int, ...] = FUSED
 
     def retrieve(self, prefixes: Prefixes) -> Candidates:
-        index = self.index
-        return Candidates(
-            *_retrieve(
-                prefixes.log.items,
-                prefixes.starts,
-                prefixes.ends,
-                self.encoder.encode(prefixes),
-                self.encoder.columns,
+        index, log, shape = self.index, prefixes.log, (len(prefixes), self.width)
+        columns = self.encoder.columns
+        found = Candidates(
+            np.full(shape, -1, np.int32),
+            np.zeros((*shape, len(COLUMNS)), np.float32),
+            np.full((*shape, len(COLUMNS)), UNRANKED, np.float32),
+            np.zeros(shape, np.float32),
+        )
+
+        def fill(part: slice) -> None:
+            _retrieve(
+                log.items,
+                prefixes.starts[part],
+                prefixes.ends[part],
+                self.encoder.encode(prefixes.take(part)),
+                columns,
                 *(index.offsets, index.items, index.sessions, index.posting_offsets, index.posting_events),
                 self.popular,
                 *(self.width, min(self.nearest, len(index.counts)), self.sample, self.neighbours),
                 np.array(self.fused),
-                get_num_threads(),
+                *(found.items[part], found.scores[part], found.ranks[part], found.fusion[part]),
             )
-        )
+
+        in_parts(fill, len(prefixes))
+        return found
 
 
 @njit(cache=True)
@@ -149,7 +164,7 @@ def all_cosines(session_vectors, columns, cosines):
                 k += 1
 
 
-@njit(cache=True, parallel=True)
+@njit(cache=True, nogil=True)
 def _retrieve(
     log_items,
     starts,
@@ -167,76 +182,73 @@ def _retrieve(
     sample,
     neighbours,
     fused,
-    threads,
+    chosen,
+    chosen_scores,
+    chosen_ranks,
+    chosen_fusion,
 ):
     n = len(ends)
     n_items = columns.shape[1]
-    chosen = np.full((n, width), -1, np.int32)
-    chosen_scores = np.zeros((n, width, N_SOURCES + 1), np.float32)
-    chosen_ranks = np.full((n, width, N_SOURCES + 1), UNRANKED, np.float32)
-    chosen_fusion = np.zeros((n, width), np.float32)
-    for thread in prange(threads):  # each thread has its own scratch and takes every so-many-th group of sessions
-        similarity = np.zeros(len(offsets), np.float32)
-        matched = np.zeros(len(offsets), np.int64)
-        touched_sessions = np.zeros(len(offsets), np.int64)
-        scores = np.zeros((n_items, N_SOURCES + 1), np.float32)
-        touched = np.zeros(n_items, np.int32)
-        cosines = np.zeros((min(TOGETHER, n), n_items), np.float32)
-        for group in range(thread * TOGETHER, n, threads * TOGETHER):
-            all_cosines(session_vectors[group : group + TOGETHER], columns, cosines)
-            for i in range(group, min(group + TOGETHER, n)):
-                clicks = known_clicks(log_items, starts[i], ends[i])
-                count = score_items(
-                    clicks,
-                    offsets,
-                    items,
-                    sessions,
-                    posting_offsets,
-                    posting_events,
-                    sample,
-                    neighbours,
-                    similarity,
-                    matched,
-                    touched_sessions,
-                    scores,
-                    touched,
-                )
-                for item in best_places(cosines[i - group], nearest):
-                    if scores[item, N_SOURCES] == 0:
-                        scores[item, N_SOURCES] = 1
-                        touched[count] = item
-                        count += 1
-                found = count
-                for item in popular:
-                    if count >= width:
-                        break
-                    if scores[item, N_SOURCES] == 0:
-                        scores[item, N_SOURCES] = 1
-                        touched[count] = item
-                        count += 1
-                fillers = touched[found:count].copy()
-                pool = np.sort(touched[:count])  # by item number, so that ties never depend on the way here
-                values = np.empty((N_SOURCES + 1, count), np.float32)
-                for p in range(count):
-                    for k in range(N_SOURCES):
-                        values[k, p] = scores[pool[p], k]
-                    values[ENCODER, p] = cosines[i - group, pool[p]]
-                    scores[pool[p], :] = 0
-                fusion = np.zeros(count, np.float32)
-                for k in fused:
-                    order = best_places(values[k], DEPTH)
-                    for rank in range(len(order)):
-                        # own items are always candidates
-                        fusion[order[rank]] += 1 if k == OWN else np.float32(1 / (FUSION_OFFSET + rank))
-                for place in range(len(fillers)):
-                    fusion[np.searchsorted(pool, fillers[place])] += np.float32(FILLER / (1 + place))
-                best = best_places(fusion, width)
-                for c in range(len(best)):
-                    chosen[i, c] = pool[best[c]]
-                    chosen_scores[i, c] = values[:, best[c]]
-                    chosen_fusion[i, c] = fusion[best[c]]
-                for k in range(N_SOURCES + 1):
-                    order = best_places(chosen_scores[i, : len(best), k].copy(), width)
-                    for rank in range(len(order)):
-                        chosen_ranks[i, order[rank], k] = rank
-    return chosen, chosen_scores, chosen_ranks, chosen_fusion
+    similarity = np.zeros(len(offsets), np.float32)
+    matched = np.zeros(len(offsets), np.int64)
+    touched_sessions = np.zeros(len(offsets), np.int64)
+    scores = np.zeros((n_items, N_SOURCES + 1), np.float32)
+    touched = np.zeros(n_items, np.int32)
+    cosines = np.zeros((min(TOGETHER, n), n_items), np.float32)
+    for group in range(0, n, TOGETHER):
+        all_cosines(session_vectors[group : group + TOGETHER], columns, cosines)
+        for i in range(group, min(group + TOGETHER, n)):
+            clicks = known_clicks(log_items, starts[i], ends[i])
+            count = score_items(
+                clicks,
+                offsets,
+                items,
+                sessions,
+                posting_offsets,
+                posting_events,
+                sample,
+                neighbours,
+                similarity,
+                matched,
+                touched_sessions,
+                scores,
+                touched,
+            )
+            for item in best_places(cosines[i - group], nearest):
+                if scores[item, N_SOURCES] == 0:
+                    scores[item, N_SOURCES] = 1
+                    touched[count] = item
+                    count += 1
+            found = count
+            for item in popular:
+                if count >= width:
+                    break
+                if scores[item, N_SOURCES] == 0:
+                    scores[item, N_SOURCES] = 1
+                    touched[count] = item
+                    count += 1
+            fillers = touched[found:count].copy()
+            pool = np.sort(touched[:count])  # by item number, so that ties never depend on the way here
+            values = np.empty((N_SOURCES + 1, count), np.float32)
+            for p in range(count):
+                for k in range(N_SOURCES):
+                    values[k, p] = scores[pool[p], k]
+                values[ENCODER, p] = cosines[i - group, pool[p]]
+                scores[pool[p], :] = 0
+            fusion = np.zeros(count, np.float32)
+            for k in fused:
+                order = best_places(values[k], DEPTH)
+                for rank in range(len(order)):
+                    # own items are always candidates
+                    fusion[order[rank]] += 1 if k == OWN else np.float32(1 / (FUSION_OFFSET + rank))
+            for place in range(len(fillers)):
+                fusion[np.searchsorted(pool, fillers[place])] += np.float32(FILLER / (1 + place))
+            best = best_places(fusion, width)
+            for c in range(len(best)):
+                chosen[i, c] = pool[best[c]]
+                chosen_scores[i, c] = values[:, best[c]]
+                chosen_fusion[i, c] = fusion[best[c]]
+            for k in range(N_SOURCES + 1):
+                order = best_places(chosen_scores[i, : len(best), k].copy(), width)
+                for rank in range(len(order)):
+                    chosen_ranks[i, order[rank], k] = rank
