@@ -26,7 +26,7 @@ setup: .venv/.ready
 .venv/.ready: pyproject.toml uv.lock $(if $(filter .uv/bin/uv,$(UV)),.uv/bin/uv)
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
 		{ echo "nextclick needs Python 3.11 to 3.13; name one with: make PYTHON=/path/to/python3.12" >&2; exit 1; }
-	VIRTUAL_ENV= $(UV) sync --locked --python $(PYTHON)
+	VIRTUAL_ENV= $(UV) sync --locked --extra stream --extra serve --extra monitor --python $(PYTHON)
 	@touch $@
 
 test: setup
