@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nextclick.errors import InputError, StoreUnavailableError
+from nextclick.errors import InputError, UnavailableError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,7 +35,7 @@ def command(run: Callable[..., Any]) -> Callable[..., Any]:
     def shown(*args: Any, **kwargs: Any) -> None:
         try:
             print(json.dumps(run(*args, **kwargs)))
-        except (InputError, StoreUnavailableError) as error:
+        except (InputError, UnavailableError) as error:
             typer.echo(f"nextclick: {error}", err=True)
             sys.exit(2)
 

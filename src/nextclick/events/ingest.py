@@ -4,14 +4,16 @@ as a duplicate."""
 from __future__ import annotations
 
 import re
+from contextlib import nullcontext
 from pathlib import Path
 
 import duckdb
 
 from nextclick.errors import InputError
-from nextclick.events.schema import EARLIEST_MS, FIELDS, ITEM_FIELDS, MOMENT, first_broken, quoted, rules
+from nextclick.events.schema import EARLIEST_MS, FIELDS, ITEM_FIELDS, MOMENT, judged, quoted
 from nextclick.events.sources import Feed, Source, open_source
-from nextclick.files import move_files, scratch_folder
+from nextclick.events.tables import lock_of
+from nextclick.files import locked, move_files, scratch_folder
 from nextclick.params import Ingest
 from nextclick.progress import progress_bar
 
@@ -41,8 +43,12 @@ def ingest(params: Ingest, root: Path, out: Path) -> dict:
     clock is `order` where the source has no times and ours are made up from its order.
     Raises InputError on a missing file or column, an event type that params do not name, or when no row is good.
     """
-    source = open_source(params, root)
-    with scratch_folder(out / ".scratch-ingest") as scratch:
+    lock = lock_of(root / params.path)  # of a log to which live events are being added
+    with (
+        locked(lock, shared=True) if lock.exists() else nullcontext(),
+        scratch_folder(out / ".scratch-ingest") as scratch,
+    ):
+        source = open_source(params, root)
         try:
             with connect(scratch) as connection:
                 counts = _ingest(connection, source, params, scratch)
@@ -132,15 +138,12 @@ def _staged(feed: Feed, params: Ingest) -> str:
             f"{feed.table.path}: needs a column timestamp, or position where only the order is known; "
             f"it has {', '.join(feed.table.cells)}. ingest.columns maps our names to yours"
         )
-    checked = rules(params.event_types)
     columns = ", ".join(f"{sql} AS {name}" for name, sql in fields.items())
+    rows = f"SELECT *, {moment} AS moment FROM (SELECT row, raw, problem, {columns} FROM ({feed.table.rows}))"
     return (
         f"SELECT {file} AS source_file, row, {quoted(feed.part) if feed.part else 'CAST(NULL AS VARCHAR)'} AS part, "
-        "event_id, session_id, user_id, item_id, event_type, moment, "
-        f"CASE WHEN problem IS NOT NULL THEN 'row' ELSE {first_broken(checked, 'field')} END AS field, "
-        f"CASE WHEN problem IS NOT NULL THEN problem ELSE {first_broken(checked, 'reason')} END AS reason, "
-        "CASE WHEN reason IS NOT NULL THEN raw END AS raw "
-        f"FROM (SELECT *, {moment} AS moment FROM (SELECT row, raw, problem, {columns} FROM ({feed.table.rows})))"
+        "event_id, session_id, user_id, item_id, event_type, moment, field, reason, "
+        f"CASE WHEN reason IS NOT NULL THEN raw END AS raw FROM ({judged(rows, params.event_types)})"
     )
 
 
