@@ -13,22 +13,22 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import cast
 
-from confluent_kafka import OFFSET_STORED, Consumer, KafkaException, Message, TopicPartition
+from confluent_kafka import OFFSET_STORED, Consumer, KafkaException, TopicPartition
+from confluent_kafka import Message as KafkaMessage
 
 from nextclick.errors import BrokerUnavailableError, StoreUnavailableError
 from nextclick.features.store.connect import connect, redis_client
 from nextclick.params import Params
-from nextclick.stream.kafka import LARGEST_MESSAGE, PATIENCE, client_config, unavailable_or_refused
+from nextclick.stream.kafka import ARRIVED, LARGEST_MESSAGE, PATIENCE, Received, unavailable_or_refused
 from nextclick.stream.live_events import LiveEvents
 from nextclick.stream.metrics import StreamMetrics
 from nextclick.stream.positions import Positions
 from nextclick.stream.quarantine import Quarantine
-from nextclick.stream.validation import Message as LiveMessage
+from nextclick.stream.settings import client_config
+from nextclick.stream.validation import Message
 
-ARRIVED = (
-    "arrived"  # header: ms since 1970 at which a replayed event would have come; else Kafka's own timestamp counts
-)
 STORE_PATIENCE = 2.0  # seconds that Redis may take for a batch
 STORE_PAUSE = 0.2  # seconds between two attempts
 HOUR = 3_600_000  # ms
@@ -68,31 +68,32 @@ class StreamConsumer:
     def run(self, running: Callable[[], bool]) -> None:
         """Until `running` says no, at a batch's end. Raises UnavailableError, InputError; all may be started again."""
         self._running = running
-        self._consumer.subscribe(
-            [self._params.topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost
-        )
         try:
+            self._consumer.subscribe(
+                [self._params.topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost
+            )
             due = time.monotonic() + self._params.log_seconds
             while running():
-                self._take(self._consumer.consume(self._params.batch_events, self._params.batch_ms / 1000))
+                messages = self._consumer.consume(self._params.batch_events, self._params.batch_ms / 1000)
+                received = [_received(message) for message in messages if not _failed(message)]
+                if received:
+                    self._take(received)
                 if time.monotonic() >= due:
                     self._settle()
                     due = time.monotonic() + self._params.log_seconds
             self._settle()
+        except KafkaException as error:
+            raise unavailable_or_refused(error) from error
         finally:
             self._consumer.close()
 
-    def _take(self, messages: list[Message]) -> None:
-        arrived = [message for message in messages if not _failed(message)]
-        if not arrived:
-            return
+    def _take(self, batch: list[Received]) -> None:
         start = time.monotonic()
-        known = [message for message in arrived if message.offset() < self._kept.get(message.partition(), 0)]
-        fresh = [message for message in arrived if message.offset() >= self._kept.get(message.partition(), 0)]
-        events, broken = self._live.judge(_live(fresh))
-        played_again, _ = self._live.judge(_live(known))
-        self._metrics.replayed.inc(len(known))
-        reached = {message.partition(): message.offset() + 1 for message in arrived}
+        known = [one for one in batch if one.offset < self._kept.get(one.partition, 0)]
+        fresh = [one for one in batch if one.offset >= self._kept.get(one.partition, 0)]
+        events, broken = self._live.judge([one.message for one in fresh])
+        played_again, _ = self._live.judge([one.message for one in known])
+        reached = {one.partition: one.offset + 1 for one in batch}
         while True:
             try:
                 self._live.apply(events)
@@ -100,19 +101,23 @@ class StreamConsumer:
                 found = self._move_positions(reached)
                 break
             except StoreUnavailableError as error:
-                self._metrics.store_down.inc()
-                log.warning("waiting for the online store: %s", error)
-                if not self._running():
-                    raise
-                time.sleep(STORE_PAUSE)
+                self._wait_for_store(error)
         self._live.keep(events)
         for bad in broken:
-            self._quarantine.put(fresh[bad.place], bad)
+            self._quarantine.put(fresh[bad.place].message.value, bad, fresh[bad.place])
         self._next |= reached
-        self._metrics.batch(events, broken, time.monotonic() - start)
+        self._metrics.batch(events, broken, len(known), time.monotonic() - start)
         for partition, position in found.items():
             if position is None or position < reached[partition]:
                 self._play_again(partition, position)
+
+    def _wait_for_store(self, error: StoreUnavailableError) -> None:
+        """Raises the error where nobody waits any longer."""
+        log.warning("waiting for the online store: %s", error)
+        self._metrics.store_down.inc()
+        if not self._running():
+            raise error
+        time.sleep(STORE_PAUSE)
 
     def _move_positions(self, reached: dict[int, int]) -> dict[int, int | None]:
         """What the store says of each partition now."""
@@ -160,10 +165,7 @@ class StreamConsumer:
             try:
                 return self._positions.read()
             except StoreUnavailableError as error:
-                log.warning("waiting for the online store: %s", error)
-                if not self._running():
-                    raise
-                time.sleep(STORE_PAUSE)
+                self._wait_for_store(error)
         return {}
 
     def _revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
@@ -199,7 +201,7 @@ class StreamConsumer:
             self._metrics.waiting(partition, max(0, end - then))
 
 
-def _failed(message: Message) -> bool:
+def _failed(message: KafkaMessage) -> bool:
     """Whether it is no message but an error of the client. Raises what cannot pass by itself."""
     error = message.error()
     if error is None:
@@ -211,12 +213,13 @@ def _failed(message: Message) -> bool:
     return True
 
 
-def _live(messages: Sequence[Message]) -> list[LiveMessage]:
-    return [LiveMessage(message.value() or b"", _arrived(message)) for message in messages]
+def _received(message: KafkaMessage) -> Received:
+    key, value = message.key(), message.value()
+    return Received(
+        cast(int, message.partition()), cast(int, message.offset()), key, Message(value or b"", _arrived(message))
+    )
 
 
-def _arrived(message: Message) -> int:
-    for name, value in message.headers() or ():
-        if name == ARRIVED and value and value.isdigit() and len(value) < 15:
-            return int(value)
-    return message.timestamp()[1]
+def _arrived(message: KafkaMessage) -> int:
+    told = dict(cast(list[tuple[str, bytes]], message.headers() or [])).get(ARRIVED, b"")
+    return int(told) if told.isdigit() and len(told) < 15 else message.timestamp()[1]

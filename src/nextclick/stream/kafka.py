@@ -1,52 +1,33 @@
-"""How Kafka is reached: broker and security from the environment, topics made where they are missing."""
+"""What producers and consumers share: topics, the form of a message, errors in this project's terms."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from nextclick.errors import BrokerUnavailableError, InputError
 from nextclick.params import Stream
+from nextclick.stream.settings import brokers, client_config
+from nextclick.stream.validation import Message
 
-BROKERS = "NEXTCLICK_KAFKA"
+# the header of a replayed event: the ms at which it would have come. Kafka's own timestamp, which counts where there is
+# none, must be the time of writing: by it Kafka deletes what is older than a topic's retention
+ARRIVED = "arrived"
 PATIENCE = 10.0  # seconds that a broker may take to answer at the start
 LARGEST_MESSAGE = 20 * 2**20  # bytes; far more than an event has, so that what is wrong comes in and gets its reason
-# what librdkafka calls it, by the environment: NEXTCLICK_KAFKA_SASL_PASSWORD is sasl.password
-SECURITY = (
-    "security.protocol",
-    "sasl.mechanisms",
-    "sasl.username",
-    "sasl.password",
-    "ssl.ca.location",
-    "ssl.certificate.location",
-    "ssl.key.location",
-    "ssl.key.password",
-    "ssl.endpoint.identification.algorithm",
-)
 
 
-def brokers() -> str | None:
-    """host:port of one or several brokers, separated by commas; None where live events stay in the process."""
-    return os.environ.get(BROKERS) or None
+class Received(NamedTuple):
+    """A message as it came from Kafka, and where it stands there."""
 
-
-def client_config(**more: Any) -> dict[str, Any]:
-    """librdkafka's settings. Raises InputError where the environment names no broker, or a setting that is unknown."""
-    servers = brokers()
-    if servers is None:
-        raise InputError(f"{BROKERS} is not set; expected the broker's host:port, as 127.0.0.1:9092")
-    known = {f"{BROKERS}_{name.upper().replace('.', '_')}": name for name in SECURITY}
-    given = {name: value for name, value in os.environ.items() if name.startswith(f"{BROKERS}_")}
-    unknown = given.keys() - known.keys()
-    if unknown:
-        raise InputError(f"{', '.join(sorted(unknown))}: no such setting; there are {', '.join(known)}")
-    security = {known[name]: value for name, value in given.items()}
-    return {"bootstrap.servers": servers, "client.id": "nextclick", **security, **more}
+    partition: int
+    offset: int
+    key: bytes | None
+    message: Message
 
 
 def quarantine_of(topic: str) -> str:
@@ -90,3 +71,8 @@ def unavailable_or_refused(error: KafkaException) -> Exception:
     passing = (KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._RESOLVE, KafkaError._ALL_BROKERS_DOWN)
     kind = BrokerUnavailableError if reason.retriable() or reason.code() in passing else InputError
     return kind(f"Kafka at {brokers()}: {reason.str()}")
+
+
+def reliable_producer(**more: Any) -> Producer:
+    """One whose messages are written once and in order, to the partitions where Java's clients write the same keys."""
+    return Producer(client_config(**{"enable.idempotence": True, "partitioner": "murmur2_random", **more}))

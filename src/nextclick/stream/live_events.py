@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import pyarrow as pa
@@ -22,15 +23,20 @@ MINUTE = 60_000  # ms
 MANY_FILES = 500  # of one day, after which they are merged
 
 
+def validator(params: Params) -> Validator:
+    return Validator(params.ingest.event_types, round(params.stream.lateness_minutes * MINUTE))
+
+
 class LiveEvents:
     """Not for several threads at once; for any number of processes at once."""
 
     def __init__(self, root: Path, params: Params, store: FeatureStore) -> None:
         self._types = {name: place for place, name in enumerate(params.ingest.event_types)}
-        self._validator = Validator(params.ingest.event_types, round(params.stream.lateness_minutes * MINUTE))
+        self._validator = validator(params)
         self._states = {key: OnlineStates(store, view) for view, key in KEYS.items()}
         self._log = EventLog(root / LOG)
         self._to_keep: list[pa.Table] = []
+        self._files: Counter[Path] = Counter()  # written by this process
 
     def judge(self, messages: Sequence[Message]) -> Judged:
         return self._validator.judge(messages)
@@ -69,6 +75,9 @@ class LiveEvents:
         if not self._to_keep:
             return 0
         events = pa.concat_tables(self._to_keep)
-        self._log.append(events)
+        for day in self._log.append(events):
+            self._files[day] += 1
+            if self._files[day] % MANY_FILES == 0:
+                Thread(target=self._log.compact, args=(day, MANY_FILES // 2), daemon=True).start()
         self._to_keep = []
         return events.num_rows

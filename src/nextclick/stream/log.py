@@ -20,7 +20,7 @@ from nextclick.events.schema import quoted
 from nextclick.events.tables import lock_of, parquet_files
 from nextclick.files import locked
 
-LOG = Path("data/live/events")
+LOG, QUARANTINE = Path("data/live/events"), Path("data/live/quarantine")
 HOUR = 3600  # s
 
 
@@ -32,11 +32,13 @@ class EventLog:
         folder.mkdir(parents=True, exist_ok=True)
         lock_of(folder).touch()  # tells readers to share it
 
-    def append(self, events: pa.Table) -> None:
-        """On disk when it returns, a file for each date."""
+    def append(self, events: pa.Table) -> list[Path]:
+        """A file for each date, on disk when it returns. Returns the days that got one."""
         dates = pc.strftime(events["timestamp"], "%Y-%m-%d")
-        for date in pc.unique(dates).to_pylist():
-            self._write(events.filter(pc.equal(dates, date)), self._folder / f"date={date}")
+        days = {date: self._folder / f"date={date}" for date in pc.unique(dates).to_pylist()}
+        for date, day in days.items():
+            self._write(events.filter(pc.equal(dates, date)), day)
+        return list(days.values())
 
     def _write(self, events: pa.Table, day: Path) -> None:
         # in the order of time, so that of events with the same id the first that came is read first

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter as Tally
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -20,23 +21,24 @@ class StreamMetrics:
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
-        about = {"namespace": "nextclick", "subsystem": "stream", "registry": self._registry}
+        about: dict[str, Any] = {"namespace": "nextclick", "subsystem": "stream", "registry": self._registry}
         self._events = Counter("events", "Events that were applied and kept.", **about)
         self._late = Counter("late_events", "Of them, those too late for the online state.", **about)
-        self._quarantined = Counter("quarantined", "Messages that break the schema.", ["reason"], **about)
+        self._quarantined = Counter("quarantined", "Messages that break the schema.", labelnames=["reason"], **about)
         self._batch_seconds = Histogram("batch_seconds", "From a batch's arrival to its states' storage.", **about)
         self._delay = Histogram(
             "event_delay_seconds", "From an event to its arrival, the newest of a batch.", buckets=DELAYS, **about
         )
-        self._lag = Gauge("lag", "Messages that wait.", ["partition"], **about)
+        self._lag = Gauge("lag", "Messages that wait.", labelnames=["partition"], **about)
         self.store_down = Counter("store_unavailable", "Times that the online store did not answer.", **about)
-        self.replayed = Counter("replayed", "Messages played again because the online store forgot them.", **about)
+        self._replayed = Counter("replayed", "Messages played again because the online store forgot them.", **about)
 
     def serve(self, port: int) -> None:
         """At http://127.0.0.1:port/metrics."""
         start_http_server(port, addr="127.0.0.1", registry=self._registry)
 
-    def batch(self, events: pa.Table, broken: Sequence[Broken], seconds: float) -> None:
+    def batch(self, events: pa.Table, broken: Sequence[Broken], replayed: int, seconds: float) -> None:
+        self._replayed.inc(replayed)
         self._batch_seconds.observe(seconds)
         self._events.inc(events.num_rows)
         for (field, reason), count in Tally((b.field, b.reason) for b in broken).items():

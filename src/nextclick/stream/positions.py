@@ -1,12 +1,13 @@
 """How far the online store has come with each partition, kept in Redis beside the states themselves.
 
-A Redis that comes back empty, or as it was some time ago, has lost states that Kafka believes done. It has then lost the
-position too, or has an older one, and the consumer plays the difference again.
+A Redis that comes back empty, or as it was some time ago, has lost states that Kafka believes done. It has then lost
+the position too, or has an older one, and the consumer plays the difference again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import cast
 
 from redis import Redis
 from redis.exceptions import RedisError
@@ -32,7 +33,7 @@ class Positions:
 
     def read(self) -> dict[int, int]:
         try:
-            found = self._client.hgetall(self._key)
+            found = cast(dict[bytes, bytes], self._client.hgetall(self._key))
         except (RedisError, OSError) as error:
             raise StoreUnavailableError(f"positions: {error}") from error
         return {int(partition): int(offset) for partition, offset in found.items()}

@@ -2,46 +2,38 @@
 
 from __future__ import annotations
 
-from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from confluent_kafka import KafkaError, KafkaException
 
 from nextclick.errors import BrokerUnavailableError, InputError
-from nextclick.stream.kafka import LARGEST_MESSAGE, client_config, quarantine_of
+from nextclick.stream.kafka import LARGEST_MESSAGE, Received, quarantine_of, reliable_producer
 from nextclick.stream.validation import Broken
 
 KEPT_OF_TOO_LARGE = 64 * 1024  # bytes, of a message that the quarantine's topic does not take whole
 PATIENCE = 30.0  # s
 
-Headers = list[tuple[str, bytes]]
+Headers = list[tuple[str, str | bytes | None]]
 
 
 class Quarantine:
     def __init__(self, topic: str) -> None:
         self._topic = quarantine_of(topic)
         # 0: never given up; what is not delivered keeps the consumer from moving on
-        self._producer = Producer(
-            client_config(**{"enable.idempotence": True, "message.max.bytes": LARGEST_MESSAGE, "message.timeout.ms": 0})
-        )
+        self._producer = reliable_producer(**{"message.max.bytes": LARGEST_MESSAGE, "message.timeout.ms": 0})
         self._refused: KafkaError | None = None
 
-    def put(self, message: Message, broken: Broken) -> None:
-        """Send a message that came from Kafka; it is there once `flush` returns."""
-        headers = {
-            "field": broken.field,
-            "reason": broken.reason,
-            "topic": message.topic(),
-            "partition": message.partition(),
-            "offset": message.offset(),
-        }
-        self._send(
-            message.key(), message.value() or b"", [(name, str(value).encode()) for name, value in headers.items()]
-        )
+    def put(self, value: bytes, broken: Broken, received: Received | None = None) -> None:
+        """Send a message, `received` from Kafka or not; it is there once `flush` returns."""
+        headers: Headers = [("field", broken.field), ("reason", broken.reason)]
+        if received:
+            headers += [("partition", str(received.partition)), ("offset", str(received.offset))]
+        self._send(received.key if received else None, value, headers)
 
     def _send(self, key: bytes | None, value: bytes, headers: Headers) -> None:
-        def delivered(error: KafkaError | None, _: Message) -> None:
+        def delivered(error: KafkaError | None, _: object) -> None:
             if error is None:
                 return
             if error.code() == KafkaError.MSG_SIZE_TOO_LARGE and len(value) > KEPT_OF_TOO_LARGE:
-                self._send(None, value[:KEPT_OF_TOO_LARGE], [*headers, ("size", str(len(value)).encode())])
+                self._send(None, value[:KEPT_OF_TOO_LARGE], [*headers, ("size", str(len(value)))])
             else:
                 self._refused = error
 
