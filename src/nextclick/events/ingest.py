@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import duckdb
+import pandas as pd
 
 from nextclick.errors import InputError
 from nextclick.events.schema import EARLIEST_MS, FIELDS, ITEM_FIELDS, MOMENT, judged, quoted
@@ -229,6 +230,14 @@ _ONE_ROW_AN_ITEM = """
 def write(connection: duckdb.DuckDBPyConnection, query: str, path: Path) -> None:
     """The rows of `query`, in its order, to a Parquet file."""
     connection.execute(f"COPY ({query}) TO {quoted(str(path))} (FORMAT parquet, COMPRESSION zstd)")
+
+
+def read_events(path: Path) -> pd.DataFrame:
+    """Canonical events. Raises InputError where the file is not what ingest writes."""
+    try:
+        return pd.read_parquet(path, columns=list(FIELDS))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: not a Parquet file of events that ingest wrote: {error}") from error
 
 
 def _counts(connection: duckdb.DuckDBPyConnection, events: Path, clock: str, files: list[Path]) -> dict:

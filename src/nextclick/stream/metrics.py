@@ -50,3 +50,16 @@ class StreamMetrics:
 
     def waiting(self, partition: int, messages: int) -> None:
         self._lag.labels(partition).set(messages)
+
+    def counts(self) -> dict[str, int]:
+        """What a consumer did in its life."""
+        return {
+            "events": int(self._total("events")),
+            "late": int(self._total("late_events")),
+            "quarantined": int(self._total("quarantined")),
+            "replayed": int(self._total("replayed")),
+        }
+
+    def _total(self, name: str) -> float:
+        families = self._registry.collect()
+        return sum(s.value for family in families for s in family.samples if s.name == f"nextclick_stream_{name}_total")
