@@ -32,6 +32,7 @@ from nextclick.stream.validation import Message
 STORE_PATIENCE = 2.0  # seconds that Redis may take for a batch
 STORE_PAUSE = 0.2  # seconds between two attempts
 HOUR = 3_600_000  # ms
+GONE_AFTER_MS = 6_000  # a consumer that was not heard of for so long loses its partitions; the least that Kafka allows
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +57,7 @@ class StreamConsumer:
                     "enable.auto.commit": False,
                     "auto.offset.reset": "earliest",
                     "partition.assignment.strategy": "cooperative-sticky",
+                    "session.timeout.ms": GONE_AFTER_MS,
                     "fetch.message.max.bytes": LARGEST_MESSAGE,
                 }
             )
