@@ -86,11 +86,11 @@ class Live:
     environment: dict[str, str]
     consumers: list[subprocess.Popen] = field(default_factory=list)
 
-    def consume(self, *arguments: str) -> subprocess.Popen:
-        """Start a consumer; what it says goes to consumer-<n>.log."""
+    def consume(self, *command: str | Path) -> subprocess.Popen:
+        """Start a consumer, or a Python program in its place; what it says goes to consumer-<n>.log."""
         with (self.root / f"consumer-{len(self.consumers)}.log").open("w") as said:
             process = subprocess.Popen(
-                [sys.executable, "-m", "nextclick.cli", "stream", *arguments],
+                [sys.executable, *(command or ("-m", "nextclick.cli", "stream"))],
                 cwd=self.root,
                 env=os.environ | self.environment,
                 stdout=subprocess.PIPE,
@@ -109,7 +109,7 @@ class Live:
 
 
 @pytest.fixture
-def live(tmp_path, broker, redis_server, monkeypatch):
+def live(tmp_path, broker, redis_server, make_live, monkeypatch):
     """A project on Redis and the shared broker, with a topic of its own."""
     made = make_live(tmp_path, broker.address, redis_server().address, tmp_path.name)
     for name, value in made.environment.items():
@@ -118,7 +118,13 @@ def live(tmp_path, broker, redis_server, monkeypatch):
     made.stop()
 
 
-def make_live(root: Path, kafka: str, redis: str, topic: str, **stream: float) -> Live:
+@pytest.fixture
+def make_live():
+    """make_live(root, kafka, redis, topic, **stream) makes a project of the folder `root`."""
+    return _make_live
+
+
+def _make_live(root: Path, kafka: str, redis: str, topic: str, **stream: float) -> Live:
     (root / "dvc.yaml").touch()
     settings = {"topic": topic, "partitions": 3, "log_seconds": 0.3, "lateness_minutes": 10, **stream}
     params = {"features": {"online_store": "redis"}, "stream": settings}

@@ -94,12 +94,13 @@ class StreamConsumer:
         known = [one for one in batch if one.offset < self._kept.get(one.partition, 0)]
         fresh = [one for one in batch if one.offset >= self._kept.get(one.partition, 0)]
         events, broken = self._live.judge([one.message for one in fresh])
-        played_again, _ = self._live.judge([one.message for one in known])
+        played_again = self._live.judge([one.message for one in known]).events if known else None
         reached = {one.partition: one.offset + 1 for one in batch}
         while True:
             try:
                 self._live.apply(events)
-                self._live.apply(played_again)
+                if played_again:
+                    self._live.apply(played_again)
                 found = self._move_positions(reached)
                 break
             except StoreUnavailableError as error:

@@ -98,9 +98,15 @@ def _text_fields(value: bytes) -> list[str | None]:
     texts: list[str | None] = [None]
     for name in FIELDS:
         given = event.get(name)
-        if isinstance(given, bool | list | dict) or (isinstance(given, float) and name != "timestamp"):
+        kind = type(given)
+        if kind is str:
+            text = given.strip(" ")
+        elif kind is int or (kind is float and name == "timestamp"):
+            text = str(given)
+        elif given is None:
+            text = ""
+        else:
             return _unreadable(f"{name}: expected text or a number")
-        text = "" if given is None else str(given).strip(" ")
         if not text.isascii() and not _is_unicode(text):
             return _unreadable(f"{name}: half of a surrogate pair")
         texts.append(text or None)
