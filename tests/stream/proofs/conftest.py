@@ -13,17 +13,18 @@ import pyarrow.parquet as pq
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
-from nextclick.errors import BrokerUnavailableError, StoreUnavailableError
+from nextclick.errors import StoreUnavailableError
 from nextclick.events.ingest import ingest
 from nextclick.events.schema import FIELDS
 from nextclick.events.state import SessionState, advance_all
 from nextclick.events.tables import parquet_files
-from nextclick.features.store.connect import apply_definitions, connect
+from nextclick.features.store.connect import apply_definitions, connect, redis_client
 from nextclick.features.store.offline import KEYS, states_of
 from nextclick.features.store.online import OnlineStates
 from nextclick.params import Ingest, Params
 from nextclick.stream.kafka import quarantine_of
 from nextclick.stream.log import LOG
+from nextclick.stream.positions import Positions
 from nextclick.stream.replay import replay, schedule
 from nextclick.stream.settings import client_config
 
@@ -70,29 +71,23 @@ class Trial:
         self.timely_ids = set(timely["event_id"])
         apply_definitions(root, self.params)
         self._sent = 0
-        self.hurry = threading.Event()
 
-    def produce(self, seconds: int = 0) -> None:
-        """Into Kafka, in small parts over so many seconds, or at once when `hurry` is set."""
-        parts = np.array_split(np.arange(len(self._coming)), 5 * seconds + 1)
-        for number, part in enumerate(parts):
-            while True:
-                try:
-                    sent = replay(self._coming.iloc[part], self.params.stream, SEED + number, poison=POISON)
-                    break
-                except BrokerUnavailableError:  # before anything was sent
-                    time.sleep(0.2)
-            self._sent += sent["poisoned"]
-            self.hurry.wait(0.2)
+    def produce(self, seconds: int | None = None) -> None:
+        """Into Kafka, evenly over so many seconds, or at once."""
+        span = (self._coming["arrives"].iloc[-1] - self._coming["arrives"].iloc[0]) / 1000
+        speed = span / seconds if seconds else None
+        self._sent = replay(self._coming, self.params.stream, SEED, speed=speed, poison=POISON)["poisoned"]
 
-    def wait_until_committed(self, share: float = 1.0) -> None:
-        """Until the group has done its part of all that was produced."""
+    def wait_until_consumed(self, share: float = 1.0) -> None:
+        """Until so much of all that was produced is in the store and committed."""
         stream = self.params.stream
+        positions = Positions(redis_client(connect(self.root, self.params)), stream.group, stream.topic)
         asking = Consumer(client_config(**{"group.id": stream.group, "enable.auto.commit": False}))
         try:
             parts = [TopicPartition(stream.topic, number) for number in range(stream.partitions)]
             for _ in range(PATIENCE * 5):
-                done = sum(max(0, part.offset) for part in asking.committed(parts, timeout=30))
+                committed = sum(max(0, part.offset) for part in asking.committed(parts, timeout=30))
+                done = min(committed, sum(positions.read().values()))
                 ends = sum(asking.get_watermark_offsets(part, timeout=30)[1] for part in parts)
                 if done >= share * ends > 0:
                     return

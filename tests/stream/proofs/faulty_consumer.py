@@ -130,7 +130,7 @@ if __name__ == "__main__":
     asked.add_argument("--sleep", action="store_true")
     given = asked.parse_args()
     if given.sleep:
-        sleep_before_it_writes(200)
+        sleep_before_it_writes(20)
     if given.bug:
         BUGS[given.bug]()
     if given.die_after:
