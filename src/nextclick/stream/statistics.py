@@ -82,6 +82,6 @@ def _known(root: Path, before: int) -> pd.DataFrame:
         listed = ", ".join(quoted(str(file)) for file in files)
         return database.sql(
             f"SELECT {', '.join(FIELDS)} FROM read_parquet([{listed}], union_by_name = true, filename = 'file', "
-            f"hive_partitioning = false) WHERE timestamp < make_timestamptz({before * 1000}) "
+            f"hive_partitioning = false) WHERE CAST(timestamp AS TIMESTAMPTZ) < make_timestamptz({before * 1000}) "
             "QUALIFY row_number() OVER (PARTITION BY event_id ORDER BY timestamp, file, session_id) = 1"
         ).df()

@@ -78,8 +78,8 @@ class Trial:
         speed = span / seconds if seconds else None
         self._sent = replay(self._coming, self.params.stream, SEED, speed=speed, poison=POISON)["poisoned"]
 
-    def wait_until_consumed(self, share: float = 1.0) -> None:
-        """Until so much of all that was produced is in the store and committed."""
+    def wait_until_consumed(self, *, stored: bool = True) -> None:
+        """Until all that was produced is committed, and `stored`."""
         stream = self.params.stream
         positions = Positions(redis_client(connect(self.root, self.params)), stream.group, stream.topic)
         asking = Consumer(client_config(**{"group.id": stream.group, "enable.auto.commit": False}))
@@ -87,9 +87,9 @@ class Trial:
             parts = [TopicPartition(stream.topic, number) for number in range(stream.partitions)]
             for _ in range(PATIENCE * 5):
                 committed = sum(max(0, part.offset) for part in asking.committed(parts, timeout=30))
-                done = min(committed, sum(positions.read().values()))
+                done = min(committed, sum(positions.read().values())) if stored else committed
                 ends = sum(asking.get_watermark_offsets(part, timeout=30)[1] for part in parts)
-                if done >= share * ends > 0:
+                if done >= ends > 0:
                     return
                 time.sleep(0.2)
         finally:

@@ -81,6 +81,40 @@ def test_nothing_is_lost_and_nothing_counts_twice(
     assert found == []
 
 
+# what a planted bug needs beside it to show; the others show at once
+HELP = {"commits_before_it_writes": ["--die-after", "sessions"], "writes_over_what_others_wrote": ["--sleep"]}
+DAILY = ["commits_before_it_writes", "counts_repetitions_twice", "trusts_the_store"]
+RARELY = [
+    "writes_over_what_others_wrote",
+    "drops_what_is_late_from_the_log",
+    "applies_what_is_too_late",
+    "forgets_the_broken",
+]
+
+
+@pytest.mark.parametrize("bug", DAILY + (RARELY if ROUNDS else []))
+def test_a_planted_bug_is_caught(live, trial, bug):
+    tried = trial(live.root, 100)
+    tried.produce()
+    faulty = live.consume(FAULTY, "--bug", bug, *HELP.get(bug, []))
+    if bug == "trusts_the_store":
+        tried.wait_until_consumed(stored=False)
+        redis_client.Redis.from_url(f"redis://{live.environment['NEXTCLICK_REDIS']}").flushall()
+        time.sleep(2)
+    elif bug == "commits_before_it_writes":
+        wait_or_kill(faulty)
+        live.consume()
+    elif bug == "writes_over_what_others_wrote":
+        wait_until_stopped(faulty)
+        live.consume()
+    if bug != "trusts_the_store":
+        tried.wait_until_consumed()
+    faulty.send_signal(signal.SIGCONT)
+    time.sleep(2)
+    stop_all(live)
+    assert tried.violations()
+
+
 def alive(live) -> list:
     return [process for process in live.consumers if process.poll() is None]
 
