@@ -179,6 +179,7 @@ class StreamConsumer:
                 log.warning("partition %d: states again from offset %d", partition, given.offset)
             if given.offset >= 0:
                 self._next[partition] = given.offset
+        log.info("given partitions %s", {given.partition: given.offset for given in committed})
         consumer.incremental_assign(committed)
 
     def _read_positions(self) -> dict[int, int]:
@@ -190,12 +191,14 @@ class StreamConsumer:
         return {}
 
     def _revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        log.info("giving back partitions %s", [gone.partition for gone in partitions])
         self._settle()
         self._forget(partitions)
         consumer.incremental_unassign(partitions)
 
     def _lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         """Another member has them already and repeats what was not committed."""
+        log.warning("lost partitions %s", [gone.partition for gone in partitions])
         self._forget(partitions)
         consumer.incremental_unassign(partitions)
 

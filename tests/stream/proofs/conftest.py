@@ -33,6 +33,7 @@ SHARES = {"shuffle": 0.2, "duplicate": 0.1, "late": 0.05}
 POISON = 0.01
 START = pd.Timestamp("2026-01-06 18:00", tz="UTC")
 HOURS = 12  # over midnight
+PARTS = 20  # in which they are produced
 PATIENCE = 120  # s
 
 
@@ -71,12 +72,15 @@ class Trial:
         self.timely_ids = set(timely["event_id"])
         apply_definitions(root, self.params)
         self._sent = 0
+        self.hurry = threading.Event()
 
     def produce(self, seconds: int | None = None) -> None:
-        """Into Kafka, evenly over so many seconds, or at once."""
-        span = (self._coming["arrives"].iloc[-1] - self._coming["arrives"].iloc[0]) / 1000
-        speed = span / seconds if seconds else None
-        self._sent = replay(self._coming, self.params.stream, SEED, speed=speed, poison=POISON)["poisoned"]
+        """Into Kafka, evenly over so many seconds until `hurry` is set, or at once."""
+        for number, part in enumerate(np.array_split(np.arange(len(self._coming)), PARTS)):
+            rows = self._coming.iloc[part]
+            span = (rows["arrives"].iloc[-1] - rows["arrives"].iloc[0]) / 1000
+            speed = span / (seconds / PARTS) if seconds and not self.hurry.is_set() else None
+            self._sent += replay(rows, self.params.stream, SEED + number, speed=speed, poison=POISON)["poisoned"]
 
     def wait_until_consumed(self, *, stored: bool = True) -> None:
         """Until all that was produced is committed, and `stored`."""

@@ -37,7 +37,7 @@ def test_nothing_is_lost_and_nothing_counts_twice(
     tried = trial(tmp_path, SESSIONS)
     watching = watcher(tried)
     kills = 0
-    producing = threading.Thread(target=tried.produce, args=(50 + ROUNDS * 220,))
+    producing = threading.Thread(target=tried.produce, args=(200 + ROUNDS * 300,))
     try:
         producing.start()
         watching.start()
@@ -62,6 +62,7 @@ def test_nothing_is_lost_and_nothing_counts_twice(
         with watching.forgetting:
             redis_client.Redis(port=store.port).flushall()
             watching.forget()
+        tried.hurry.set()
         producing.join()
         tried.wait_until_consumed()
         for one in alive(live)[1:]:  # down to one consumer
