@@ -7,7 +7,6 @@ The size is for every day; `python benchmarks/stream_chaos.py` runs the whole pr
 import json
 import os
 import signal
-import subprocess
 import threading
 import time
 from pathlib import Path
@@ -17,7 +16,6 @@ import psutil
 import pytest
 import redis as redis_client
 
-FAULTY = Path(__file__).with_name("faulty_consumer.py")
 STEPS = ["states", "sessions", "positions", "file", "log", "quarantine", "commit", "assigned", "revoked"]
 SESSIONS = int(os.environ.get("NEXTCLICK_CHAOS_SESSIONS", 800))
 ROUNDS = int(os.environ.get("NEXTCLICK_CHAOS_ROUNDS", 0))  # each: a kill at every step and as many at random
@@ -43,15 +41,15 @@ def test_nothing_is_lost_and_nothing_counts_twice(
         watching.start()
         live.consume()
         # paused for so long that another has its partitions, and about to write when it wakes up
-        sleeping = live.consume(FAULTY, "--sleep")
+        sleeping = live.consume("--sleep")
         for step in STEPS * ROUNDS or ["log"]:
-            kills += wait_or_kill(live.consume(FAULTY, "--die-after", step))
+            kills += wait_or_kill(live.consume("--die-after", step))
             if ROUNDS:
                 kills += kill_one(live, spared=sleeping)
             keep_running(live, 3)
         wait_until_stopped(sleeping)
         time.sleep(EVICTED)
-        sleeping.send_signal(signal.SIGCONT)
+        live.signal(sleeping, signal.SIGCONT)
         broker.kill()
         time.sleep(1)
         broker.start()
@@ -66,7 +64,7 @@ def test_nothing_is_lost_and_nothing_counts_twice(
         producing.join()
         tried.wait_until_consumed()
         for one in alive(live)[1:]:  # down to one consumer
-            one.send_signal(signal.SIGTERM)
+            live.signal(one, signal.SIGTERM)
         time.sleep(2)
         undone = watching.stop()
         stop_all(live)
@@ -97,7 +95,7 @@ RARELY = [
 def test_a_planted_bug_is_caught(live, trial, bug):
     tried = trial(live.root, 100)
     tried.produce()
-    faulty = live.consume(FAULTY, "--bug", bug, *HELP.get(bug, []))
+    faulty = live.consume("--bug", bug, *HELP.get(bug, []))
     if bug == "trusts_the_store":
         tried.wait_until_consumed(stored=False)
         redis_client.Redis.from_url(f"redis://{live.environment['NEXTCLICK_REDIS']}").flushall()
@@ -110,14 +108,14 @@ def test_a_planted_bug_is_caught(live, trial, bug):
         live.consume()
     if bug != "trusts_the_store":
         tried.wait_until_consumed()
-    faulty.send_signal(signal.SIGCONT)
+    live.signal(faulty, signal.SIGCONT)
     time.sleep(2)
     stop_all(live)
     assert tried.violations()
 
 
 def alive(live) -> list:
-    return [process for process in live.consumers if process.poll() is None]
+    return [process for process in live.consumers if process.is_alive()]
 
 
 def keep_running(live, count: int) -> None:
@@ -126,11 +124,12 @@ def keep_running(live, count: int) -> None:
 
 
 def wait_or_kill(process) -> int:
-    try:
-        process.wait(SOON)
-    except subprocess.TimeoutExpired:
-        process.kill()
-    return 1
+    """1 where the process died by itself, as it should."""
+    process.join(SOON)
+    died = process.exitcode is not None
+    process.kill()
+    process.join()
+    return int(died)
 
 
 def kill_one(live, spared) -> int:
@@ -139,7 +138,7 @@ def kill_one(live, spared) -> int:
     oldest = [process for process in alive(live) if process is not spared][:1]
     for process in oldest:
         process.kill()
-        process.wait()
+        process.join()
     return len(oldest)
 
 
@@ -154,6 +153,7 @@ def wait_until_stopped(process) -> None:
 def stop_all(live) -> None:
     running = alive(live)
     for process in running:
-        process.send_signal(signal.SIGTERM)
+        live.signal(process, signal.SIGTERM)
     for process in running:
-        assert process.wait(60) == 0
+        process.join(60)
+        assert process.exitcode == 0

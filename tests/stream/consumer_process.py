@@ -1,6 +1,6 @@
-"""`nextclick stream`, but dying or falling asleep at the worst moment, or with a planted bug.
+"""`nextclick stream` in a process of its own; on demand it dies or sleeps at the worst moment, or has a planted bug.
 
-    python faulty_consumer.py [--die-after STEP] [--sleep] [--bug BUG]
+Run by `Live.consume`, which gives ROOT, LOG, ENVIRONMENT and ARGUMENTS: [--die-after STEP] [--sleep] [--bug BUG]
 
 Not part of the package: it changes the package's functions from outside, in its own process.
 """
@@ -124,15 +124,21 @@ BUGS = {
 }
 
 if __name__ == "__main__":
+    about = globals()
+    os.chdir(about["ROOT"])
+    os.environ.update(about["ENVIRONMENT"])
+    said = os.open(about["LOG"], os.O_CREAT | os.O_WRONLY, 0o644)
+    os.dup2(said, 1)
+    os.dup2(said, 2)
     asked = argparse.ArgumentParser()
     asked.add_argument("--die-after", choices=STEPS)
-    asked.add_argument("--bug", choices=BUGS)
     asked.add_argument("--sleep", action="store_true")
-    given = asked.parse_args()
-    if given.sleep:
-        sleep_before_it_writes(20)
+    asked.add_argument("--bug", choices=BUGS)
+    given = asked.parse_args(about["ARGUMENTS"])
     if given.bug:
         BUGS[given.bug]()
     if given.die_after:
         die_after(*STEPS[given.die_after])
-    print(stream(None))
+    if given.sleep:
+        sleep_before_it_writes(20)
+    print(stream(None), flush=True)
