@@ -91,7 +91,7 @@ class LiveEvents:
         for day in self._log.append(events):
             self._files[day] += 1
             if self._files[day] % MANY_FILES == 0:
-                Thread(target=self._log.compact, args=(day, MANY_FILES // 2), daemon=True).start()
+                Thread(target=self._log.compact, args=(day, MANY_FILES // 2)).start()
         self._to_keep = []
         self._newest = max(self._newest, pc.max(events["arrived"]).cast(pa.int64()).as_py())
         return events.num_rows
@@ -105,7 +105,7 @@ class LiveEvents:
         until = self._newest - lateness_ms(self._params)
         if until // step > self._published_until // step:
             self._published_until = until
-            Thread(target=self._publish, args=(until,), daemon=True).start()
+            Thread(target=self._publish, args=(until,)).start()
 
     def _publish(self, until: int) -> None:
         try:
