@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import SimpleQueue
@@ -12,6 +13,7 @@ from threading import Thread
 from uuid import uuid4
 
 import numpy as np
+from numba import set_num_threads
 
 from nextclick.errors import InputError
 from nextclick.events.state import SessionState, prefixes_of
@@ -23,7 +25,7 @@ from nextclick.ranking.recommender import Recommender
 from nextclick.stream.intake import open_intake
 from nextclick.stream.settings import brokers
 
-PROBES = 50  # clicks a second that are watched, spread over all that are sent
+PROBES = 20  # clicks a second that are watched, spread over all that are sent
 CLICKS = 4  # of a session
 PATIENCE = 30.0  # seconds after which a click counts as lost
 LOOK_EVERY = 0.001  # s
@@ -45,25 +47,31 @@ def freshness(root: Path, params: Params, recommender: Recommender, rate: float,
     With Kafka, `nextclick stream` has to run elsewhere. Raises InputError where clicks do not arrive.
     """
     online = OnlineStates(connect(root, params))
-    send = _sender(root, params)
     watched: SimpleQueue[tuple[str, str, float] | None] = SimpleQueue()
     states: SimpleQueue[tuple[SessionState, float] | None] = SimpleQueue()
     seen = Seen()
-    recommending = Thread(target=_recommend, args=(recommender, states, seen))
-    clicks = _clicks(recommender.snapshot.vocabulary.ids, params.ingest.event_types[0], rate, seconds)
-    sending = Thread(target=_send, args=(send, clicks, max(1, round(rate / PROBES)), watched))
-    recommending.start()
-    sending.start()
-    try:
-        _watch(online, watched, states, seen)
-    finally:
-        states.put(None)
-        sending.join()
-        recommending.join()
+    set_num_threads(1)  # as a service does: waking a second thread costs more than one request
+    recommender.ranker.set_param({"nthread": 1})
+    _list(recommender, ())  # compiled before the clock runs
+    with _sender(root, params) as send:
+        clicks = _clicks(recommender.snapshot.vocabulary.ids, params.ingest.event_types[0], rate, seconds)
+        threads = [
+            Thread(target=_recommend, args=(recommender, states, seen)),
+            Thread(target=_send, args=(send, clicks, max(1, round(rate / PROBES)), watched)),
+        ]
+        for thread in threads:
+            thread.start()
+        try:
+            _watch(online, watched, states, seen)
+        finally:
+            states.put(None)
+            for thread in threads:
+                thread.join()
     return {
         **_percentiles(seen.stored),
         "events": round(rate * seconds),
         "watched": len(seen.stored),
+        "recommended": len(seen.recommended),
         **{f"recommended_{name}": value for name, value in _percentiles(seen.recommended).items()},
         "changed": round(seen.changed / max(1, len(seen.recommended)), 3),
     }
@@ -75,11 +83,14 @@ def _percentiles(seconds: list[float]) -> dict[str, float]:
     return {f"p{p}_ms": round(float(np.percentile(seconds, p)) * 1000, 1) for p in (50, 90, 99, 100)}
 
 
-def _sender(root: Path, params: Params) -> Callable[[str, bytes], object]:
+@contextmanager
+def _sender(root: Path, params: Params) -> Iterator[Callable[[str, bytes], object]]:
     """Sends a message of a session, without waiting where it goes to Kafka."""
     if not brokers():
         intake = open_intake(root, params)
-        return lambda _, message: intake.accept([message])
+        yield lambda _, message: intake.accept([message])
+        intake.close()
+        return
     from nextclick.stream.kafka import ensure_topics, reliable_producer
 
     ensure_topics(params.stream)
@@ -89,7 +100,8 @@ def _sender(root: Path, params: Params) -> Callable[[str, bytes], object]:
         producer.produce(params.stream.topic, message, session)
         producer.poll(0)
 
-    return send
+    yield send
+    producer.flush(PATIENCE)
 
 
 def _clicks(items: np.ndarray, event_type: str, rate: float, seconds: float) -> Iterator[tuple[dict, float]]:
@@ -136,7 +148,8 @@ def _watch(online: OnlineStates, watched: SimpleQueue, states: SimpleQueue, seen
         for (event, (_, sent)), row in zip(list(waiting.items()), found, strict=True):
             if any(click.event_id == event for click in row.state):
                 seen.stored.append(now - sent)
-                states.put((row.state, sent))
+                if states.empty():  # else the one before is still being recommended for
+                    states.put((row.state, sent))
                 del waiting[event]
             elif now - sent > PATIENCE:
                 raise InputError(
@@ -146,11 +159,14 @@ def _watch(online: OnlineStates, watched: SimpleQueue, states: SimpleQueue, seen
 
 
 def _recommend(recommender: Recommender, states: SimpleQueue, seen: Seen) -> None:
-    """What is recommended with the click and would be without it."""
-    vocabulary = recommender.snapshot.vocabulary
+    """What is recommended with the click, and would be without it."""
+    set_num_threads(1)
     while (found := states.get()) is not None:
         state, sent = found
-        with_it = recommender.recommend(prefixes_of([state], vocabulary), LIST)
+        with_it = _list(recommender, state)
         seen.recommended.append(time.perf_counter() - sent)
-        without = recommender.recommend(prefixes_of([state[:-1]], vocabulary), LIST)
-        seen.changed += not np.array_equal(with_it, without)
+        seen.changed += not np.array_equal(with_it, _list(recommender, state[:-1]))
+
+
+def _list(recommender: Recommender, state: SessionState) -> np.ndarray:
+    return recommender.recommend(prefixes_of([state], recommender.snapshot.vocabulary), LIST)
