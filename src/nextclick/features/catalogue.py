@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from sklearn.decomposition import TruncatedSVD
-from sklearn.feature_extraction.text import TfidfVectorizer
 
 from nextclick.events.sessions import Vocabulary
 
@@ -53,6 +51,10 @@ def _codes(labels: pd.Series) -> np.ndarray:
 
 def title_vectors(titles: pd.Series, seed: int) -> np.ndarray:
     """(n, d) float32: latent semantic vectors of the titles (Deerwester et al., 1990), of unit length."""
+    # made in training only: what serves them need not have the library
+    from sklearn.decomposition import TruncatedSVD
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
     given = titles.fillna("")
     if not (given.str.strip() != "").any():
         return np.zeros((len(titles), 0), np.float32)
