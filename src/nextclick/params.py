@@ -95,6 +95,15 @@ class Diagnosis(Section):
     rounds: int = Field(50, ge=1)
 
 
+class Serving(Section):
+    k: int = Field(20, ge=1, le=100)
+    budget_ms: float = Field(50, gt=0)
+    max_wait_ms: float = Field(20, gt=0)
+    requests_per_second: float = Field(500, gt=0)
+    drain_seconds: float = Field(5, ge=0)
+    log_days: int = Field(30, ge=1)
+
+
 class Params(Section):
     run: Run = Run()
     simulator: Simulator = Simulator()
@@ -105,6 +114,7 @@ class Params(Section):
     ranker: Ranker = Ranker()
     evaluation: Evaluation = Evaluation()
     diagnosis: Diagnosis = Diagnosis()
+    serving: Serving = Serving()
 
     @classmethod
     def read(cls, path: Path) -> Params:

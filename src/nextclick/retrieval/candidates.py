@@ -89,8 +89,13 @@ class Retriever:
                 self.popular,
                 *(self.width, min(self.nearest, len(index.counts)), self.sample, self.neighbours),
                 np.array(self.fused),
-                *_scratch(len(index.offsets), columns.shape[1]),
-                *(found.items[part], found.scores[part], found.ranks[part], found.fusion[part]),
+                *(
+                    *_scratch(len(index.offsets), columns.shape[1]),
+                    found.items[part],
+                    found.scores[part],
+                    found.ranks[part],
+                    found.fusion[part],
+                ),
             )
 
         in_parts(fill, len(prefixes))
