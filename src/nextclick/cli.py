@@ -8,14 +8,12 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from nextclick.errors import InputError, StoreUnavailableError
-
-if TYPE_CHECKING:
-    import pandas as pd
+from nextclick.errors import InputError, UnavailableError
+from nextclick.stream import commands
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_show_locals=False)
 
@@ -35,7 +33,7 @@ def command(run: Callable[..., Any]) -> Callable[..., Any]:
     def shown(*args: Any, **kwargs: Any) -> None:
         try:
             print(json.dumps(run(*args, **kwargs)))
-        except (InputError, StoreUnavailableError) as error:
+        except (InputError, UnavailableError) as error:
             typer.echo(f"nextclick: {error}", err=True)
             sys.exit(2)
 
@@ -150,6 +148,7 @@ def materialise(
 
     Example: nextclick materialise --until 2026-01-20
     """
+    from nextclick.events.ingest import read_events
     from nextclick.features.store.connect import apply_definitions, connect
     from nextclick.features.store.publish import materialise
     from nextclick.params import Params
@@ -158,7 +157,7 @@ def materialise(
     root = project_root()
     params = Params.read(root / "params.yaml")
     apply_definitions(root, params)
-    events = _events(root / "data/interim/events.parquet")
+    events = read_events(root / "data/interim/events.parquet")
     window = (moment.replace(tzinfo=UTC) if moment else None for moment in (since, until))
     return materialise(connect(root, params), events, params.ingest.event_types, *window)
 
@@ -182,6 +181,7 @@ def parity(
 
     from nextclick.evaluation.benchmark import read_sessions, snapshot_of
     from nextclick.evaluation.parity import arrivals, parity
+    from nextclick.events.ingest import read_events
     from nextclick.features.store.connect import apply_definitions, connect
     from nextclick.features.store.online import OnlineStates
     from nextclick.lifecycle.bundle import load_bundle
@@ -194,7 +194,7 @@ def parity(
         snapshot, types, rows = snapshot_of(train, params), ["view"], read_sessions(events)
     else:
         recommender, manifest = load_bundle(root / "models/bundle")
-        snapshot, types, rows = recommender.snapshot, manifest["event_types"], _events(events)
+        snapshot, types, rows = recommender.snapshot, manifest["event_types"], read_events(events)
     arriving = arrivals(rows.astype({"event_id": str, "session_id": str}), params.run.seed, shuffle, duplicate)[:most]
     apply_definitions(root, params)
     online = OnlineStates(connect(root, params))
@@ -202,16 +202,8 @@ def parity(
     return {**asdict(found), "events": len(arriving), "features": len(snapshot.feature_names)}
 
 
-def _events(path: Path) -> pd.DataFrame:
-    """Canonical events. Raises InputError where the file is not what ingest writes."""
-    import pandas as pd
-
-    from nextclick.events.schema import FIELDS
-
-    try:
-        return pd.read_parquet(path, columns=list(FIELDS))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: not a Parquet file of events that ingest wrote: {error}") from error
+for run in (commands.stream, commands.replay, commands.freshness, commands.compact):
+    command(run)
 
 
 def _metric(values: dict, path: Path) -> dict:

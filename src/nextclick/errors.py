@@ -5,5 +5,13 @@ class InputError(ValueError):
     """Something given by the user does not fit: names the file, the row or field, and what was expected."""
 
 
-class StoreUnavailableError(Exception):
-    """The online store did not answer; what asked may go on without it and try again later."""
+class UnavailableError(Exception):
+    """A server did not answer; what asked may go on without it and try again later."""
+
+
+class StoreUnavailableError(UnavailableError):
+    """It was the online store."""
+
+
+class BrokerUnavailableError(UnavailableError):
+    """It was Kafka."""

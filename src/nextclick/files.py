@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,6 +27,15 @@ def move_files(names: tuple[str, ...], scratch: Path, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     for name in names:
         (scratch / name).replace(out / name)
+
+
+@contextmanager
+def locked(path: Path, *, shared: bool = False) -> Iterator[None]:
+    """Hold the lock file `path`, beside those who share it too, or alone, among all processes and threads."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+        yield
 
 
 def mapped(path: Path) -> np.ndarray:

@@ -95,6 +95,16 @@ class Diagnosis(Section):
     rounds: int = Field(50, ge=1)
 
 
+class Stream(Section):
+    topic: str = Field("clicks", pattern=r"^[A-Za-z0-9._-]{1,200}$")
+    group: str = Field("nextclick", min_length=1)
+    partitions: int = Field(4, ge=1)
+    batch_ms: int = Field(50, ge=1, le=10_000)
+    batch_events: int = Field(2_000, ge=1, le=1_000_000)
+    log_seconds: float = Field(5, ge=0, le=60)
+    lateness_minutes: float = Field(30, ge=0)
+
+
 class Serving(Section):
     k: int = Field(20, ge=1, le=100)
     budget_ms: float = Field(50, gt=0)
@@ -114,6 +124,7 @@ class Params(Section):
     ranker: Ranker = Ranker()
     evaluation: Evaluation = Evaluation()
     diagnosis: Diagnosis = Diagnosis()
+    stream: Stream = Stream()
     serving: Serving = Serving()
 
     @classmethod

@@ -4,14 +4,17 @@ as a duplicate."""
 from __future__ import annotations
 
 import re
+from contextlib import nullcontext
 from pathlib import Path
 
 import duckdb
+import pandas as pd
 
 from nextclick.errors import InputError
-from nextclick.events.schema import EARLIEST_MS, FIELDS, ITEM_FIELDS, MOMENT, first_broken, quoted, rules
+from nextclick.events.schema import EARLIEST_MS, FIELDS, ITEM_FIELDS, MOMENT, judged, quoted
 from nextclick.events.sources import Feed, Source, open_source
-from nextclick.files import move_files, scratch_folder
+from nextclick.events.tables import lock_of
+from nextclick.files import locked, move_files, scratch_folder
 from nextclick.params import Ingest
 from nextclick.progress import progress_bar
 
@@ -41,8 +44,12 @@ def ingest(params: Ingest, root: Path, out: Path) -> dict:
     clock is `order` where the source has no times and ours are made up from its order.
     Raises InputError on a missing file or column, an event type that params do not name, or when no row is good.
     """
-    source = open_source(params, root)
-    with scratch_folder(out / ".scratch-ingest") as scratch:
+    lock = lock_of(root / params.path)  # of a log to which live events are being added
+    with (
+        locked(lock, shared=True) if lock.exists() else nullcontext(),
+        scratch_folder(out / ".scratch-ingest") as scratch,
+    ):
+        source = open_source(params, root)
         try:
             with connect(scratch) as connection:
                 counts = _ingest(connection, source, params, scratch)
@@ -132,15 +139,12 @@ def _staged(feed: Feed, params: Ingest) -> str:
             f"{feed.table.path}: needs a column timestamp, or position where only the order is known; "
             f"it has {', '.join(feed.table.cells)}. ingest.columns maps our names to yours"
         )
-    checked = rules(params.event_types)
     columns = ", ".join(f"{sql} AS {name}" for name, sql in fields.items())
+    rows = f"SELECT *, {moment} AS moment FROM (SELECT row, raw, problem, {columns} FROM ({feed.table.rows}))"
     return (
         f"SELECT {file} AS source_file, row, {quoted(feed.part) if feed.part else 'CAST(NULL AS VARCHAR)'} AS part, "
-        "event_id, session_id, user_id, item_id, event_type, moment, "
-        f"CASE WHEN problem IS NOT NULL THEN 'row' ELSE {first_broken(checked, 'field')} END AS field, "
-        f"CASE WHEN problem IS NOT NULL THEN problem ELSE {first_broken(checked, 'reason')} END AS reason, "
-        "CASE WHEN reason IS NOT NULL THEN raw END AS raw "
-        f"FROM (SELECT *, {moment} AS moment FROM (SELECT row, raw, problem, {columns} FROM ({feed.table.rows})))"
+        "event_id, session_id, user_id, item_id, event_type, moment, field, reason, "
+        f"CASE WHEN reason IS NOT NULL THEN raw END AS raw FROM ({judged(rows, params.event_types)})"
     )
 
 
@@ -226,6 +230,14 @@ _ONE_ROW_AN_ITEM = """
 def write(connection: duckdb.DuckDBPyConnection, query: str, path: Path) -> None:
     """The rows of `query`, in its order, to a Parquet file."""
     connection.execute(f"COPY ({query}) TO {quoted(str(path))} (FORMAT parquet, COMPRESSION zstd)")
+
+
+def read_events(path: Path) -> pd.DataFrame:
+    """Canonical events. Raises InputError where the file is not what ingest writes."""
+    try:
+        return pd.read_parquet(path, columns=list(FIELDS))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: not a Parquet file of events that ingest wrote: {error}") from error
 
 
 def _counts(connection: duckdb.DuckDBPyConnection, events: Path, clock: str, files: list[Path]) -> dict:

@@ -30,10 +30,10 @@ class Rule:
     broken: str
 
 
-def rules(event_types: list[str], latest_ms: int | None = None) -> list[Rule]:
+def rules(event_types: list[str], latest: str | None = None) -> list[Rule]:
     """What each field may be, in the order in which they are checked.
 
-    latest_ms: a moment after which nothing can have happened yet; live clicks have one, files have not.
+    latest: SQL of the ms after which an event cannot have happened yet; live clicks have one, files have not.
     """
     known = ", ".join(quoted(name) for name in event_types)
     ids = [
@@ -52,14 +52,23 @@ def rules(event_types: list[str], latest_ms: int | None = None) -> list[Rule]:
         ),
         Rule("timestamp", "not a moment: expected seconds, milliseconds or ISO text", "moment IS NULL"),
         Rule("timestamp", "before 1990", f"moment < {EARLIEST_MS}"),
-        *([] if latest_ms is None else [Rule("timestamp", "in the future", f"moment > {latest_ms}")]),
+        *([] if latest is None else [Rule("timestamp", "in the future", f"moment > {latest}")]),
     ]
 
 
-def first_broken(checked: list[Rule], what: str) -> str:
-    """SQL: the field or the reason (`what`) of the first broken rule, null for a good row."""
-    cases = " ".join(f"WHEN {rule.broken} THEN {quoted(getattr(rule, what))}" for rule in checked)
-    return f"CASE {cases} END"
+def judged(rows: str, event_types: list[str], latest: str | None = None) -> str:
+    """SQL: `rows` with the `field` and `reason` of the first rule that each breaks, null for a good one.
+
+    rows: SQL that yields an event's fields as text, its `moment`, and a `problem` where it could not be read at all.
+    latest: see `rules`.
+    """
+    checked = rules(event_types, latest)
+    field = " ".join(f"WHEN {rule.broken} THEN {quoted(rule.field)}" for rule in checked)
+    reason = " ".join(f"WHEN {rule.broken} THEN {quoted(rule.reason)}" for rule in checked)
+    return (
+        f"SELECT *, CASE WHEN problem IS NOT NULL THEN 'row' {field} END AS field, "
+        f"CASE WHEN problem IS NOT NULL THEN problem {reason} END AS reason FROM ({rows})"
+    )
 
 
 def quoted(text: str) -> str:

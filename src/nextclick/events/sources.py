@@ -8,7 +8,7 @@ from pathlib import Path
 
 from nextclick.errors import InputError
 from nextclick.events.schema import ITEM_FIELDS, named, quoted
-from nextclick.events.tables import Table, delimited, json_lines, table
+from nextclick.events.tables import Table, delimited, json_lines, parquet_files, table
 from nextclick.params import Ingest
 
 ENDINGS = (".parquet", ".csv", ".tsv", ".jsonl", ".ndjson", ".json")
@@ -51,8 +51,14 @@ def _generic(path: Path, params: Ingest) -> Source:
     if unknown:
         raise InputError(f"ingest.columns: {', '.join(sorted(unknown))}: no such field; there are {', '.join(OURS)}")
     files = [path] if path.is_file() else [f for stem in ("events", "train", "test") for f in _by_stem(path, stem)]
+    partitioned = not files and any(parquet_files(path))
+    if partitioned:
+        files = [path]
     if not files:
-        raise InputError(f"{path}: expected a file events.*, or train.* and test.*, with one of {', '.join(ENDINGS)}")
+        raise InputError(
+            f"{path}: expected a file events.*, or train.* and test.*, with one of {', '.join(ENDINGS)}, "
+            "or folders of Parquet files"
+        )
     feeds = []
     for file in files:
         rows = table(file)
@@ -65,7 +71,7 @@ def _generic(path: Path, params: Ingest) -> Source:
         feeds.append(Feed(rows, fields, part))
     items = [
         _items(rows, {ours: params.columns.get(ours, ours) for ours in ITEM_FIELDS})
-        for file in ([] if path.is_file() else _by_stem(path, "items"))
+        for file in ([] if path.is_file() else _by_stem(path.parent if partitioned else path, "items"))
         for rows in [table(file)]
     ]
     return Source(feeds, items)

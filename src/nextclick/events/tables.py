@@ -92,12 +92,25 @@ def json_lines(path: Path) -> Table:
     )
 
 
+def parquet_files(folder: Path) -> list[Path]:
+    """The finished files of partitioned Parquet, in the order of their names; those in the making begin with a dot."""
+    return sorted(folder.glob("**/[!.]*.parquet"))
+
+
+def lock_of(folder: Path) -> Path:
+    """The lock file of partitioned Parquet that is being added to: whoever replaces files holds it alone."""
+    return folder.with_name(f".{folder.name}.lock")
+
+
 def parquet(path: Path) -> Table:
-    """A Parquet file; moments become milliseconds."""
+    """A Parquet file, or a folder of them (partitions) that have the same columns; moments become milliseconds."""
+    files = parquet_files(path) if path.is_dir() else [path]
+    if not files:
+        raise InputError(f"{path}: holds no Parquet files")
     try:
-        schema = pq.read_schema(path)
+        schema = pq.read_schema(files[0])
     except (OSError, ValueError) as error:
-        raise InputError(f"{path}: not a readable Parquet file: {error}") from error
+        raise InputError(f"{files[0]}: not a readable Parquet file: {error}") from error
     texts = {
         field.name: f"epoch_ms(CAST({named(field.name)} AS TIMESTAMPTZ))"
         if str(field.type).startswith(("timestamp", "date"))
@@ -105,18 +118,20 @@ def parquet(path: Path) -> Table:
         for field in schema
     }
     packed = ", ".join(f"{named(name)} := CAST({text} AS VARCHAR)" for name, text in texts.items())
+    listed = ", ".join(quoted(str(file)) for file in files)
+    row = "file_row_number + 1" if path.is_file() else "row_number() OVER (ORDER BY filename, file_row_number)"
     rows = (
         "SELECT row, cells, CAST(to_json(cells) AS VARCHAR) AS raw, NULL AS problem FROM ("
-        f"SELECT file_row_number + 1 AS row, struct_pack({packed}) AS cells "
-        f"FROM read_parquet({quoted(str(path))}, file_row_number=true))"
+        f"SELECT {row} AS row, struct_pack({packed}) AS cells FROM "
+        f"read_parquet([{listed}], file_row_number=true, filename={path.is_dir()}, hive_partitioning=false))"
     )
     return Table(path, rows, {name: f"cells.{named(name)}" for name in texts})
 
 
 def table(path: Path) -> Table:
-    """A file by the ending of its name."""
+    """A file by the ending of its name, or a folder of Parquet files."""
     ending = path.suffix.lower()
-    if ending == ".parquet":
+    if ending == ".parquet" or path.is_dir():
         return parquet(path)
     if ending in (".jsonl", ".ndjson", ".json"):
         return json_lines(path)

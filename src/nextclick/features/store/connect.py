@@ -10,6 +10,7 @@ import yaml
 from feast import FeatureStore
 from feast.infra.online_stores.redis import RedisOnlineStore
 from feast.repo_config import RepoConfig
+from redis import Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
@@ -21,22 +22,28 @@ DESCRIBED = Path(__file__).parents[1] / "feast_repo/feature_store.yaml"
 READ_TIMEOUT = 0.04  # seconds: a store that does not answer must not cost a request its budget
 
 
-def connect(root: Path, params: Params) -> FeatureStore:
-    """The store whose definitions were applied.
+def connect(root: Path, params: Params, timeout: float = READ_TIMEOUT) -> FeatureStore:
+    """The store whose definitions were applied. timeout: seconds that Redis may take to answer.
 
     Redis is found by the environment: NEXTCLICK_REDIS (host:port, 127.0.0.1:6379), NEXTCLICK_REDIS_PASSWORD, and
     NEXTCLICK_REDIS_CA, the file of the authority that signed its certificate, which turns TLS on.
     Raises InputError where what they say cannot be used.
     """
-    store = FeatureStore(config=repository_config(root, params))
-    if params.features.online_store == "redis":
+    store = FeatureStore(config=repository_config(root, params, timeout))
+    client = redis_client(store)
+    if client:
         # without this a client waits through several retries, seconds long, before it says that nothing answers
-        redis = cast(RedisOnlineStore, store.provider.online_store)
-        redis._get_client(store.config.online_store).set_retry(Retry(NoBackoff(), 0))
+        client.set_retry(Retry(NoBackoff(), 0))
     return store
 
 
-def repository_config(root: Path, params: Params) -> RepoConfig:
+def redis_client(store: FeatureStore) -> Redis | None:
+    """The connections of a store that is on Redis."""
+    online = store.provider.online_store
+    return cast(Redis, online._get_client(store.config.online_store)) if isinstance(online, RedisOnlineStore) else None
+
+
+def repository_config(root: Path, params: Params, timeout: float = READ_TIMEOUT) -> RepoConfig:
     described = yaml.safe_load(DESCRIBED.read_text())
     # what the file names from its own folder, where Feast's command line works, lies in the project's root
     held = root / ".feast"
@@ -46,7 +53,7 @@ def repository_config(root: Path, params: Params) -> RepoConfig:
     if params.features.online_store == "redis":
         described["online_store"] = {
             "type": "redis",
-            "connection_string": redis_connection(),
+            "connection_string": redis_connection(timeout),
             "key_ttl_seconds": round(params.features.session_ttl_hours * 3600),
             # one trip instead of two; a state merges what it replaces, so a newer row is never older news
             "skip_dedup": True,
@@ -54,13 +61,13 @@ def repository_config(root: Path, params: Params) -> RepoConfig:
     return RepoConfig(**described, repo_path=root)
 
 
-def redis_connection() -> str:
+def redis_connection(timeout: float = READ_TIMEOUT) -> str:
     """Feast's form of the address, with what the environment says."""
     address = os.environ.get("NEXTCLICK_REDIS", "127.0.0.1:6379")
     host, _, port = address.rpartition(":")
     if not host or not port.isdigit():
         raise InputError(f"NEXTCLICK_REDIS: {address!r} is not host:port")
-    parts = [address, f"socket_timeout={READ_TIMEOUT}", f"socket_connect_timeout={READ_TIMEOUT}"]
+    parts = [address, f"socket_timeout={timeout}", f"socket_connect_timeout={timeout}"]
     password = os.environ.get("NEXTCLICK_REDIS_PASSWORD")
     if password:
         if "," in password:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 from feast import FeatureStore
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
@@ -12,7 +13,10 @@ from feast.protos.feast.types.Value_pb2 import Int64List, StringList, Value
 from redis.exceptions import RedisError
 
 from nextclick.errors import StoreUnavailableError
-from nextclick.events.state import EMPTY, Click, SessionState
+from nextclick.events.state import EMPTY, Click, SessionState, advance_all
+from nextclick.features.store.connect import redis_client
+from nextclick.features.store.redis_rows import RedisRows
+from nextclick.files import locked
 
 SECOND = 1000  # ms
 COLUMNS = ("event_ids", "item_ids", "event_types", "times")
@@ -35,6 +39,8 @@ class OnlineStates:
         self._key = self._view.join_keys[0]
         self._features = [f"{view}:{column}" for column in COLUMNS]
         self._ttl = int(self._view.ttl.total_seconds()) * SECOND if self._view.ttl else 0
+        client = redis_client(store)
+        self._redis = RedisRows(store, self._view, client) if client else None
 
     def read(self, keys: Sequence[str], now: int | None = None) -> list[StoredState]:
         """The state of each; EMPTY where there is none, or where at `now` (ms) it was idle for longer than the ttl.
@@ -80,3 +86,16 @@ class OnlineStates:
             self._store.provider.online_write_batch(self._store.config, self._view, rows, None)
         except (RedisError, OSError) as error:
             raise StoreUnavailableError(f"{self._view.name}: {error}") from error
+
+    def merge(self, clicks: Mapping[str, Sequence[Click]]) -> None:
+        """Advance states by their clicks, whoever else does so at the same time. Raises StoreUnavailableError."""
+        if self._redis:
+            try:
+                self._redis.merge(clicks)
+            except (RedisError, OSError) as error:
+                raise StoreUnavailableError(f"{self._view.name}: {error}") from error
+        else:
+            with locked(Path(self._store.config.online_store.path).with_suffix(".lock")):
+                known = self.read(list(clicks))
+                advanced = (advance_all(row.state, new) for row, new in zip(known, clicks.values(), strict=True))
+                self.write(dict(zip(clicks, advanced, strict=True)))

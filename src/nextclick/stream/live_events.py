@@ -1,0 +1,83 @@
+"""What happens to live messages, from Kafka and in the process alike: judged, into the online states, into the log."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from threading import Thread
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from feast import FeatureStore
+
+from nextclick.events.state import Click
+from nextclick.features.store.offline import KEYS
+from nextclick.features.store.online import OnlineStates
+from nextclick.params import Params
+from nextclick.stream.log import LOG, EventLog
+from nextclick.stream.validation import Judged, Message, Validator
+
+MINUTE = 60_000  # ms
+MANY_FILES = 500  # of one day, after which they are merged
+
+
+def validator(params: Params) -> Validator:
+    return Validator(params.ingest.event_types, round(params.stream.lateness_minutes * MINUTE))
+
+
+class LiveEvents:
+    """Not for several threads at once; for any number of processes at once."""
+
+    def __init__(self, root: Path, params: Params, store: FeatureStore) -> None:
+        self._types = {name: place for place, name in enumerate(params.ingest.event_types)}
+        self._validator = validator(params)
+        self._states = {key: OnlineStates(store, view) for view, key in KEYS.items()}
+        self._log = EventLog(root / LOG)
+        self._to_keep: list[pa.Table] = []
+        self._files: Counter[Path] = Counter()  # written by this process
+
+    def judge(self, messages: Sequence[Message]) -> Judged:
+        return self._validator.judge(messages)
+
+    def apply(self, events: pa.Table) -> None:
+        """Bring events that are not late into the states of their sessions and users; twice is once.
+
+        Raises StoreUnavailableError; some of them may then have been applied.
+        """
+        timely = events.filter(pc.invert(events["late"]))
+        clicks = [
+            Click(*click)
+            for click in zip(
+                timely["timestamp"].to_numpy().astype("datetime64[ms]").astype(np.int64).tolist(),
+                timely["event_id"].to_pylist(),
+                timely["item_id"].to_pylist(),
+                map(self._types.__getitem__, timely["event_type"].to_pylist()),
+                strict=True,
+            )
+        ]
+        for key, states in self._states.items():
+            by_name: dict[str, list[Click]] = defaultdict(list)
+            for name, click in zip(timely[key].to_pylist(), clicks, strict=True):
+                if name is not None:
+                    by_name[name].append(click)
+            if by_name:
+                states.merge(by_name)
+
+    def keep(self, events: pa.Table) -> None:
+        """Hold events for the next `flush`."""
+        if events.num_rows:
+            self._to_keep.append(events)
+
+    def flush(self) -> int:
+        """Write what is held to the offline log; on disk when it returns. Returns the number of events."""
+        if not self._to_keep:
+            return 0
+        events = pa.concat_tables(self._to_keep)
+        for day in self._log.append(events):
+            self._files[day] += 1
+            if self._files[day] % MANY_FILES == 0:
+                Thread(target=self._log.compact, args=(day, MANY_FILES // 2), daemon=True).start()
+        self._to_keep = []
+        return events.num_rows

@@ -1,0 +1,71 @@
+"""Messages that no consumer should have to see, and every one has to survive."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+
+from nextclick.stream.validation import LARGEST
+
+HUGE = 10 * 2**20  # bytes
+LONG_ID = "x" * 10_000
+
+
+def poisoned(random: np.random.Generator, event: dict) -> bytes:
+    """A good event spoilt in one of many ways, or no event at all."""
+    spoilt = _SPOILT[random.integers(len(_SPOILT))]
+    if isinstance(spoilt, dict):
+        return json.dumps(event | spoilt).encode()
+    if isinstance(spoilt, str):
+        return json.dumps({name: value for name, value in event.items() if name != spoilt}).encode()
+    if random.random() < 0.005:
+        return json.dumps(event | {"item_id": "x" * HUGE}).encode()
+    whole = json.dumps(event).encode()
+    return (
+        whole[: random.integers(len(whole))],  # torn
+        b"\xff" + random.bytes(int(random.integers(1, 200))),  # no text
+        b"[" * 50_000,
+        b"null",
+        json.dumps([event]).encode(),
+        json.dumps(event | {"item_id": "x" * LARGEST}).encode(),
+    )[random.integers(6)]
+
+
+# fields to put in, a field to leave out, or None: no event at all
+_SPOILT: tuple[dict | str | None, ...] = (
+    {"event_id": ""},
+    {"event_id": None},
+    {"event_id": LONG_ID},
+    {"session_id": LONG_ID},
+    {"session_id": "   "},
+    {"session_id": {"id": "s"}},
+    {"item_id": LONG_ID},
+    {"item_id": ["i"]},
+    {"item_id": True},
+    {"item_id": 1.5},
+    {"item_id": "\ud800"},
+    {"user_id": LONG_ID},
+    {"user_id": 10**300},
+    {"event_type": "wish"},
+    {"event_type": 7},
+    {"timestamp": 0},
+    {"timestamp": -1},
+    {"timestamp": "1970-01-01T00:00:00Z"},
+    {"timestamp": "9999-12-31T00:00:00Z"},
+    {"timestamp": 10**15},
+    {"timestamp": 10**40},
+    {"timestamp": float("nan")},
+    {"timestamp": float("inf")},
+    {"timestamp": "infinity"},
+    {"timestamp": "yesterday"},
+    {"timestamp": False},
+    {"colour": "red"},
+    {"__class__": "os.system"},
+    "event_id",
+    "session_id",
+    "item_id",
+    "event_type",
+    "timestamp",
+    *[None] * 12,
+)

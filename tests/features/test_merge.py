@@ -1,0 +1,70 @@
+"""States that several writers advance at once lose no click, and Feast reads what was merged."""
+
+import threading
+
+import pytest
+
+from nextclick.events.prefixes import KEPT_EVENTS
+from nextclick.events.state import EMPTY, Click, advance_all
+from nextclick.features.store.connect import apply_definitions, connect, redis_client
+from nextclick.features.store.online import OnlineStates
+from nextclick.features.store.redis_rows import RedisRows
+
+
+@pytest.fixture
+def clicks() -> list[Click]:
+    return [Click(1_767_225_600_000 + 7 * i, f"e{i}", f"ï{i % 9}", i % 3) for i in range(KEPT_EVENTS + 20)]
+
+
+def test_writers_at_the_same_time_lose_no_click(project, params, clicks):
+    apply_definitions(project, params)
+    names = [f"s{i}" for i in range(5)]
+
+    def write(share: list[Click]) -> None:
+        online = OnlineStates(connect(project, params, timeout=5))
+        for click in share:
+            online.merge({name: [click] for name in names})
+
+    writers = [threading.Thread(target=write, args=(clicks[i::3],)) for i in range(3)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    found = OnlineStates(connect(project, params)).read(names)
+    assert [row.state for row in found] == [advance_all(EMPTY, clicks)] * len(names)
+
+
+def test_a_writer_that_slept_between_reading_and_writing_changes_nothing_that_came_since(
+    project, redis_params, redis_server, monkeypatch, clicks
+):
+    monkeypatch.setenv("NEXTCLICK_REDIS", redis_server().address)
+    apply_definitions(project, redis_params)
+    online = OnlineStates(connect(project, redis_params))
+    decode = RedisRows._row
+
+    def slow(self, state):
+        monkeypatch.setattr(RedisRows, "_row", decode)
+        online.merge({"s": clicks[1:]})  # what another does meanwhile
+        return decode(self, state)
+
+    monkeypatch.setattr(RedisRows, "_row", slow)
+    online.merge({"s": clicks[:1]})
+    assert online.read(["s"])[0].state == advance_all(EMPTY, clicks)
+
+
+def test_a_merged_row_is_byte_for_byte_the_one_that_feast_writes(
+    project, redis_params, redis_server, monkeypatch, clicks
+):
+    monkeypatch.setenv("NEXTCLICK_REDIS", redis_server().address)
+    apply_definitions(project, redis_params)
+    store = connect(project, redis_params)
+    client = redis_client(store)
+    for view in ("session_state", "user_history"):
+        OnlineStates(store, view).write({"né": tuple(clicks[:3])})
+        (key,) = client.keys("*")
+        written, life = client.hgetall(key), client.ttl(key)
+        client.flushall()
+        OnlineStates(store, view).merge({"né": [*clicks[:3], clicks[0]]})
+        assert client.hgetall(key) == written
+        assert abs(client.ttl(key) - life) <= 1
+        client.flushall()

@@ -1,0 +1,88 @@
+"""The offline log holds each event, whatever is killed, and is read by ingest as any other source."""
+
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from nextclick.events.ingest import ingest
+from nextclick.events.schema import FIELDS
+from nextclick.params import Ingest
+from nextclick.stream.log import EventLog
+from nextclick.stream.validation import EVENTS
+
+ASKED = Ingest(path="live/events")
+
+
+@pytest.fixture
+def log(tmp_path) -> EventLog:
+    return EventLog(tmp_path / "live/events")
+
+
+def table(events: pd.DataFrame) -> pa.Table:
+    return pa.Table.from_pandas(events.assign(arrived=events["timestamp"], late=False), EVENTS, preserve_index=False)
+
+
+def ingested(root) -> pd.DataFrame:
+    ingest(ASKED, root, root / "out")
+    return pd.read_parquet(root / "out/events.parquet")[list(FIELDS)]
+
+
+@pytest.fixture
+def events(shop_events) -> pd.DataFrame:
+    shop = shop_events(400, 1)  # two days
+    return shop.assign(user_id=shop["session_id"].str.replace("s", "u"))
+
+
+def test_ingest_reads_the_log_with_each_event_once_before_and_after_it_is_compacted(tmp_path, log, events):
+    parts = [events[i::5] for i in range(5)]
+    for part in [*parts, parts[2]]:
+        log.append(table(part))
+    (tmp_path / "expected").mkdir()
+    events.to_parquet(tmp_path / "expected/events.parquet")
+    ingest(Ingest(path="expected"), tmp_path, tmp_path / "expected")
+    expected = pd.read_parquet(tmp_path / "expected/events.parquet")[list(FIELDS)]
+    pd.testing.assert_frame_equal(ingested(tmp_path), expected)
+    days = log.days()
+    assert len(days) >= 2
+    assert all(log.compact(day) for day in days)
+    assert [len(list(day.iterdir())) for day in days] == [1] * len(days)
+    assert sum(len(pd.read_parquet(day)) for day in days) == len(events)
+    pd.testing.assert_frame_equal(ingested(tmp_path), expected)
+    assert not any(log.compact(day) for day in days)
+
+
+def test_catalogue_beside_the_log(tmp_path, log, events):
+    log.append(table(events))
+    pd.DataFrame({"item_id": ["i01"], "title": ["Pan"]}).to_parquet(tmp_path / "live/items.parquet")
+    ingest(ASKED, tmp_path, tmp_path / "out")
+    assert pd.read_parquet(tmp_path / "out/items.parquet")["title"].tolist() == ["Pan"]
+
+
+def test_a_file_that_a_killed_writer_left_is_not_read(tmp_path, log, events):
+    log.append(table(events))
+    expected = ingested(tmp_path)
+    (log.days()[0] / ".1-torn.parquet").write_bytes(b"PAR1")
+    pd.testing.assert_frame_equal(ingested(tmp_path), expected)
+    assert not log.compact(log.days()[0])
+
+
+@pytest.mark.parametrize("files_removed", [0, 1, 2])
+def test_compaction_that_is_killed_loses_nothing(tmp_path, log, events, monkeypatch, files_removed):
+    for part in (events[::3], events[1::3], events[2::3]):
+        log.append(table(part))
+    expected = ingested(tmp_path)
+    left = iter(range(files_removed))
+    unlink = type(tmp_path).unlink
+
+    def killed(path, *rest):
+        if path.suffix == ".parquet" and next(left, None) is None:
+            raise KeyboardInterrupt
+        unlink(path, *rest)
+
+    monkeypatch.setattr(type(tmp_path), "unlink", killed)
+    with pytest.raises(KeyboardInterrupt):
+        log.compact(log.days()[0])
+    monkeypatch.undo()
+    pd.testing.assert_frame_equal(ingested(tmp_path), expected)
+    log.compact(log.days()[0])
+    pd.testing.assert_frame_equal(ingested(tmp_path), expected)
