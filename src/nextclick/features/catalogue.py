@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -24,6 +25,14 @@ class Catalogue:
     department: np.ndarray
     price: np.ndarray
     titles: np.ndarray
+
+    @cached_property
+    def has_categories(self) -> bool:
+        return bool((self.category >= 0).any())
+
+    @cached_property
+    def has_prices(self) -> bool:
+        return bool(np.isfinite(self.price).any())
 
     @classmethod
     def of(cls, items: pd.DataFrame | None, vocabulary: Vocabulary, seed: int) -> Catalogue:

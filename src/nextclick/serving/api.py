@@ -21,9 +21,10 @@ from nextclick.events.state import Click
 from nextclick.serving import engine, schema
 from nextclick.serving.metrics import EVENTS
 from nextclick.serving.model import Model
-from nextclick.serving.refusal import Detail, Refusal
+from nextclick.serving.refusal import Detail, RequestRefusedError
 from nextclick.serving.runtime import Runtime
 from nextclick.serving.shop import Filters
+from nextclick.serving.traffic import REQUEST_ID_KEY
 
 PAGE = Path(__file__).parent / "page"
 MOST_EVENTS = 1000
@@ -100,7 +101,7 @@ async def similar(item_id: str, request: Request, k: schema.Count = 10) -> Respo
     turns, model = _runtime(request).turns, _runtime(request).engine.deployment.model
     item = int(model.recommender.snapshot.vocabulary.numbers(np.array([item_id]))[0])
     if item < 0:
-        raise Refusal(404, "no such item", [Detail("item_id", "not known to this model")])
+        raise RequestRefusedError(404, "no such item", [Detail("item_id", "not known to this model")])
     await turns.take()
     try:
         items, cosines = model.similar(item, k)
@@ -124,7 +125,8 @@ async def items(
     popular = model.shop.popular[model.shop.allowed(Filters(category=category))[model.shop.popular]]
     page = [_shown(model, item) for item in popular[offset : offset + limit].tolist()]
     categories = list(model.shop.category_codes)
-    return _json({"model_version": model.version, "total": len(popular), "items": page, "categories": categories})
+    about = {"model_version": model.version, "event_types": model.event_types, "categories": categories}
+    return _json({**about, "total": len(popular), "items": page})
 
 
 @app.get("/", include_in_schema=False)
@@ -138,7 +140,7 @@ app.mount("/page", StaticFiles(directory=PAGE), name="page")
 async def _answers(bodies: list[schema.RecommendQuery], request: Request) -> list[engine.Answer]:
     runtime, now = _runtime(request), time.time_ns() // 1_000_000
     model = runtime.engine.deployment.model
-    queries = [_query(body, model, request.scope["request_id"], runtime.params.serving.k, now) for body in bodies]
+    queries = [_query(body, model, request.scope[REQUEST_ID_KEY], runtime.params.serving.k, now) for body in bodies]
     began = await runtime.turns.take()
     try:
         return runtime.engine.recommend(queries, now, began)
@@ -147,7 +149,7 @@ async def _answers(bodies: list[schema.RecommendQuery], request: Request) -> lis
 
 
 def _query(body: schema.RecommendQuery, model: Model, request_id: str, k: int, now: int) -> engine.Query:
-    """Raises Refusal, naming the field."""
+    """Raises RequestRefusedError, naming the field."""
     filters = engine.NO_FILTERS
     if body.exclude or not (body.category is None and body.price_min is None and body.price_max is None):
         excluded = model.recommender.snapshot.vocabulary.numbers(np.array(body.exclude, np.str_))
@@ -160,24 +162,24 @@ def _click(given: schema.GivenClick, place: int, model: Model, now: int) -> Clic
     kind = given.event_type or model.event_types[0]
     if kind not in model.event_types:
         reason = f"not one of {', '.join(model.event_types)}"
-        raise Refusal(422, "does not fit", [Detail(f"clicks.{place}.event_type", reason)])
+        raise RequestRefusedError(422, "does not fit", [Detail(f"clicks.{place}.event_type", reason)])
     moment = given.timestamp or now
     if moment > now + AHEAD_MS:
-        raise Refusal(422, "does not fit", [Detail(f"clicks.{place}.timestamp", "in the future")])
+        raise RequestRefusedError(422, "does not fit", [Detail(f"clicks.{place}.timestamp", "in the future")])
     return Click(moment, given.event_id or f"given-{place:02d}", given.item_id, model.event_types.index(kind))
 
 
 def _messages(body: bytes) -> list[bytes]:
-    """Each event's own JSON. Raises Refusal where the whole is neither an object nor a list of at most MOST_EVENTS."""
+    """Each event's own JSON. Raises RequestRefusedError where the whole is not JSON, or more than MOST_EVENTS."""
     try:
         whole = json.loads(body)
         if not isinstance(whole, list):
             return [body]
         messages = [json.dumps(event).encode() for event in whole]
     except (ValueError, RecursionError) as error:
-        raise Refusal(400, "expected JSON: an event or a list of events") from error
+        raise RequestRefusedError(400, "expected JSON: an event or a list of events") from error
     if len(messages) > MOST_EVENTS:
-        raise Refusal(422, "does not fit", [Detail("body", f"at most {MOST_EVENTS} events at once")])
+        raise RequestRefusedError(422, "does not fit", [Detail("body", f"at most {MOST_EVENTS} events at once")])
     return messages
 
 
@@ -215,9 +217,9 @@ def _json(content: Any) -> Response:
     return Response(pydantic_core.to_json(content), media_type="application/json")
 
 
-@app.exception_handler(Refusal)
-async def _refused(request: Request, refusal: Refusal) -> Response:
-    body = refusal.body(request.scope["request_id"])
+@app.exception_handler(RequestRefusedError)
+async def _refused(request: Request, refusal: RequestRefusedError) -> Response:
+    body = refusal.body(request.scope[REQUEST_ID_KEY])
     return Response(body, refusal.status, refusal.headers, media_type="application/json")
 
 
@@ -225,15 +227,15 @@ async def _refused(request: Request, refusal: Refusal) -> Response:
 async def _invalid(request: Request, error: RequestValidationError) -> Response:
     details = [Detail(".".join(map(str, e["loc"][1:])) or str(e["loc"][0]), e["msg"]) for e in error.errors()]
     broken = any(e["type"] == "json_invalid" for e in error.errors())
-    refusal = Refusal(400, "expected JSON") if broken else Refusal(422, "does not fit", details)
+    refusal = RequestRefusedError(400, "expected JSON") if broken else RequestRefusedError(422, "does not fit", details)
     return await _refused(request, refusal)
 
 
 @app.exception_handler(HTTPException)
 async def _http_error(request: Request, error: HTTPException) -> Response:
-    return await _refused(request, Refusal(error.status_code, str(error.detail)))
+    return await _refused(request, RequestRefusedError(error.status_code, str(error.detail)))
 
 
 @app.exception_handler(UnavailableError)
 async def _unavailable(request: Request, error: UnavailableError) -> Response:
-    return await _refused(request, Refusal(503, "the store does not answer", retry_after=1))
+    return await _refused(request, RequestRefusedError(503, "the store does not answer", retry_after=1))

@@ -13,7 +13,7 @@ class Detail(NamedTuple):
     reason: str
 
 
-class Refusal(Exception):
+class RequestRefusedError(Exception):
     """status: of HTTP. retry_after: seconds, where trying again may help."""
 
     def __init__(

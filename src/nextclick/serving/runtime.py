@@ -46,6 +46,7 @@ class Runtime:
         apply_definitions(root, params)
         deployment = Deployment(root)
         states = States(OnlineStates(connect(root, params)))
+        states.warm_up()
         predictions = PredictionLog(root, params.serving.log_days)
         engine = Engine(deployment, states, predictions, params.serving.budget_ms)
         key = os.environ.get(API_KEY)

@@ -108,6 +108,7 @@ class ItemPage(Reply):
     total: int
     items: list[ShownItem]
     categories: list[str]
+    event_types: list[str]
 
 
 class Event(Body):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from typing import Any
+from typing import Any, cast
 
 import bentoml
 
@@ -63,4 +63,4 @@ class NextClick:
         return not self.runtime.draining
 
 
-NextClick.add_asgi_middleware(Traffic, state=app.state)
+cast(bentoml.Service, NextClick).add_asgi_middleware(Traffic, state=app.state)

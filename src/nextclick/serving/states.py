@@ -12,6 +12,7 @@ from nextclick.events.state import EMPTY, SessionState
 from nextclick.features.store.online import OnlineStates, StoredState
 
 PROBE_EVERY = 0.2  # seconds between two looks at a store that did not answer
+WARM_UPS = 20
 REMEMBERED = 10_000  # sessions whose last state is kept for that time
 log = logging.getLogger(__name__)
 
@@ -45,6 +46,11 @@ class States:
                 return states, True
         remembered = (self._last.get(session, EMPTY) for session in sessions)
         return [StoredState(state, now - state[-1].timestamp if state else None) for state in remembered], False
+
+    def warm_up(self) -> None:
+        """So that the first request does not wait for the first connection."""
+        for _ in range(WARM_UPS):
+            self.read(["warm-up"], 0)
 
     def close(self) -> None:
         self._stopped.set()

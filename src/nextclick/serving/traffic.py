@@ -13,7 +13,7 @@ from starlette.datastructures import State
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from nextclick.serving.metrics import REQUESTS, SHED
-from nextclick.serving.refusal import Refusal
+from nextclick.serving.refusal import RequestRefusedError
 
 API_KEY = "NEXTCLICK_API_KEY"
 LARGEST_BODY = 2**20  # bytes
@@ -21,6 +21,7 @@ CLIENTS = 10_000  # whose rate is remembered
 HEALTH = frozenset({"/livez", "/healthz", "/readyz"})
 OPEN = ("/page/", "/openapi.json")  # what needs no key, and the page itself
 REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+REQUEST_ID_KEY = "nextclick.request_id"  # of the ASGI scope; BentoML has another request_id there
 SAFE = (
     (b"x-content-type-options", b"nosniff"),
     (b"content-security-policy", b"default-src 'self'; frame-ancestors 'none'"),
@@ -45,7 +46,7 @@ class Traffic:
         headers = dict(scope["headers"])
         given = headers.get(b"x-request-id", b"")
         request_id = given.decode() if REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
-        scope["request_id"] = request_id
+        scope[REQUEST_ID_KEY] = request_id
         status, started = 500, False
 
         async def answer(message: Message) -> None:
@@ -60,12 +61,12 @@ class Traffic:
         try:
             self._admit(scope, headers)
             await self._app(scope, _limited(receive), answer)
-        except Refusal as refusal:
+        except RequestRefusedError as refusal:
             await _send(refusal, request_id, answer)
         except Exception:
             log.exception("request failed", extra={"request_id": request_id})
             if not started:
-                await _send(Refusal(500, "internal error"), request_id, answer)
+                await _send(RequestRefusedError(500, "internal error"), request_id, answer)
         milliseconds = round((time.perf_counter() - began) * 1e3, 3)
         route = getattr(scope.get("route"), "path", "other")
         REQUESTS.labels(route, status).inc()
@@ -81,20 +82,20 @@ class Traffic:
         )
 
     def _admit(self, scope: Scope, headers: dict[bytes, bytes]) -> None:
-        """Raises Refusal."""
+        """Raises RequestRefusedError."""
         key = headers.get(b"x-api-key", b"")
         expected = self._state.runtime.api_key
         path = scope["path"]
         if expected and path != "/" and not path.startswith(OPEN) and not hmac.compare_digest(key, expected):
             SHED.labels("key").inc()
-            raise Refusal(401, "expected the API key in the header X-API-Key")
+            raise RequestRefusedError(401, "expected the API key in the header X-API-Key")
         address = scope.get("client") or ("",)
         if not self._has_token(key if expected and key else address[0].encode(), time.monotonic()):
             SHED.labels("rate").inc()
-            raise Refusal(429, "too many requests of this client: slow down", retry_after=1)
+            raise RequestRefusedError(429, "too many requests of this client: slow down", retry_after=1)
         length = headers.get(b"content-length", b"0")
         if length.isdigit() and int(length[:20]) > LARGEST_BODY:
-            raise Refusal(413, f"expected at most {LARGEST_BODY} bytes")
+            raise RequestRefusedError(413, f"expected at most {LARGEST_BODY} bytes")
 
     def _has_token(self, client: bytes, now: float) -> bool:
         """A bucket of a second's requests, which fills up at the allowed rate."""
@@ -109,7 +110,7 @@ class Traffic:
 
 
 def _limited(receive: Receive) -> Receive:
-    """Raises Refusal when a body of undeclared length grows too large."""
+    """Raises RequestRefusedError when a body of undeclared length grows too large."""
     received = 0
 
     async def counted() -> Message:
@@ -117,13 +118,13 @@ def _limited(receive: Receive) -> Receive:
         message = await receive()
         received += len(message.get("body", b""))
         if received > LARGEST_BODY:
-            raise Refusal(413, f"expected at most {LARGEST_BODY} bytes")
+            raise RequestRefusedError(413, f"expected at most {LARGEST_BODY} bytes")
         return message
 
     return counted
 
 
-async def _send(refusal: Refusal, request_id: str, send: Send) -> None:
+async def _send(refusal: RequestRefusedError, request_id: str, send: Send) -> None:
     headers = {"content-type": "application/json", **refusal.headers}
     encoded = [(name.encode(), value.encode()) for name, value in headers.items()]
     await send({"type": "http.response.start", "status": refusal.status, "headers": encoded})

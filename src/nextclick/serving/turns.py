@@ -6,7 +6,7 @@ import asyncio
 import time
 
 from nextclick.serving.metrics import SHED
-from nextclick.serving.refusal import Refusal
+from nextclick.serving.refusal import RequestRefusedError
 
 
 class Turns:
@@ -19,12 +19,14 @@ class Turns:
         self._waited = 0.0  # of the one whose turn came last
 
     async def take(self) -> float:
-        """Wait for the turn; returns when the wait began, by `time.perf_counter`. Raises Refusal (429) instead where
-        those before waited too long already."""
+        """Wait for the turn; returns when the wait began, by `time.perf_counter`.
+
+        Raises RequestRefusedError (429) where those before waited too long already.
+        """
         arrived = time.perf_counter()
         if self._waiting and self._waited > self._most:
             SHED.labels("busy").inc()
-            raise Refusal(429, "too busy: try again", retry_after=1)
+            raise RequestRefusedError(429, "too busy: try again", retry_after=1)
         self._waiting += 1
         try:
             await self._lock.acquire()
