@@ -85,7 +85,7 @@ class PredictionLog:
         while rows := [self._waiting.popleft() for _ in range(min(ROWS, len(self._waiting)))]:
             try:
                 self._write_files(rows)
-            except (OSError, pa.ArrowException):
+            except Exception:  # the thread goes on; what it could not write is counted
                 DROPPED_PREDICTIONS.inc(len(rows))
                 log.exception("predictions not written")
 

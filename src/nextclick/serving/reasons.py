@@ -1,4 +1,5 @@
-"""Why an item is in the list: the source of candidates that ranks it best, and the clicked item that it stands by."""
+"""Why an item is in the list: it was seen before, or the source of candidates that ranks it best and the clicked item
+that it stands by."""
 
 from __future__ import annotations
 
@@ -9,9 +10,8 @@ import numpy as np
 from nextclick.retrieval.candidates import COLUMNS, UNRANKED
 from nextclick.serving.shop import Shop
 
-# in this order where ranks are equal; the columns of a session's last click, of similar sessions, of the item vectors
+# in this order where ranks are equal: what follows the last click, what similar sessions hold, what the vectors say
 KINDS = {
-    "seen": ("own",),
     "clicked_next": ("next_last", "after_last", "before_last"),
     "similar_sessions": ("neighbours", "neighbours_near", "neighbours_after", "neighbours_next", "after", "near"),
     "similar_item": ("encoder",),
@@ -24,8 +24,9 @@ TEXTS = {
     "popular": "popular now",
 }
 NAMES = tuple(KINDS)
-_KIND_OF_COLUMN = np.array([next(i for i, kind in enumerate(NAMES) if column in KINDS[kind]) for column in COLUMNS])
-_BY_KIND = np.argsort(_KIND_OF_COLUMN, kind="stable")
+OWN = COLUMNS.index("own")
+_COLUMNS = np.array([COLUMNS.index(column) for columns in KINDS.values() for column in columns])
+_KIND = np.repeat(np.arange(len(KINDS)), [len(columns) for columns in KINDS.values()])
 
 
 class Reason(NamedTuple):
@@ -38,7 +39,7 @@ class Reason(NamedTuple):
         return TEXTS[self.kind].format("" if self.item is None else shop.name(self.item))
 
 
-POPULAR = Reason("popular", None)
+SEEN, POPULAR = Reason("seen", None), Reason("popular", None)
 
 
 def reasons(items: np.ndarray, ranks: np.ndarray, clicked: np.ndarray, vectors: np.ndarray) -> list[Reason]:
@@ -49,15 +50,15 @@ def reasons(items: np.ndarray, ranks: np.ndarray, clicked: np.ndarray, vectors: 
     """
     if not len(clicked):
         return [POPULAR] * len(items)
-    ordered = ranks[:, _BY_KIND]
-    strongest = _KIND_OF_COLUMN[_BY_KIND[ordered.argmin(axis=1)]]
-    nearest = clicked[(vectors[items] @ vectors[clicked].T).argmax(axis=1)]
-    found = []
-    for kind, best, near in zip(strongest.tolist(), ordered.min(axis=1).tolist(), nearest.tolist(), strict=True):
-        if best >= UNRANKED:
-            found.append(POPULAR)
-        elif NAMES[kind] == "seen":
-            found.append(Reason("seen", None))
-        else:
-            found.append(Reason(NAMES[kind], int(clicked[-1]) if NAMES[kind] == "clicked_next" else near))
-    return found
+    seen = (ranks[:, OWN] < UNRANKED).tolist()
+    ordered = ranks[:, _COLUMNS]
+    strongest, best = _KIND[ordered.argmin(axis=1)].tolist(), ordered.min(axis=1).tolist()
+    nearest = clicked[(vectors[items] @ vectors[clicked].T).argmax(axis=1)].tolist()
+    return [
+        SEEN if seen[i] else POPULAR if best[i] >= UNRANKED else _led(NAMES[strongest[i]], nearest[i], int(clicked[-1]))
+        for i in range(len(items))
+    ]
+
+
+def _led(kind: str, nearest: int, last: int) -> Reason:
+    return Reason(kind, last if kind == "clicked_next" else nearest)
