@@ -239,3 +239,8 @@ async def _http_error(request: Request, error: HTTPException) -> Response:
 @app.exception_handler(UnavailableError)
 async def _unavailable(request: Request, error: UnavailableError) -> Response:
     return await _refused(request, RequestRefusedError(503, "the store does not answer", retry_after=1))
+
+
+@app.exception_handler(Exception)
+async def _failed(request: Request, error: Exception) -> Response:
+    return await _refused(request, RequestRefusedError(500, "internal error"))  # the middleware logs it

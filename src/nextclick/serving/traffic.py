@@ -65,7 +65,7 @@ class Traffic:
             await _send(refusal, request_id, answer)
         except Exception:
             log.exception("request failed", extra={"request_id": request_id})
-            if not started:
+            if not started:  # it failed before the routes, which answer with the same
                 await _send(RequestRefusedError(500, "internal error"), request_id, answer)
         milliseconds = round((time.perf_counter() - began) * 1e3, 3)
         route = getattr(scope.get("route"), "path", "other")
