@@ -120,7 +120,7 @@ class Service:
             self.process.wait()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def serve():
     """serve(root, **environment) starts a service and waits until it is ready; it ends with the `with`."""
 
