@@ -52,9 +52,3 @@ class Model:
         cosines[0, item] = 0
         nearest = best_places(cosines[0], min(k, len(self.shop.ids)))
         return nearest, cosines[0, nearest]
-
-
-if __name__ == "__main__":  # python -m nextclick.serving.model models/bundle: compiles what an answer needs
-    import sys
-
-    Model.load(Path(sys.argv[1])).warm_up()

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from nextclick.ranking.snapshot import Snapshot
 
+HIGHEST = float(np.finfo(np.float32).max)
 SEPARATORS = "/>|"  # between the levels of a category path, as in `features.catalogue`
 
 
@@ -82,8 +83,8 @@ class Shop:
         if filters.category is not None:
             allowed &= np.isin(self._codes, self.category_codes.get(filters.category, []))
         if filters.price_min is not None:
-            allowed &= self.prices >= filters.price_min
+            allowed &= self.prices >= min(filters.price_min, HIGHEST)
         if filters.price_max is not None:
-            allowed &= self.prices <= filters.price_max
+            allowed &= self.prices <= min(filters.price_max, HIGHEST)
         allowed[list(filters.exclude)] = False
         return allowed
