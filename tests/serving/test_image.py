@@ -1,0 +1,65 @@
+"""The image that `make image` made starts as somebody who is not root, and answers."""
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+
+import httpx
+import pytest
+
+from .conftest import free_port
+
+IMAGE = "NEXTCLICK_IMAGE"  # its name, where one was built: that takes minutes, so no test does it by itself
+ENTRYPOINT = "/home/bentoml/bento/env/docker/entrypoint.sh"
+
+
+@pytest.fixture(scope="module")
+def container():
+    """The command that runs something in a container of the image, by buildah, without Docker."""
+    image = os.environ.get(IMAGE)
+    if not image or not shutil.which("buildah"):
+        pytest.skip(f"no image: make image BACKEND=buildah, then name it in {IMAGE}")
+    name = subprocess.check_output(["buildah", "from", image], text=True).strip()
+    yield ["buildah", "run", "--isolation", "chroot", "--network", "host", name, "--"]
+    subprocess.run(["buildah", "rm", name], check=True, stdout=subprocess.DEVNULL)
+
+
+def test_it_holds_what_serving_needs_and_no_more(container):
+    said = subprocess.check_output(
+        [
+            *container,
+            "sh",
+            "-c",
+            "id -u; /app/.venv/bin/python -m pip list || ls /app/.venv/lib/*/site-packages; find /home",
+        ],
+        text=True,
+    )
+    assert said.splitlines()[0] != "0"
+    assert "xgboost_cpu" in said
+    for absent in ("jupyterlab", "dvc", "nvidia_nccl", ".ipynb", "data/split", "tests/"):
+        assert f"/{absent}" not in said
+        assert f"\n{absent}" not in said
+
+
+def test_it_answers(container):
+    port = free_port()
+    environment = [f"PORT={port}", f"NEXTCLICK_METRICS=127.0.0.1:{free_port()}"]
+    running = subprocess.Popen([*container, "env", *environment, ENTRYPOINT], start_new_session=True)
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=5) as client:
+            deadline = time.monotonic() + 300
+            while True:
+                assert running.poll() is None
+                assert time.monotonic() < deadline
+                try:
+                    if client.get("/readyz").status_code == 200:
+                        break
+                except httpx.HTTPError:
+                    time.sleep(0.5)
+            assert len(client.post("/recommend", json={"session_id": "s", "k": 5}).json()["items"]) == 5
+            assert client.get("/").status_code == 200
+    finally:
+        os.killpg(running.pid, signal.SIGTERM)
+        running.wait(timeout=60)
