@@ -2,11 +2,11 @@
 
 import os
 import shutil
-import signal
 import subprocess
 import time
 
 import httpx
+import psutil
 import pytest
 
 from .conftest import free_port
@@ -40,7 +40,7 @@ def test_it_holds_what_serving_needs_and_no_more(container):
 def test_it_answers(container):
     port = free_port()
     environment = [f"PORT={port}", f"NEXTCLICK_METRICS=127.0.0.1:{free_port()}"]
-    running = subprocess.Popen([*container, "env", *environment, ENTRYPOINT], start_new_session=True)
+    running = subprocess.Popen([*container, "env", *environment, ENTRYPOINT])
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=5) as client:
             deadline = time.monotonic() + 300
@@ -55,5 +55,11 @@ def test_it_answers(container):
             assert len(client.post("/recommend", json={"session_id": "s", "k": 5}).json()["items"]) == 5
             assert client.get("/").status_code == 200
     finally:
-        os.killpg(running.pid, signal.SIGTERM)
+        # the server itself, not what runs the container: that would leave its worker behind
+        (server,) = (
+            child
+            for child in psutil.Process(running.pid).children(recursive=True)
+            if child.cmdline()[1:3] == ["/app/.venv/bin/bentoml", "serve"]
+        )
+        server.terminate()
         running.wait(timeout=60)
