@@ -60,7 +60,8 @@ def main() -> None:
                 statuses.update(load(port, requests, asked.rate).statuses)
                 megabytes.append(round(worker.memory_info().rss / 1e6, 1))
     growth = megabytes[-1] / megabytes[0] - 1
-    print(json.dumps({"requests": sum(statuses.values()), "statuses": statuses, "megabytes": megabytes, "growth": growth}))
+    found = {"requests": sum(statuses.values()), "statuses": statuses, "megabytes": megabytes, "growth": growth}
+    print(json.dumps(found))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,128 @@
+"""A consumer with a real broker and a real store: what is poisoned, replayed, measured and stopped."""
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+
+import numpy as np
+import pandas as pd
+import pytest
+from confluent_kafka import Consumer, TopicPartition
+
+from nextclick.events.state import EMPTY
+from nextclick.features.store.connect import apply_definitions, connect
+from nextclick.features.store.offline import states_of
+from nextclick.features.store.online import OnlineStates
+from nextclick.params import Params
+from nextclick.stream.intake import open_intake
+from nextclick.stream.kafka import quarantine_of
+from nextclick.stream.poison import HUGE
+from nextclick.stream.replay import replay, schedule
+from nextclick.stream.settings import client_config
+
+TYPES = ["view", "cart", "purchase"]
+PATIENCE = 60  # s
+
+
+@pytest.fixture
+def params(live) -> Params:
+    read = Params.read(live.root / "params.yaml")
+    apply_definitions(live.root, read)
+    return read
+
+
+def wait_until_stored(live, params, events: pd.DataFrame) -> None:
+    expected = dict(states_of(events, "session_id", TYPES))
+    online = OnlineStates(connect(live.root, params, timeout=5))
+    for _ in range(PATIENCE * 5):
+        if [row.state for row in online.read(list(expected))] == list(expected.values()):
+            return
+        time.sleep(0.2)
+    raise AssertionError("the states are not those of the events")
+
+
+def quarantined(params) -> list:
+    """The messages of the quarantine."""
+    reader = Consumer(client_config(**{"group.id": "reader", "fetch.message.max.bytes": 2 * HUGE}))
+    part = TopicPartition(quarantine_of(params.stream.topic), 0, 0)
+    end = reader.get_watermark_offsets(part, timeout=30)[1]
+    reader.assign([part])
+    found: list = []
+    while len(found) < end:
+        found += reader.consume(500, 5)
+    reader.close()
+    return found
+
+
+def test_ten_thousand_broken_messages_between_good_ones(live, params, shop_events):
+    events = shop_events(400, 2).assign(user_id=None)
+    share = 10_000 / len(events)
+    coming = pd.concat([schedule(events, 0)] * int(np.ceil(share)))
+    sent = replay(coming, params.stream, 0, poison=10_000 / len(coming))
+    assert sent["poisoned"] > 9_000
+    consumer = live.consume()
+    wait_until_stored(live, params, events)
+    for _ in range(PATIENCE):
+        if len(found := quarantined(params)) >= sent["poisoned"]:
+            break
+        time.sleep(1)
+    assert consumer.is_alive()
+    live.signal(consumer, signal.SIGTERM)
+    consumer.join(30)
+    said = (live.root / "consumer-0.log").read_text().splitlines()[-1]
+    assert json.loads(said.replace("'", '"')) == {
+        **{"events": sent["events"], "late": 0, "quarantined": sent["poisoned"], "replayed": 0}
+    }
+    headers = [dict(message.headers()) for message in found]
+    assert len(headers) == sent["poisoned"]
+    assert len({(one["partition"], one["offset"]) for one in headers}) == sent["poisoned"]
+    assert all(one["reason"] and one["field"] for one in headers)
+    assert max(len(message.value()) for message in found) > HUGE  # whole, as it came
+
+
+def test_the_command_says_what_it_did_and_serves_metrics(live, params, shop_events):
+    events = shop_events(30, 2).assign(user_id=None)
+    replay(schedule(events, 0), params.stream, 0)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    running = subprocess.Popen(
+        [sys.executable, "-m", "nextclick.cli", "stream", "--metrics-port", str(port)],
+        cwd=live.root,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        wait_until_stored(live, params, events)
+        time.sleep(1)
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as served:
+            metrics = served.read().decode()
+        assert f"nextclick_stream_events_total {len(events)}.0" in metrics
+        assert all(f'nextclick_stream_lag{{partition="{number}"}} 0.0' in metrics for number in range(3))
+        assert "nextclick_stream_batch_seconds_count" in metrics
+        running.send_signal(signal.SIGTERM)
+        assert json.loads(running.communicate(timeout=30)[0])["events"] == len(events)
+        assert running.returncode == 0
+    finally:
+        running.kill()
+
+
+def test_events_over_http_reach_the_same_states_through_kafka(live, params, shop_events):
+    events = shop_events(20, 4).assign(user_id=None)
+    now = pd.Timestamp.now("UTC")
+    ended = events["timestamp"].max()
+    events["timestamp"] = (now - (ended - events["timestamp"]) / 60).astype("datetime64[ms, UTC]")
+    rows = events.drop(columns="user_id").assign(timestamp=events["timestamp"].astype("int64")).to_dict("records")
+    intake = open_intake(live.root, params)
+    receipt = intake.accept([*(json.dumps(row).encode() for row in rows), b"nonsense"])
+    intake.close()
+    assert receipt.accepted == len(events)
+    assert [(bad.place, bad.reason) for bad in receipt.broken] == [(len(events), "not a JSON object")]
+    assert [message.value() for message in quarantined(params)] == [b"nonsense"]
+    live.consume()
+    wait_until_stored(live, params, events)
+    assert OnlineStates(connect(live.root, params)).read(["unknown"])[0].state == EMPTY
