@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -24,6 +23,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import psutil
 import yaml
 from load import Answers, load, post
 
@@ -53,11 +53,13 @@ def free_port() -> int:
 
 @contextmanager
 def process(command: list[str], **options) -> Iterator[subprocess.Popen]:
-    started = subprocess.Popen(command, start_new_session=True, **options)
+    started = subprocess.Popen(command, **options)
     try:
         yield started
     finally:
-        os.killpg(started.pid, signal.SIGKILL)
+        # BentoML's workers are in sessions of their own
+        for one in (*psutil.Process(started.pid).children(recursive=True), started):
+            one.kill()
         started.wait()
 
 

@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 import yaml
 
@@ -88,7 +88,6 @@ class Service:
             env=os.environ | {"NEXTCLICK_METRICS": f"127.0.0.1:{self.metrics_port}", **environment},
             stdout=self.log.open("w"),
             stderr=subprocess.STDOUT,
-            start_new_session=True,
         )
         self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=10)
 
@@ -116,7 +115,9 @@ class Service:
 
     def end(self) -> None:
         if self.process.poll() is None:
-            os.killpg(self.process.pid, signal.SIGKILL)
+            # BentoML's workers are in sessions of their own
+            for one in (*psutil.Process(self.process.pid).children(recursive=True), self.process):
+                one.kill()
             self.process.wait()
 
 
