@@ -1,6 +1,6 @@
 # The few commands that people type. Everything lives in .venv; uv is taken from the PATH or put into .uv.
 .DEFAULT_GOAL := all
-.PHONY: all setup repro test lint lab
+.PHONY: all setup repro test lint lab serve bento image
 
 export UV_PYTHON_DOWNLOADS := never
 # where it is set, as in many containers, every import takes twice as long
@@ -39,3 +39,21 @@ lint: setup
 
 lab: setup
 	.venv/bin/jupyter lab --ip 127.0.0.1 notebooks
+
+serve: setup
+	.venv/bin/bentoml serve nextclick.serving.service:NextClick
+
+# What the image installs, in the versions of uv.lock.
+build/requirements.txt: pyproject.toml uv.lock | setup
+	@mkdir -p build
+	VIRTUAL_ENV= $(UV) export --locked --only-group image --no-hashes --no-header --no-annotate --quiet -o $@
+
+bento: build/requirements.txt
+	.venv/bin/bentoml build
+
+# BACKEND=buildah where there is no Docker; BASE=localhost/python:3.11-slim for a base image of one's own.
+BACKEND ?= docker
+image: build/requirements.txt
+	sed '$(if $(BASE),s|python_version:.*|base_image: $(BASE)|)' bentofile.yaml > build/bentofile.yaml
+	.venv/bin/bentoml build -f build/bentofile.yaml
+	.venv/bin/bentoml containerize nextclick:latest --backend $(BACKEND) -t nextclick:latest $(OPTIONS)

@@ -103,6 +103,7 @@ manifest = save_bundle(
     params=params,
     trained_until=last.isoformat(),
     metrics=metrics,
+    items=pd.read_parquet(root / "data/interim/items.parquet"),
 )
 (root / "reports/metrics").mkdir(parents=True, exist_ok=True)
 (root / "reports/metrics/train.json").write_text(json.dumps(metrics, indent=1) + "\n")

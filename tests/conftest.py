@@ -101,9 +101,7 @@ class Redis:
         self.process.wait()
 
 
-@pytest.fixture
-def redis_server(tmp_path):
-    """redis_server(*options) starts one; they end with the test."""
+def _redis_servers(folder: Path):
     if shutil.which("redis-server") is None:
         if os.environ.get("NEXTCLICK_REQUIRE_SERVICES"):
             pytest.fail("redis-server is not installed")
@@ -111,12 +109,24 @@ def redis_server(tmp_path):
     started = []
 
     def start(*options: str, plain: bool = True) -> Redis:
-        started.append(Redis(tmp_path, *options, plain=plain))
+        started.append(Redis(folder, *options, plain=plain))
         return started[-1]
 
     yield start
     for server in started:
         server.kill()
+
+
+@pytest.fixture
+def redis_server(tmp_path):
+    """redis_server(*options) starts one; they end with the test."""
+    yield from _redis_servers(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def module_redis_server(tmp_path_factory):
+    """The same; they end with the module's tests."""
+    yield from _redis_servers(tmp_path_factory.mktemp("redis"))
 
 
 @pytest.fixture(params=["sqlite", "redis"])

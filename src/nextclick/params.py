@@ -105,6 +105,15 @@ class Stream(Section):
     lateness_minutes: float = Field(30, ge=0)
 
 
+class Serving(Section):
+    k: int = Field(20, ge=1, le=100)
+    budget_ms: float = Field(50, gt=0)
+    max_wait_ms: float = Field(20, gt=0)
+    requests_per_second: float = Field(500, gt=0)
+    drain_seconds: float = Field(5, ge=0)
+    log_days: int = Field(30, ge=1)
+
+
 class Params(Section):
     run: Run = Run()
     simulator: Simulator = Simulator()
@@ -116,6 +125,7 @@ class Params(Section):
     evaluation: Evaluation = Evaluation()
     diagnosis: Diagnosis = Diagnosis()
     stream: Stream = Stream()
+    serving: Serving = Serving()
 
     @classmethod
     def read(cls, path: Path) -> Params:

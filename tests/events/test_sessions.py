@@ -1,9 +1,10 @@
 """The order of the rows given does not change the log."""
 
+import numpy as np
 import pandas as pd
 
 from nextclick.events.prefixes import next_clicks
-from nextclick.events.sessions import SessionLog
+from nextclick.events.sessions import SessionLog, Vocabulary
 
 EVENTS = pd.DataFrame(
     {
@@ -22,3 +23,8 @@ def test_log_does_not_depend_on_row_order_and_a_cart_is_no_target():
         assert log.session_ids.tolist() == ["a", "b"]
         assert log.items.tolist() == [1, 0, 0, 2]
         assert next_clicks(log).targets.tolist() == [2]
+
+
+def test_ids_wider_than_all_known_ones_are_unknown_and_cut_to_none_of_them():
+    known = Vocabulary(np.array(["a1", "a2", "a3"]))
+    assert known.numbers(["a2", "a2" + "x" * 300, "a", "", "b1"]).tolist() == [1, -1, -1, -1, -1]

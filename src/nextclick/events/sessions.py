@@ -32,7 +32,8 @@ class Vocabulary:
         wanted = np.asarray(item_ids, dtype=np.str_)
         if not len(self.ids):
             return np.full(len(wanted), -1, dtype=np.int32)
-        place = np.searchsorted(self.ids, wanted).clip(max=len(self.ids) - 1)
+        # cut to the width of the known ids: for a single wider one all of those would be copied
+        place = np.searchsorted(self.ids, wanted.astype(self.ids.dtype)).clip(max=len(self.ids) - 1)
         return np.where(self.ids[place] == wanted, place, -1).astype(np.int32)
 
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
-from sklearn.decomposition import TruncatedSVD
-from sklearn.feature_extraction.text import TfidfVectorizer
 
 from nextclick.events.sessions import Vocabulary
 
@@ -26,6 +25,14 @@ class Catalogue:
     department: np.ndarray
     price: np.ndarray
     titles: np.ndarray
+
+    @cached_property
+    def has_categories(self) -> bool:
+        return bool((self.category >= 0).any())
+
+    @cached_property
+    def has_prices(self) -> bool:
+        return bool(np.isfinite(self.price).any())
 
     @classmethod
     def of(cls, items: pd.DataFrame | None, vocabulary: Vocabulary, seed: int) -> Catalogue:
@@ -53,6 +60,10 @@ def _codes(labels: pd.Series) -> np.ndarray:
 
 def title_vectors(titles: pd.Series, seed: int) -> np.ndarray:
     """(n, d) float32: latent semantic vectors of the titles (Deerwester et al., 1990), of unit length."""
+    # made in training only: what serves them need not have the library
+    from sklearn.decomposition import TruncatedSVD
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
     given = titles.fillna("")
     if not (given.str.strip() != "").any():
         return np.zeros((len(titles), 0), np.float32)

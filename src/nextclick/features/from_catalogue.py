@@ -28,9 +28,9 @@ def _parts(knowledge: Knowledge) -> list[tuple[tuple[str, ...], Callable[[Scene,
     """What the catalogue has, each with what fills it."""
     catalogue = knowledge.catalogue
     parts: list[tuple[tuple[str, ...], Callable[[Scene, np.ndarray], None]]] = []
-    if (catalogue.category >= 0).any():
+    if catalogue.has_categories:
         parts.append((CATEGORY_NAMES, _fill_categories))
-    if np.isfinite(catalogue.price).any():
+    if catalogue.has_prices:
         parts.append((PRICE_NAMES, _fill_prices))
     if catalogue.titles.shape[1]:
         parts.append((TITLE_NAMES, _fill_titles))

@@ -38,7 +38,7 @@ def item_columns(encoder: Encoder, statistics: ItemStatistics, catalogue: Catalo
             columns[f"category_{name}_rate"] = smoothed_rate(
                 _in_category(events, categories), _in_category(statistics.by_type[0], categories)
             )
-    if np.isfinite(catalogue.price).any():
+    if catalogue.has_prices:
         price = np.log1p(np.maximum(catalogue.price, 0))
         columns["item_price"] = price
         if categories is not None:
@@ -52,7 +52,7 @@ def item_columns(encoder: Encoder, statistics: ItemStatistics, catalogue: Catalo
 
 def _categories(catalogue: Catalogue) -> np.ndarray | None:
     """The category of each item, those of none in one of their own; None where no item has one."""
-    if not (catalogue.category >= 0).any():
+    if not catalogue.has_categories:
         return None
     return np.where(catalogue.category >= 0, catalogue.category, catalogue.category.max() + 1)
 

@@ -7,6 +7,10 @@ import json
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import xgboost as xgb
 
 from nextclick.errors import InputError
@@ -16,16 +20,31 @@ from nextclick.ranking.recommender import Recommender
 from nextclick.ranking.snapshot import Snapshot
 
 LIBRARIES = ("numpy", "numba", "xgboost")
+ITEMS = "items.parquet"
+SHOWN = pa.schema([("item_id", pa.string()), ("title", pa.string()), ("category", pa.string())])
 
 
-def save_bundle(recommender: Recommender, folder: Path, *, params: Params, trained_until: str, metrics: dict) -> dict:
+def save_bundle(
+    recommender: Recommender,
+    folder: Path,
+    *,
+    params: Params,
+    trained_until: str,
+    metrics: dict,
+    items: pd.DataFrame | None = None,
+) -> dict:
     """Write the bundle; returns its manifest.
 
-    trained_until: the moment of the last event that it knows, ISO text. The version is a hash of every file and of the
-    params, so two bundles of the same version are the same.
+    trained_until: the moment of the last event that it knows, ISO text. items: what the shop says of its items, of
+    which titles and categories are kept to be shown. The version is a hash of every file and of the params, so two
+    bundles of the same version are the same.
     """
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.iterdir():  # never written over in place: a service may have mapped it
+        old.unlink()
     recommender.snapshot.save(folder)
     recommender.ranker.save_model(folder / "ranker.ubj")
+    pq.write_table(_shown(items, recommender.snapshot.vocabulary.ids), folder / ITEMS)
     files = {path.name: _sha256(path) for path in sorted(folder.iterdir()) if path.name != "manifest.json"}
     manifest = {
         "trained_until": trained_until,
@@ -64,6 +83,19 @@ def load_bundle(folder: Path) -> tuple[Recommender, dict]:
     snapshot = Snapshot.load(folder, Retrieval(**manifest["params"]["retrieval"]))
     _same_features(folder, manifest["features"], snapshot.features_by_group)
     return Recommender(snapshot, xgb.Booster(model_file=folder / "ranker.ubj")), manifest
+
+
+def bundled_items(folder: Path) -> pa.Table:
+    """What there is to show of each item, in the order of the vocabulary: the columns of SHOWN, null where unknown."""
+    return pq.read_table(folder / ITEMS)
+
+
+def _shown(items: pd.DataFrame | None, ids: np.ndarray) -> pa.Table:
+    known = pd.DataFrame({"item_id": ids.astype(object)})
+    if items is not None:
+        known = known.merge(items, "left", "item_id")
+    known = known.reindex(columns=SHOWN.names)
+    return pa.Table.from_pandas(known, SHOWN, preserve_index=False).replace_schema_metadata()
 
 
 def _same_features(folder: Path, bundled: dict[str, dict[str, str]], made: dict[str, tuple[str, ...]]) -> None:

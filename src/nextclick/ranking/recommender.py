@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,9 @@ from nextclick.params import Params, Ranker, Retrieval
 from nextclick.progress import progress_bar
 from nextclick.ranking.ranker import Examples, train_ranker
 from nextclick.ranking.snapshot import Snapshot
+from nextclick.ranking.trees import Trees
 from nextclick.retrieval.candidates import Candidates
+from nextclick.threads import in_parts
 
 CHUNK = 4000  # sessions at a time: bounds memory to some 200 MB
 
@@ -46,12 +49,24 @@ class Recommender:
     snapshot: Snapshot
     ranker: xgb.Booster
 
+    @cached_property
+    def trees(self) -> Trees:
+        """The ranker in the form that scores."""
+        return Trees.of(self.ranker)
+
     def scores(self, prefixes: Prefixes) -> tuple[Candidates, np.ndarray]:
         """Candidates and their scores, (n, width) float32; -inf where there is no candidate."""
         candidates, features = self.snapshot.features(prefixes)
-        scores = np.full(candidates.items.shape, -np.inf, np.float32)
-        scores[candidates.present] = self.ranker.inplace_predict(features[candidates.present])
-        return candidates, scores
+        return candidates, self.scores_of(candidates, features)
+
+    def scores_of(self, candidates: Candidates, features: np.ndarray) -> np.ndarray:
+        """(n, width) float32: the scores of candidates whose features, (n, width, f), were made before."""
+        scores = np.empty(candidates.items.shape, np.float32)
+        trees = self.trees
+        rows, flat = features.reshape(-1, features.shape[-1]), scores.reshape(-1)
+        in_parts(lambda part: trees.scores(rows[part], flat[part]), len(rows))
+        scores[~candidates.present] = -np.inf
+        return scores
 
     def recommend(self, prefixes: Prefixes, k: int) -> np.ndarray:
         """(n, k) int32: item numbers, best first, -1 behind the last; ties by the fused rank of retrieval."""

@@ -73,7 +73,11 @@ class Snapshot:
     def features(self, prefixes: Prefixes) -> tuple[Candidates, np.ndarray]:
         """Candidates, and their features (n, width, len(feature_names))."""
         candidates = self.retriever.retrieve(prefixes)
-        return candidates, candidate_features(Scene(prefixes, candidates, self.knowledge))
+        return candidates, self.features_of(prefixes, candidates)
+
+    def features_of(self, prefixes: Prefixes, candidates: Candidates) -> np.ndarray:
+        """(n, width, len(feature_names)) float32: the features of candidates that were retrieved before."""
+        return candidate_features(Scene(prefixes, candidates, self.knowledge))
 
     def save(self, folder: Path) -> None:
         """One .npy file an array, so that processes which serve it can share its pages."""

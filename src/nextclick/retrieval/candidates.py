@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +24,7 @@ DEPTH = 256  # ranks below this add nothing to the fusion
 UNRANKED = 1000.0  # the rank by a source that does not know the item
 LAST_PLACE = 2**31 - 1
 TOGETHER, BLOCK = 16, 512  # sessions and items whose cosines are computed while both stay in the cache
+_kept = threading.local()
 
 
 @dataclass(frozen=True)
@@ -87,11 +89,37 @@ class Retriever:
                 self.popular,
                 *(self.width, min(self.nearest, len(index.counts)), self.sample, self.neighbours),
                 np.array(self.fused),
-                *(found.items[part], found.scores[part], found.ranks[part], found.fusion[part]),
+                *(
+                    *_scratch(len(index.offsets), columns.shape[1]),
+                    found.items[part],
+                    found.scores[part],
+                    found.ranks[part],
+                    found.fusion[part],
+                ),
             )
 
         in_parts(fill, len(prefixes))
         return found
+
+
+def _scratch(n_sessions: int, n_items: int) -> tuple[np.ndarray, ...]:
+    """What `_retrieve` works in, kept by each thread: making it would cost a single request more than its use.
+
+    similarity, matched, touched_sessions: (n_sessions,); scores: (n_items, N_SOURCES + 1); touched: (n_items,);
+    cosines: (TOGETHER, n_items). Similarity and scores are zero, and the kernel leaves them so.
+    """
+    if getattr(_kept, "sizes", None) != (n_sessions, n_items):
+        _kept.sizes = None
+        _kept.arrays = (
+            np.zeros(n_sessions, np.float32),
+            np.empty(n_sessions, np.int64),
+            np.empty(n_sessions, np.int64),
+            np.zeros((n_items, N_SOURCES + 1), np.float32),
+            np.empty(n_items, np.int32),
+            np.empty((TOGETHER, n_items), np.float32),
+        )
+        _kept.sizes = n_sessions, n_items
+    return _kept.arrays
 
 
 @njit(cache=True)
@@ -182,19 +210,18 @@ def _retrieve(
     sample,
     neighbours,
     fused,
+    similarity,
+    matched,
+    touched_sessions,
+    scores,
+    touched,
+    cosines,
     chosen,
     chosen_scores,
     chosen_ranks,
     chosen_fusion,
 ):
     n = len(ends)
-    n_items = columns.shape[1]
-    similarity = np.zeros(len(offsets), np.float32)
-    matched = np.zeros(len(offsets), np.int64)
-    touched_sessions = np.zeros(len(offsets), np.int64)
-    scores = np.zeros((n_items, N_SOURCES + 1), np.float32)
-    touched = np.zeros(n_items, np.int32)
-    cosines = np.zeros((min(TOGETHER, n), n_items), np.float32)
     for group in range(0, n, TOGETHER):
         all_cosines(session_vectors[group : group + TOGETHER], columns, cosines)
         for i in range(group, min(group + TOGETHER, n)):

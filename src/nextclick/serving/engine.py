@@ -1,0 +1,215 @@
+"""From a request to an answer, without HTTP: session state, candidates, features, scores, the list and its reasons."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from nextclick.events.prefixes import Prefixes
+from nextclick.events.state import EMPTY, SessionState, advance_all, prefixes_of
+from nextclick.features.store.online import StoredState
+from nextclick.serving.deployment import Deployment
+from nextclick.serving.metrics import FALLBACKS, STAGE, STATE_AGE
+from nextclick.serving.model import Model
+from nextclick.serving.prediction_log import Prediction, PredictionLog
+from nextclick.serving.reasons import POPULAR, Reason, reasons
+from nextclick.serving.shop import Filters
+from nextclick.serving.states import States
+
+NO_FILTERS = Filters()
+SMOOTHING = 0.05  # weight of the newest in the usual time of an answer
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Query:
+    """clicks: those that the request itself brings, which may not have reached the store. k: items wanted."""
+
+    request_id: str
+    session_id: str
+    k: int
+    clicks: SessionState = ()
+    filters: Filters = NO_FILTERS
+
+
+@dataclass(frozen=True)
+class Answer:
+    """items: numbers of the model's shop, best first, with a score (NaN for one that only fills up) and a reason each.
+
+    state_age: ms from the newest click known to now, None where none is. degraded: why it is less than it could be.
+    milliseconds: by stage.
+    """
+
+    query: Query
+    model: Model
+    items: list[int]
+    scores: list[float]
+    reasons: list[Reason]
+    clicks: int
+    state_age: int | None
+    degraded: str | None
+    milliseconds: dict[str, float]
+
+
+class Ranked(NamedTuple):
+    """A session's candidates, as in `Candidates`, with features (width, n_features), scores (width,) and the places of
+    the candidates by score, best first, (width,)."""
+
+    items: np.ndarray
+    ranks: np.ndarray
+    features: np.ndarray
+    scores: np.ndarray
+    order: np.ndarray
+
+
+class Engine:
+    """Answers. Not for several threads at once."""
+
+    def __init__(self, deployment: Deployment, states: States, predictions: PredictionLog, budget_ms: float) -> None:
+        self.deployment = deployment
+        self.states = states
+        self._predictions = predictions
+        self._budget = budget_ms / 1e3
+        self.usual_seconds = 0.001  # that ranking one session takes
+
+    def recommend(self, queries: Sequence[Query], now: int, began: float) -> list[Answer]:
+        """now: ms since 1970 UTC. began: when the requests came, by `time.perf_counter`. Never raises: what goes wrong
+        costs quality, and the answer says so."""
+        model = self.deployment.model
+        asked = time.perf_counter()
+        known, fresh = self.states.read([query.session_id for query in queries], now)
+        read = time.perf_counter()
+        answers = None
+        # a batch is a job of its own, not one visitor's wait
+        in_time = len(queries) > 1 or read + self.usual_seconds - began < self._budget
+        if in_time:
+            try:
+                answers = self._rank(model, queries, known, fresh, now)
+            except Exception:  # a bug must not cost the visitor his list; it is logged and counted
+                log.exception("ranking failed")
+        if answers is None:
+            reason = "error" if in_time else "budget"
+            answers = [self._popular(model, query, reason, now) for query in queries]
+        self._account(answers, read - asked, time.perf_counter() - began)
+        return answers
+
+    def _rank(
+        self, model: Model, queries: Sequence[Query], known: list[StoredState], fresh: bool, now: int
+    ) -> list[Answer]:
+        snapshot = model.recommender.snapshot
+        states = [advance_all(stored.state, query.clicks) for stored, query in zip(known, queries, strict=True)]
+        started = time.perf_counter()
+        prefixes = prefixes_of(states, snapshot.vocabulary)
+        candidates = snapshot.retriever.retrieve(prefixes)
+        retrieved = time.perf_counter()
+        features = snapshot.features_of(prefixes, candidates)
+        described = time.perf_counter()
+        scores = model.recommender.scores_of(candidates, features)
+        order = np.argsort(-scores, axis=1, kind="stable")
+        scored = time.perf_counter()
+        spent = {
+            "retrieval": (retrieved - started) * 1e3,
+            "features": (described - retrieved) * 1e3,
+            "ranker": (scored - described) * 1e3,
+        }
+        self.usual_seconds += SMOOTHING * ((scored - started) / len(queries) - self.usual_seconds)
+        return [
+            self._list(model, query, now, state, prefixes.take(slice(i, i + 1)), Ranked(*row), spent, fresh)
+            for i, (query, state, *row) in enumerate(
+                zip(queries, states, candidates.items, candidates.ranks, features, scores, order, strict=True)
+            )
+        ]
+
+    def _list(
+        self,
+        model: Model,
+        query: Query,
+        now: int,
+        state: SessionState,
+        prefix: Prefixes,
+        ranked: Ranked,
+        spent: dict[str, float],
+        fresh: bool,
+    ) -> Answer:
+        places = ranked.order[: np.count_nonzero(ranked.items >= 0)]
+        if query.filters.any:
+            places = places[model.shop.allowed(query.filters)[ranked.items[places]]]
+        places = places[: query.k]
+        items = ranked.items[places]
+        clicked = prefix.log.items[prefix.starts[0] : prefix.ends[0]]
+        vectors = model.recommender.snapshot.knowledge.encoder.vectors
+        why = reasons(items, ranked.ranks[places], clicked[clicked >= 0], vectors)
+        more = self._fillers(model, query, items)
+        answer = Answer(
+            query,
+            model,
+            items.tolist() + more,
+            ranked.scores[places].tolist() + [np.nan] * len(more),
+            why + [POPULAR] * len(more),
+            len(state),
+            max(0, now - state[-1].timestamp) if state else None,
+            None if fresh else "store",
+            spent,
+        )
+        self._log(answer, now, state, ranked.items, ranked.scores, ranked.features[places])
+        return answer
+
+    def _popular(self, model: Model, query: Query, degraded: str, now: int) -> Answer:
+        items = self._fillers(model, query, np.empty(0, np.int32))
+        answer = Answer(query, model, items, [np.nan] * len(items), [POPULAR] * len(items), 0, None, degraded, {})
+        self._log(answer, now, EMPTY, np.empty(0, np.int32), np.empty(0, np.float32), np.empty(0, np.float32))
+        return answer
+
+    def _log(
+        self,
+        answer: Answer,
+        now: int,
+        state: SessionState,
+        candidates: np.ndarray,
+        scores: np.ndarray,
+        features: np.ndarray,
+    ) -> None:
+        query = answer.query
+        self._predictions.put(
+            Prediction(
+                query.request_id,
+                query.session_id,
+                now,
+                answer.model,
+                answer.degraded,
+                state,
+                candidates,
+                scores,
+                answer.items,
+                features,
+            )
+        )
+
+    @staticmethod
+    def _fillers(model: Model, query: Query, listed: np.ndarray) -> list[int]:
+        """The most popular items that may be shown and are not yet, as many as the list lacks."""
+        lacking = query.k - len(listed)
+        if not lacking:
+            return []
+        allowed = model.shop.allowed(query.filters)
+        allowed[listed] = False
+        popular = model.shop.popular
+        return popular[allowed[popular]][:lacking].tolist()
+
+    @staticmethod
+    def _account(answers: list[Answer], store_seconds: float, total_seconds: float) -> None:
+        STAGE["store"].observe(store_seconds)
+        STAGE["total"].observe(total_seconds)
+        for stage, milliseconds in answers[0].milliseconds.items():
+            STAGE[stage].observe(milliseconds / 1e3)
+        answers[0].milliseconds.update(store=store_seconds * 1e3, total=total_seconds * 1e3)
+        for answer in answers:
+            if answer.degraded:
+                FALLBACKS.labels(answer.degraded).inc()
+            if answer.state_age is not None:
+                STATE_AGE.observe(answer.state_age / 1e3)

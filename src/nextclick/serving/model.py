@@ -1,0 +1,54 @@
+"""A bundle in memory, ready to answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from nextclick.events.state import EMPTY, Click, prefixes_of
+from nextclick.lifecycle.bundle import bundled_items, load_bundle
+from nextclick.ranking.recommender import Recommender
+from nextclick.retrieval.candidates import all_cosines, best_places
+from nextclick.serving.shop import Shop
+
+WARM_UPS = 50
+
+
+@dataclass(frozen=True)
+class Model:
+    recommender: Recommender
+    shop: Shop
+    version: str
+    trained_until: str
+    event_types: tuple[str, ...]
+
+    @classmethod
+    def load(cls, folder: Path) -> Model:
+        """Raises InputError where the bundle is not whole, see `load_bundle`."""
+        recommender, manifest = load_bundle(folder)
+        shop = Shop.of(recommender.snapshot, bundled_items(folder))
+        types = tuple(manifest["event_types"])
+        return cls(recommender, shop, manifest["version"], manifest["trained_until"], types)
+
+    def warm_up(self) -> None:
+        """Answer until everything that is made at first use is made: compiled code, tables, pages of memory."""
+        random = np.random.default_rng(0)
+        ids = self.shop.ids
+        for length in range(WARM_UPS if ids else 0):
+            clicks = (Click(place, str(place), ids[random.integers(len(ids))], 0) for place in range(length % 30))
+            self.recommender.scores(prefixes_of([tuple(clicks)], self.recommender.snapshot.vocabulary))
+        self.recommender.scores(prefixes_of([EMPTY, EMPTY], self.recommender.snapshot.vocabulary))
+        if ids:
+            self.similar(0, 1)
+        _ = self.shop.category_codes
+
+    def similar(self, item: int, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """The k items whose vectors lie nearest to an item's, nearest first, without itself; and their cosines."""
+        encoder = self.recommender.snapshot.knowledge.encoder
+        cosines = np.empty((1, len(self.shop.ids)), np.float32)
+        all_cosines(encoder.vectors[item : item + 1], encoder.columns, cosines)
+        cosines[0, item] = 0
+        nearest = best_places(cosines[0], min(k, len(self.shop.ids)))
+        return nearest, cosines[0, nearest]

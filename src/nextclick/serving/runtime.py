@@ -1,0 +1,74 @@
+"""What a worker of the service runs with, from its start to its end."""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from numba import set_num_threads
+
+from nextclick.features.store.connect import apply_definitions, connect
+from nextclick.features.store.online import OnlineStates
+from nextclick.params import Params
+from nextclick.serving.deployment import Deployment
+from nextclick.serving.engine import Engine
+from nextclick.serving.prediction_log import PredictionLog
+from nextclick.serving.states import States
+from nextclick.serving.traffic import API_KEY
+from nextclick.serving.turns import Turns
+from nextclick.stream.intake import Intake, open_intake
+
+SWITCH_SECONDS = 0.0005  # how long a thread beside may hold the interpreter while a request waits for it
+# young objects of a request die young; what is left after the freeze is so little that looking at all of it is rare
+COLLECT_AFTER = (20_000, 20, 100)
+
+
+@dataclass
+class Runtime:
+    """draining: whether the service is about to end, and new requests should go elsewhere."""
+
+    params: Params
+    engine: Engine
+    turns: Turns
+    intake: Intake
+    predictions: PredictionLog
+    api_key: bytes | None
+    draining: bool = False
+
+    @classmethod
+    def open(cls, root: Path, params: Params) -> Runtime:
+        """Ready to answer when it returns. Raises InputError and UnavailableError."""
+        set_num_threads(1)  # waking a second thread costs more than one request
+        sys.setswitchinterval(SWITCH_SECONDS)
+        apply_definitions(root, params)
+        deployment = Deployment(root)
+        states = States(OnlineStates(connect(root, params)))
+        states.warm_up()
+        predictions = PredictionLog(root, params.serving.log_days)
+        engine = Engine(deployment, states, predictions, params.serving.budget_ms)
+        key = os.environ.get(API_KEY)
+        return cls(
+            params,
+            engine,
+            Turns(params.serving.max_wait_ms),
+            open_intake(root, params),
+            predictions,
+            key.encode() if key else None,
+        )
+
+    def close(self) -> None:
+        self.engine.deployment.close()
+        self.engine.states.close()
+        self.intake.close()
+        self.predictions.close()
+
+
+def freeze_heap() -> None:
+    """What lives as long as the worker is never looked at again by the garbage collector: without this, a full
+    collection stops a request for a tenth of a second now and then."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*COLLECT_AFTER)

@@ -1,0 +1,66 @@
+"""The service as BentoML runs it: `bentoml serve nextclick.serving.service:NextClick`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from typing import Any, cast
+
+import bentoml
+
+from nextclick.params import Params
+from nextclick.project import project_root
+from nextclick.serving.api import app
+from nextclick.serving.logs import log_as_json
+from nextclick.serving.metrics import serve_metrics
+from nextclick.serving.no_pickle import refuse_pickle
+from nextclick.serving.runtime import Runtime, freeze_heap
+from nextclick.serving.traffic import Traffic
+
+
+@bentoml.service(
+    name="nextclick",
+    workers=int(os.environ.get("NEXTCLICK_WORKERS", "1")),
+    # the engine refuses long before so many wait; no answer takes so long
+    traffic={"timeout": 5, "max_concurrency": 4000},
+    http={"host": "127.0.0.1", "port": 3000},
+    # Prometheus is told on a port of its own; requests are logged as JSON
+    metrics={"enabled": False},
+    logging={"access": {"enabled": False}},
+    tracing={"excluded_urls": ".*"},
+)
+@bentoml.asgi_app(app)
+class NextClick:
+    def __init__(self) -> None:
+        log_as_json()
+        root = project_root()
+        self.runtime = Runtime.open(root, Params.read(root / "params.yaml"))
+        app.state.runtime = self.runtime
+        if bentoml.server_context.worker_index in (None, 0, 1):
+            serve_metrics()
+
+    @bentoml.on_startup
+    async def start(self) -> None:
+        """The last step before the port is answered."""
+        loop = asyncio.get_running_loop()
+        end: Any = signal.getsignal(signal.SIGTERM)
+
+        def drain() -> None:
+            self.runtime.draining = True
+            loop.call_later(self.runtime.params.serving.drain_seconds, end, signal.SIGTERM, None)
+
+        if callable(end):
+            loop.add_signal_handler(signal.SIGTERM, drain)
+        refuse_pickle()
+        freeze_heap()
+
+    @bentoml.on_shutdown
+    def stop(self) -> None:
+        self.runtime.close()
+
+    def __is_ready__(self) -> bool:
+        return not self.runtime.draining
+
+
+cast(bentoml.Service, NextClick).add_asgi_middleware(Traffic, state=app.state)

@@ -1,0 +1,176 @@
+"""The routes without a network: what fits is answered as described, what does not is refused without a word of the
+inside."""
+
+import json
+
+import pytest
+from fastapi.testclient import TestClient
+
+from nextclick.params import Params
+from nextclick.serving import schema
+from nextclick.serving.api import app
+from nextclick.serving.runtime import Runtime
+from nextclick.serving.traffic import LARGEST_BODY, Traffic
+
+
+@pytest.fixture
+def open_api(shop, monkeypatch):
+    """open_api(**serving params): a client of the API on the shop."""
+    opened = []
+
+    def make(key: str | None = None, **serving) -> TestClient:
+        if key:
+            monkeypatch.setenv("NEXTCLICK_API_KEY", key)
+        params = Params.read(shop / "params.yaml")
+        params = params.model_copy(update={"serving": params.serving.model_copy(update=serving)})
+        opened.append(Runtime.open(shop, params))
+        app.state.runtime = opened[-1]
+        return TestClient(Traffic(app, app.state))
+
+    yield make
+    for runtime in opened:
+        runtime.close()
+
+
+@pytest.fixture
+def api(open_api) -> TestClient:
+    return open_api()
+
+
+def event(n: int, item: str, **changes) -> dict:
+    import time
+
+    return {
+        "event_id": f"e{n}",
+        "session_id": "s",
+        "item_id": item,
+        "event_type": "view",
+        "timestamp": time.time_ns() // 1_000_000,
+    } | changes
+
+
+def test_a_click_that_was_accepted_changes_the_next_list(api):
+    before = api.post("/recommend", json={"session_id": "s"}).json()
+    receipt = api.post("/events", json=event(1, "i03")).json()
+    after = api.post("/recommend", json={"session_id": "s"}).json()
+    assert receipt == {"accepted": 1, "late": 0, "quarantined": []}
+    assert [item["item_id"] for item in before["items"]] != [item["item_id"] for item in after["items"]]
+    assert (before["clicks"], after["clicks"]) == (0, 1)
+    assert 0 <= after["state_age_ms"] < 60_000
+
+
+def test_bad_events_are_named_and_the_good_ones_beside_them_count(api):
+    sent = [event(1, "i03"), event(2, ""), 7, event(3, "i04", event_type="stare"), event(4, "i05")]
+    receipt = api.post("/events", json=sent).json()
+    assert receipt["accepted"] == 2
+    assert [(bad["place"], bad["field"]) for bad in receipt["quarantined"]] == [
+        (1, "item_id"),
+        (2, receipt["quarantined"][1]["field"]),
+        (3, "event_type"),
+    ]
+    assert all(bad["reason"] for bad in receipt["quarantined"])
+    assert api.post("/recommend", json={"session_id": "s"}).json()["clicks"] == 2
+
+
+def test_answers_are_what_the_description_says(api):
+    recommendations = api.post("/recommend", json={"session_id": "s", "k": 5, "clicks": [{"item_id": "i08"}]})
+    schema.Recommendations.model_validate_json(recommendations.content, strict=True)
+    batch = api.post("/recommend_batch", json={"requests": [{"session_id": "a"}, {"session_id": "b", "k": 3}]})
+    results = schema.BatchRecommendations.model_validate_json(batch.content, strict=True).results
+    assert [len(result.items) for result in results] == [20, 3]
+    similar = api.get("/items/i03/similar?k=4")
+    found = schema.SimilarItems.model_validate_json(similar.content, strict=True).items
+    assert len(found) == 4
+    assert "i03" not in {item.item_id for item in found}
+    page = api.get("/items?limit=7&category=Home/Light")
+    shown = schema.ItemPage.model_validate_json(page.content, strict=True)
+    assert {item.category for item in shown.items} == {"Home/Light"}
+    assert set(shown.categories) == {"Home", "Home/Kitchen", "Home/Kitchen/Pans", "Home/Light"}
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "field"),
+    [
+        (b"{", 400, None),
+        (b"\xff\xfe", 400, None),
+        (b"[]", 422, "body"),
+        (b"{}", 422, "session_id"),
+        (b'{"session_id": ""}', 422, "session_id"),
+        (b'{"session_id": "\\ud800"}', 422, "session_id"),
+        (json.dumps({"session_id": "x" * 257}).encode(), 422, "session_id"),
+        (b'{"session_id": "s", "k": 0}', 422, "k"),
+        (b'{"session_id": "s", "k": 101}', 422, "k"),
+        (b'{"session_id": "s", "more": 1}', 422, "more"),
+        (b'{"session_id": "s", "price_min": NaN}', 422, "price_min"),
+        (b'{"session_id": "s", "clicks": [{"item_id": "i", "event_type": "stare"}]}', 422, "clicks.0.event_type"),
+        (b'{"session_id": "s", "clicks": [{"item_id": "i", "timestamp": 99999999999999}]}', 422, "clicks.0.timestamp"),
+        (b'{"session_id": "s", "clicks": [{"item_id": "i", "timestamp": 1}]}', 422, "clicks.0.timestamp"),
+    ],
+)
+def test_what_does_not_fit_is_named(api, body, status, field):
+    answer = api.post("/recommend", content=body, headers={"content-type": "application/json"})
+    assert answer.status_code == status
+    refusal = schema.Error.model_validate_json(answer.content)
+    assert refusal.request_id == answer.headers["x-request-id"]
+    if field:
+        assert [detail.field for detail in refusal.details] == [field]
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[" * 100_000, b"9" * 5000])
+def test_events_that_are_no_json_are_refused_or_quarantined(api, body):
+    answer = api.post("/events", content=body)
+    assert answer.status_code == 400 or answer.json()["accepted"] == 0
+
+
+def test_too_much_is_refused_unread(api):
+    assert api.post("/recommend", content=b" " * (LARGEST_BODY + 1)).status_code == 413
+    chunks = (b" " * 2**16 for _ in range(2**6))
+    assert api.post("/events", content=chunks).status_code == 413
+    many = api.post("/events", json=[event(n, "i03") for n in range(1001)])
+    assert many.status_code == 422
+
+
+def test_unknown_items_and_routes_are_not_found(api):
+    assert api.get("/items/no%2Fsuch/similar").status_code == 404
+    assert api.get("/nowhere").status_code == 404
+    assert api.get("/recommend").status_code == 405
+
+
+def test_an_error_inside_shows_nothing_of_it(api, monkeypatch):
+    monkeypatch.setattr(app.state.runtime.turns, "take", lambda: 1 / 0)
+    answer = api.post("/recommend", json={"session_id": "s"})
+    assert answer.status_code == 500
+    assert answer.json() == {"error": "internal error", "details": [], "request_id": answer.headers["x-request-id"]}
+
+
+def test_the_key_is_asked_for_everywhere_but_on_the_page(open_api):
+    api = open_api(key="s3cret")
+    asked = {"session_id": "s"}
+    assert api.post("/recommend", json=asked).status_code == 401
+    assert api.post("/recommend", json=asked, headers={"x-api-key": "s3cre"}).status_code == 401
+    assert api.post("/recommend", json=asked, headers={"x-api-key": "s3cret"}).status_code == 200
+    assert api.post("/events", json=event(1, "i03")).status_code == 401
+    assert api.get("/items").status_code == 401
+    for path in ("/", "/page/shop.js", "/openapi.json"):
+        assert api.get(path).status_code == 200
+
+
+def test_a_client_that_asks_too_often_is_told_when_to_come_back(open_api):
+    api = open_api(requests_per_second=3)
+    answers = [api.post("/recommend", json={"session_id": "s"}) for _ in range(6)]
+    assert [answer.status_code for answer in answers[:3]] == [200] * 3
+    assert answers[-1].status_code == 429
+    assert answers[-1].headers["retry-after"] == "1"
+
+
+def test_request_ids_are_taken_over_or_made(api):
+    asked = {"session_id": "s"}
+    given = api.post("/recommend", json=asked, headers={"x-request-id": "order-17.b"})
+    assert given.headers["x-request-id"] == given.json()["request_id"] == "order-17.b"
+    made = api.post("/recommend", json=asked, headers={"x-request-id": "bad id\t"})
+    assert len(made.headers["x-request-id"]) == 32
+
+
+def test_other_sites_may_not_ask(api):
+    answer = api.options("/recommend", headers={"origin": "https://elsewhere", "access-control-request-method": "POST"})
+    assert "access-control-allow-origin" not in answer.headers

@@ -1,0 +1,83 @@
+"""A new bundle takes over in one step; one that is broken never does."""
+
+import json
+import shutil
+
+import pytest
+
+from nextclick.errors import InputError
+from nextclick.serving import deployment
+from nextclick.serving.deployment import Deployment
+
+
+@pytest.fixture
+def deployed(shop, bundles, monkeypatch):
+    monkeypatch.setattr(deployment, "EVERY", 3600)  # the test itself looks
+    shutil.copytree(bundles[1], shop / "models/second")
+    made = Deployment(shop)
+    yield made, shop
+    made.close()
+
+
+def point(root, **pointer) -> None:
+    (root / "models/deployed.json").write_text(json.dumps(pointer))
+
+
+def test_the_pointer_is_followed_there_and_back(deployed):
+    made, root = deployed
+    first = made.model.version
+    second = json.loads((root / "models/second/manifest.json").read_text())["version"]
+    point(root, bundle="models/second", version=second)
+    made.look()
+    assert made.model.version == second != first
+    point(root, bundle="models/bundle")
+    made.look()
+    assert made.model.version == first
+
+
+@pytest.mark.parametrize("part", ["index-items.npy", "ranker.ubj", "items.parquet", "manifest.json"])
+@pytest.mark.parametrize("harm", ["truncated", "flipped", "missing"])
+def test_a_broken_bundle_is_refused_with_its_reason(deployed, caplog, part, harm):
+    made, root = deployed
+    path = root / "models/second" / part
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2] if harm == "truncated" else bytes([whole[0] ^ 1]) + whole[1:])
+    if harm == "missing":
+        path.unlink()
+    serving = made.model
+    point(root, bundle="models/second")
+    made.look()
+    assert made.model is serving
+    assert part in caplog.records[-1].reason
+    # mended and touched, it is taken
+    path.write_bytes(whole)
+    point(root, bundle="models/second")
+    made.look()
+    assert made.model is not serving
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '{"bundle": 3}', '{"folder": "models/second"}', '{"bundle": "models/nowhere"}']
+)
+def test_a_pointer_that_names_no_bundle_changes_nothing(deployed, caplog, text):
+    made, root = deployed
+    serving = made.model
+    (root / "models/deployed.json").write_text(text)
+    made.look()
+    assert made.model is serving
+    assert caplog.records[-1].reason
+
+
+def test_another_version_than_the_pointer_names_is_refused(deployed, caplog):
+    made, root = deployed
+    serving = made.model
+    point(root, bundle="models/second", version="000000000000")
+    made.look()
+    assert made.model is serving
+    assert "000000000000" in caplog.records[-1].reason
+
+
+def test_a_service_does_not_start_without_its_bundle(shop):
+    shutil.rmtree(shop / "models/bundle")
+    with pytest.raises(InputError, match=r"manifest\.json"):
+        Deployment(shop)

@@ -1,0 +1,118 @@
+"""The page in a real browser: a click changes the list in front of the visitor, by mouse, keyboard and on a phone."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import WebDriverWait
+
+from .conftest import PARAMS, write_params
+
+SCREENSHOT = "NEXTCLICK_SCREENSHOT"  # where to keep a picture of a desktop's page
+
+
+@pytest.fixture(scope="module")
+def page(bundles, tmp_path_factory, serve):
+    """The address of a shop's page."""
+    root = tmp_path_factory.mktemp("page")
+    shutil.copytree(bundles[0], root / "models/bundle")
+    (root / "dvc.yaml").write_text("")
+    write_params(root, PARAMS)
+    with serve(root) as service:
+        yield f"http://127.0.0.1:{service.port}/"
+
+
+@pytest.fixture(params=[(1200, 900), (390, 844)], ids=["desktop", "phone"])
+def browser(request):
+    paths = [shutil.which(name) for name in ("chromium", "chromedriver")]
+    if not all(paths):
+        if os.environ.get("NEXTCLICK_REQUIRE_SERVICES"):
+            pytest.fail("chromium and chromedriver are not installed")
+        pytest.skip("chromium and chromedriver are not installed")
+    options = webdriver.ChromeOptions()
+    options.binary_location = paths[0]
+    # nothing but this machine can be reached
+    for argument in (
+        "headless=new",
+        "no-sandbox",
+        "disable-dev-shm-usage",
+        "host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",
+    ):
+        options.add_argument(f"--{argument}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options, webdriver.ChromeService(paths[1]))
+    driver.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride",
+        {
+            "width": request.param[0],
+            "height": request.param[1],
+            "deviceScaleFactor": 1,
+            "mobile": request.param[0] < 500,
+        },
+    )
+    yield driver
+    driver.quit()
+
+
+def listed(browser) -> list[str]:
+    return [node.text for node in browser.find_elements(By.CSS_SELECTOR, "#next strong")]
+
+
+def clicks_known(browser, n: int) -> None:
+    WebDriverWait(browser, 20).until(
+        lambda b: (
+            b.find_element(By.ID, "next").get_attribute("data-clicks") == str(n)
+            and b.find_element(By.ID, "next").get_attribute("aria-busy") == "false"
+        )
+    )
+
+
+def test_a_click_changes_the_recommendations_in_front_of_you(page, browser):
+    browser.get(page)
+    clicks_known(browser, 0)
+    before = listed(browser)
+    assert len(before) == 12
+    browser.find_elements(By.CSS_SELECTOR, "#shop button")[3].click()
+    clicks_known(browser, 1)
+    after = listed(browser)
+    assert after != before
+    reasons = {node.text for node in browser.find_elements(By.CSS_SELECTOR, "#next .reason")}
+    assert any(
+        reason.startswith(("because you viewed", "often clicked after", "chosen by others")) for reason in reasons
+    )
+    # the keyboard alone goes on from there
+    browser.find_element(By.CSS_SELECTOR, "#next button").send_keys(Keys.ENTER)
+    clicks_known(browser, 2)
+    assert listed(browser) != after
+    known = {
+        name: browser.find_element(By.ID, name).text for name in ("model", "latency", "stages", "state", "quality")
+    }
+    assert len(known["model"]) == 12
+    assert "ms" in known["latency"]
+    assert "ranker" in known["stages"]
+    assert known["state"].startswith("2 clicks")
+    assert known["quality"] == "full"
+    assert browser.execute_script("return document.documentElement.scrollWidth <= window.innerWidth")
+    if os.environ.get(SCREENSHOT) and browser.execute_script("return window.innerWidth") > 1000:
+        browser.save_screenshot(str(Path(os.environ[SCREENSHOT])))
+    browser.find_element(By.ID, "again").click()
+    clicks_known(browser, 0)
+    assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
+
+
+def test_everything_on_the_page_can_be_reached_and_is_named(page, browser):
+    browser.get(page)
+    clicks_known(browser, 0)
+    for control in browser.find_elements(By.CSS_SELECTOR, "main button, main select"):
+        if control.is_displayed():
+            assert control.accessible_name
+            assert control.size["height"] >= 40  # a finger's width
+    select = browser.find_element(By.ID, "category")
+    select.send_keys("Home/Light")
+    WebDriverWait(browser, 20).until(
+        lambda b: all(node.text.startswith("Home/Light") for node in b.find_elements(By.CSS_SELECTOR, "#shop .about"))
+    )

@@ -1,0 +1,200 @@
+"""The service as it runs: BentoML, a real Redis, requests while things are swapped, killed and ended."""
+
+import json
+import os
+import pickle
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pyarrow.parquet as pq
+import pytest
+from load import load, post
+
+from nextclick.events.state import Click, prefixes_of
+from nextclick.serving.model import Model
+
+from .conftest import PARAMS, write_params
+
+RATE = 60  # requests a second: little enough for a busy machine
+MOMENT = 1_767_700_000_000  # of the given clicks, so that an answer depends on its request and the bundle alone
+ASKED = [
+    post(
+        "/recommend",
+        {
+            "session_id": f"s{n % 40}",
+            "k": 5,
+            "clicks": [{"item_id": f"i{n % 40:02d}", "event_id": "e", "timestamp": MOMENT}],
+        },
+    )
+    for n in range(3000)
+]
+
+
+@pytest.fixture(scope="module")
+def redis_shop(bundles, tmp_path_factory):
+    """The root of a project that keeps its states in Redis."""
+    root = tmp_path_factory.mktemp("shop")
+    shutil.copytree(bundles[0], root / "models/bundle")
+    shutil.copytree(bundles[1], root / "models/second")
+    (root / "dvc.yaml").write_text("")
+    redis = PARAMS.features.model_copy(update={"online_store": "redis"})
+    patient = PARAMS.serving.model_copy(update={"max_wait_ms": 5000, "budget_ms": 2000, "drain_seconds": 2})
+    write_params(root, PARAMS.model_copy(update={"features": redis, "serving": patient}))
+    return root
+
+
+@pytest.fixture(scope="module")
+def running(redis_shop, module_redis_server, serve):
+    """A service, its Redis, and its root. The last test ends it."""
+    redis = module_redis_server()
+    with serve(redis_shop, NEXTCLICK_REDIS=redis.address) as service:
+        yield service, redis, redis_shop
+
+
+class Load(threading.Thread):
+    """Requests that go on while the test does something."""
+
+    def __init__(self, port: int, **options) -> None:
+        super().__init__()
+        self._port, self._options, self._ended = port, options, threading.Event()
+
+    def run(self) -> None:
+        stop = self._options.pop("stop", self._ended.is_set)
+        self.answers = load(self._port, ASKED, RATE, stop=stop, keep=True, **self._options)
+
+    def __enter__(self):
+        self.start()
+        time.sleep(1)
+        return self
+
+    def __exit__(self, *_) -> None:
+        time.sleep(1)
+        self._ended.set()
+        self.join()
+
+
+def test_redis_dies_and_comes_back_without_a_failed_request(running):
+    service, redis, _ = running
+    event = {"event_id": "e", "session_id": "s", "item_id": "i03", "event_type": "view"}
+    now = time.time_ns() // 1_000_000
+    before = service.recommend("s")
+    assert service.client.post("/events", json=event | {"timestamp": now}).json()["accepted"] == 1
+    after = service.recommend("s")
+    assert after["clicks"] == 1
+    assert after["items"] != before["items"]
+    with Load(service.port) as requests:
+        redis.kill()
+        time.sleep(1)
+        gone = service.recommend("s")
+        assert (gone["degraded_reason"], gone["clicks"]) == ("store", 1)  # its last state
+        refused = service.client.post("/events", json=event | {"event_id": "e2", "timestamp": now})
+        assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+        redis.start()
+        since = time.monotonic()
+        while service.recommend("s")["degraded"]:
+            assert time.monotonic() - since < 10
+    assert set(requests.answers.statuses) == {200}, requests.answers.problems
+    degraded = [json.loads(body)["degraded"] for body in requests.answers.bodies]
+    assert any(degraded)
+    assert not degraded[-1]
+    assert 'nextclick_fallbacks_total{reason="store"}' in service.metrics()
+
+
+def test_bundles_are_swapped_under_load_and_each_answer_is_its_bundles_own(running):
+    service, _, root = running
+    versions = {
+        name: json.loads((root / f"models/{name}/manifest.json").read_text())["version"]
+        for name in ("bundle", "second")
+    }
+    shutil.copytree(root / "models/second", root / "models/broken", dirs_exist_ok=True)
+    (root / "models/broken/ranker.ubj").write_bytes(b"")
+
+    def deploy(name: str) -> None:
+        (root / "models/deployed.json").write_text(json.dumps({"bundle": f"models/{name}"}))
+
+    def wait_for(version: str) -> None:
+        deadline = time.monotonic() + 20
+        while service.recommend("s")["model_version"] != version:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+    with Load(service.port) as requests:
+        for _ in range(2):
+            deploy("second")
+            wait_for(versions["second"])
+            deploy("broken")
+            time.sleep(1.5)
+            deploy("bundle")
+            wait_for(versions["bundle"])
+    assert set(requests.answers.statuses) == {200}, requests.answers.problems
+    models = {
+        model.version: model for model in (Model.load(root / "models/bundle"), Model.load(root / "models/second"))
+    }
+    seen = set()
+    for answer in map(json.loads, requests.answers.bodies):
+        model, item = models[answer["model_version"]], f"i{int(answer['session_id'][1:]):02d}"
+        prefixes = prefixes_of([(Click(MOMENT, "e", item, 0),)], model.recommender.snapshot.vocabulary)
+        alone = model.recommender.recommend(prefixes, 5)[0]
+        assert [item["item_id"] for item in answer["items"]] == [model.shop.ids[item] for item in alone]
+        seen.add(model.version)
+    assert seen == set(versions.values())
+    assert "nextclick_bundles_refused_total 2.0" in service.metrics()
+
+
+def test_only_what_is_public_is_on_the_public_port(running):
+    service, _, _ = running
+    assert service.client.get("/metrics").status_code == 404
+    assert "nextclick_stage_seconds_bucket" in service.metrics()
+    assert service.client.get("/readyz").status_code == 200
+    assert service.client.get("/openapi.json").json()["info"]["title"] == "nextclick"
+    assert service.client.get("/").headers["content-security-policy"].startswith("default-src 'self'")
+    pickled = service.client.post(
+        "/recommend",
+        content=pickle.dumps({"session_id": "s"}),
+        headers={"content-type": "application/vnd.bentoml+pickle"},
+    )
+    assert pickled.status_code in (400, 422)
+
+
+def test_nothing_is_unpickled_in_the_process():
+    program = """
+import io, pickle, dill
+from nextclick.serving.no_pickle import PickleRefusedError, refuse_pickle
+made = pickle.dumps([1])
+refuse_pickle()
+for load in (pickle.loads, dill.loads):
+    try:
+        load(made)
+    except PickleRefusedError:
+        continue
+    raise SystemExit("unpickled")
+for load in (pickle.load, dill.load):
+    try:
+        load(io.BytesIO(made))
+    except PickleRefusedError:
+        continue
+    raise SystemExit("unpickled")
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_after_sigterm_it_still_answers_until_others_have_taken_over(running):
+    service, _, root = running
+    gone = threading.Event()
+    with Load(service.port, stop=gone.is_set) as requests:
+        os.kill(service.process.pid, signal.SIGTERM)
+        deadline = time.monotonic() + 20
+        while service.ready():
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        time.sleep(0.5)  # a load balancer notices
+        gone.set()
+    assert set(requests.answers.statuses) == {200}, requests.answers.problems
+    service.process.wait(timeout=30)
+    written = pq.ParquetDataset(list((root / "data/predictions").glob("date=*/*.parquet"))).read(["request_id"])
+    shown = {json.loads(body)["request_id"] for body in requests.answers.bodies}
+    assert shown <= set(written["request_id"].to_pylist())
