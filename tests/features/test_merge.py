@@ -6,6 +6,7 @@ import pytest
 
 from nextclick.events.prefixes import KEPT_EVENTS
 from nextclick.events.state import EMPTY, Click, advance_all
+from nextclick.features.store import redis_rows
 from nextclick.features.store.connect import apply_definitions, connect, redis_client
 from nextclick.features.store.online import OnlineStates
 from nextclick.features.store.redis_rows import RedisRows
@@ -34,9 +35,12 @@ def test_writers_at_the_same_time_lose_no_click(project, params, clicks):
     assert [row.state for row in found] == [advance_all(EMPTY, clicks)] * len(names)
 
 
-def test_a_writer_that_slept_between_reading_and_writing_changes_nothing_that_came_since(
-    project, redis_params, redis_server, monkeypatch, clicks
+@pytest.mark.parametrize("blind", [False, True], ids=["", "planted bug: it writes whatever is there"])
+def test_a_writer_that_slept_between_reading_and_writing_undoes_nothing_that_came_since(
+    project, redis_params, redis_server, monkeypatch, clicks, blind
 ):
+    if blind:
+        monkeypatch.setattr(redis_rows, "_REPLACE_UNCHANGED", "redis.call('HSET', KEYS[1], unpack(ARGV, 6)) return 1")
     monkeypatch.setenv("NEXTCLICK_REDIS", redis_server().address)
     apply_definitions(project, redis_params)
     online = OnlineStates(connect(project, redis_params))
@@ -49,7 +53,7 @@ def test_a_writer_that_slept_between_reading_and_writing_changes_nothing_that_ca
 
     monkeypatch.setattr(RedisRows, "_row", slow)
     online.merge({"s": clicks[:1]})
-    assert online.read(["s"])[0].state == advance_all(EMPTY, clicks)
+    assert (online.read(["s"])[0].state == advance_all(EMPTY, clicks)) is not blind
 
 
 def test_a_merged_row_is_byte_for_byte_the_one_that_feast_writes(

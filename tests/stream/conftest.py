@@ -1,11 +1,13 @@
 """Real Kafka brokers, and projects whose events go through them."""
 
+import multiprocessing
+import multiprocessing.process
 import os
+import runpy
 import shutil
 import signal
 import socket
 import subprocess
-import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -78,38 +80,46 @@ def broker(kafka) -> Kafka:
     return kafka()
 
 
+# consumers are forked from a process that has imported all they need, which takes many times as long as they live
+WARM = multiprocessing.get_context("forkserver")
+WARM.set_forkserver_preload(["nextclick.stream.commands", "nextclick.stream.consumer", "nextclick.stream.metrics"])
+CONSUMER = Path(__file__).with_name("consumer_process.py")
+
+
 @dataclass
 class Live:
     """A project with a params.yaml, and the consumers that work in it."""
 
     root: Path
     environment: dict[str, str]
-    consumers: list[subprocess.Popen] = field(default_factory=list)
+    consumers: list[multiprocessing.process.BaseProcess] = field(default_factory=list)
 
-    def consume(self, *arguments: str) -> subprocess.Popen:
-        """Start a consumer; what it says goes to consumer-<n>.log."""
-        with (self.root / f"consumer-{len(self.consumers)}.log").open("w") as said:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "nextclick.cli", "stream", *arguments],
-                cwd=self.root,
-                env=os.environ | self.environment,
-                stdout=subprocess.PIPE,
-                stderr=said,
-                text=True,
-            )
+    def consume(self, *arguments: str) -> multiprocessing.process.BaseProcess:
+        """Start consumer_process.py in a process of its own; what it says goes to consumer-<n>.log."""
+        about = {
+            "ROOT": self.root,
+            "LOG": self.root / f"consumer-{len(self.consumers)}.log",
+            "ENVIRONMENT": self.environment,
+            "ARGUMENTS": arguments,
+        }
+        process = WARM.Process(target=runpy.run_path, args=(str(CONSUMER), about, "__main__"), daemon=True)
+        process.start()
         self.consumers.append(process)
         return process
 
+    def signal(self, process: multiprocessing.process.BaseProcess, number: signal.Signals) -> None:
+        if process.is_alive() and process.pid:
+            os.kill(process.pid, number)
+
     def stop(self) -> None:
         for process in self.consumers:
-            if process.poll() is None:
-                process.send_signal(signal.SIGCONT)
-                process.kill()
-                process.wait()
+            self.signal(process, signal.SIGCONT)
+            process.kill()
+            process.join()
 
 
 @pytest.fixture
-def live(tmp_path, broker, redis_server, monkeypatch):
+def live(tmp_path, broker, redis_server, make_live, monkeypatch):
     """A project on Redis and the shared broker, with a topic of its own."""
     made = make_live(tmp_path, broker.address, redis_server().address, tmp_path.name)
     for name, value in made.environment.items():
@@ -118,9 +128,22 @@ def live(tmp_path, broker, redis_server, monkeypatch):
     made.stop()
 
 
-def make_live(root: Path, kafka: str, redis: str, topic: str, **stream: float) -> Live:
+@pytest.fixture
+def make_live():
+    """make_live(root, kafka, redis, topic, **stream) makes a project of the folder `root`."""
+    return _make_live
+
+
+def _make_live(root: Path, kafka: str, redis: str, topic: str, **stream: float) -> Live:
     (root / "dvc.yaml").touch()
-    settings = {"topic": topic, "partitions": 3, "log_seconds": 0.3, "lateness_minutes": 10, **stream}
+    settings = {
+        "topic": topic,
+        "partitions": 3,
+        "batch_events": 200,
+        "log_seconds": 0.3,
+        "lateness_minutes": 10,
+        **stream,
+    }
     params = {"features": {"online_store": "redis"}, "stream": settings}
     (root / "params.yaml").write_text(yaml.safe_dump(params))
     return Live(root, {"NEXTCLICK_KAFKA": kafka, "NEXTCLICK_REDIS": redis})

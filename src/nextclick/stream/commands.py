@@ -30,7 +30,8 @@ def stream(
     from nextclick.stream.kafka import ensure_topics
     from nextclick.stream.metrics import StreamMetrics
 
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s: %(message)s")
+    logging.basicConfig(format="%(asctime)s %(name)s: %(message)s")
+    logging.getLogger("nextclick").setLevel(logging.INFO)
     root = project_root()
     params = Params.read(root / "params.yaml")
     ensure_topics(params.stream)

@@ -82,6 +82,7 @@ class StreamConsumer:
                     self._take(received)
                 if time.monotonic() >= due:
                     self._settle()
+                    self._look_for_forgotten()
                     due = time.monotonic() + self._params.log_seconds
             self._settle()
         except KafkaException as error:
@@ -94,12 +95,13 @@ class StreamConsumer:
         known = [one for one in batch if one.offset < self._kept.get(one.partition, 0)]
         fresh = [one for one in batch if one.offset >= self._kept.get(one.partition, 0)]
         events, broken = self._live.judge([one.message for one in fresh])
-        played_again, _ = self._live.judge([one.message for one in known])
+        played_again = self._live.judge([one.message for one in known]).events if known else None
         reached = {one.partition: one.offset + 1 for one in batch}
         while True:
             try:
                 self._live.apply(events)
-                self._live.apply(played_again)
+                if played_again:
+                    self._live.apply(played_again)
                 found = self._move_positions(reached)
                 break
             except StoreUnavailableError as error:
@@ -109,8 +111,19 @@ class StreamConsumer:
             self._quarantine.put(fresh[bad.place].message.value, bad, fresh[bad.place])
         self._next |= reached
         self._metrics.batch(events, broken, len(known), time.monotonic() - start)
+        self._play_forgotten(found)
+
+    def _look_for_forgotten(self) -> None:
+        """Also where nothing comes that would make the store's position move."""
+        try:
+            self._play_forgotten(self._move_positions(self._next))
+        except StoreUnavailableError as error:
+            log.warning("waiting for the online store: %s", error)
+            self._metrics.store_down.inc()
+
+    def _play_forgotten(self, found: dict[int, int | None]) -> None:
         for partition, position in found.items():
-            if position is None or position < reached[partition]:
+            if position is None or position < self._next[partition]:
                 self._play_again(partition, position)
 
     def _wait_for_store(self, error: StoreUnavailableError) -> None:
@@ -133,9 +146,15 @@ class StreamConsumer:
     def _play_again(self, partition: int, position: int | None) -> None:
         start = self._start(partition, self._next[partition], position)
         log.warning("partition %d: the online store has forgotten; again from offset %d", partition, start)
+        try:
+            self._consumer.seek(TopicPartition(self._params.topic, partition, start))
+        except (
+            KafkaException
+        ) as error:  # it has only just been assigned, or is no longer: found out again, if it is ours
+            log.warning("partition %d: cannot go back yet: %s", partition, error)
+            return
         self._kept[partition] = max(self._kept.get(partition, 0), self._next[partition])
         self._next[partition] = start
-        self._consumer.seek(TopicPartition(self._params.topic, partition, start))
 
     def _start(self, partition: int, reached: int, position: int | None) -> int:
         """Where the states go on from. What is older than an idle session's life is not needed to build them again."""
@@ -160,6 +179,7 @@ class StreamConsumer:
                 log.warning("partition %d: states again from offset %d", partition, given.offset)
             if given.offset >= 0:
                 self._next[partition] = given.offset
+        log.info("given partitions %s", {given.partition: given.offset for given in committed})
         consumer.incremental_assign(committed)
 
     def _read_positions(self) -> dict[int, int]:
@@ -171,12 +191,14 @@ class StreamConsumer:
         return {}
 
     def _revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        log.info("giving back partitions %s", [gone.partition for gone in partitions])
         self._settle()
         self._forget(partitions)
         consumer.incremental_unassign(partitions)
 
     def _lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         """Another member has them already and repeats what was not committed."""
+        log.warning("lost partitions %s", [gone.partition for gone in partitions])
         self._forget(partitions)
         consumer.incremental_unassign(partitions)
 
@@ -198,9 +220,17 @@ class StreamConsumer:
         except (BrokerUnavailableError, KafkaException) as error:
             # the broker is away, or the group has given the partitions to others: at worst they are repeated
             log.warning("offsets not committed: %s", error)
+        if not sum(self._waiting()):
+            self._live.publish_statistics()
+
+    def _waiting(self) -> list[int]:
+        """Messages of each partition that are still to come, as far as is known."""
+        found = []
         for partition, then in self._next.items():
             _, end = self._consumer.get_watermark_offsets(TopicPartition(self._params.topic, partition), cached=True)
-            self._metrics.waiting(partition, max(0, end - then))
+            found.append(max(0, end - then))
+            self._metrics.waiting(partition, found[-1])
+        return found
 
 
 def _failed(message: KafkaMessage) -> bool:

@@ -64,6 +64,7 @@ class EmbeddedIntake:
             self._live.apply(judged.events)
             self._live.keep(judged.events)
             self._live.flush()
+            self._live.publish_statistics()
             if judged.broken:
                 self._quarantine.append(_rows(judged.broken, messages, now))
         return receipt(judged)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,30 +14,42 @@ import pyarrow.compute as pc
 from feast import FeatureStore
 
 from nextclick.events.state import Click
+from nextclick.features.item_history import HOUR
+from nextclick.features.store.connect import connect
 from nextclick.features.store.offline import KEYS
 from nextclick.features.store.online import OnlineStates
 from nextclick.params import Params
 from nextclick.stream.log import LOG, EventLog
+from nextclick.stream.statistics import publish_due
 from nextclick.stream.validation import Judged, Message, Validator
+
+log = logging.getLogger(__name__)
 
 MINUTE = 60_000  # ms
 MANY_FILES = 500  # of one day, after which they are merged
 
 
+def lateness_ms(params: Params) -> int:
+    return round(params.stream.lateness_minutes * MINUTE)
+
+
 def validator(params: Params) -> Validator:
-    return Validator(params.ingest.event_types, round(params.stream.lateness_minutes * MINUTE))
+    return Validator(params.ingest.event_types, lateness_ms(params))
 
 
 class LiveEvents:
     """Not for several threads at once; for any number of processes at once."""
 
     def __init__(self, root: Path, params: Params, store: FeatureStore) -> None:
+        self._root, self._params = root, params
         self._types = {name: place for place, name in enumerate(params.ingest.event_types)}
         self._validator = validator(params)
         self._states = {key: OnlineStates(store, view) for view, key in KEYS.items()}
         self._log = EventLog(root / LOG)
         self._to_keep: list[pa.Table] = []
         self._files: Counter[Path] = Counter()  # written by this process
+        self._newest = 0  # arrival in the log, ms
+        self._published_until = 0
 
     def judge(self, messages: Sequence[Message]) -> Judged:
         return self._validator.judge(messages)
@@ -80,4 +93,23 @@ class LiveEvents:
             if self._files[day] % MANY_FILES == 0:
                 Thread(target=self._log.compact, args=(day, MANY_FILES // 2), daemon=True).start()
         self._to_keep = []
+        self._newest = max(self._newest, pc.max(events["arrived"]).cast(pa.int64()).as_py())
         return events.num_rows
+
+    def publish_statistics(self) -> None:
+        """Start to publish, in the background, the item statistics whose moment has come; nothing must wait to come in.
+
+        Their moment has come when what may still be on its way would be too late.
+        """
+        step = round(self._params.features.item_stats_every * HOUR)
+        until = self._newest - lateness_ms(self._params)
+        if until // step > self._published_until // step:
+            self._published_until = until
+            Thread(target=self._publish, args=(until,), daemon=True).start()
+
+    def _publish(self, until: int) -> None:
+        try:
+            publish_due(self._root, self._params, connect(self._root, self._params), until)
+        except Exception:  # nobody waits for a thread's error; the next call tries again
+            log.exception("item statistics were not published")
+            self._published_until = 0

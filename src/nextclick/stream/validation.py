@@ -61,9 +61,11 @@ class Validator:
         self._database.execute("SET TimeZone = 'UTC'")
         self._database.execute(MOMENT)
         rows = "SELECT *, moment_ms(timestamp) AS moment FROM messages"
+        good = "reason IS NULL"  # only then is a moment sure to be one that can be calculated with
         self._judge = (
-            f"SELECT place, {', '.join(FIELDS[:-1])}, make_timestamptz(moment * 1000) AS timestamp, "
-            f"make_timestamptz(arrived * 1000) AS arrived, arrived - moment > {lateness_ms} AS late, field, reason "
+            f"SELECT place, {', '.join(FIELDS[:-1])}, field, reason, make_timestamptz(arrived * 1000) AS arrived, "
+            f"CASE WHEN {good} THEN make_timestamptz(moment * 1000) END AS timestamp, "
+            f"CASE WHEN {good} THEN arrived - moment > {lateness_ms} END AS late "
             f"FROM ({judged(rows, event_types, latest=f'arrived + {CLOCK_SKEW}')}) ORDER BY place"
         )
 
@@ -98,9 +100,14 @@ def _text_fields(value: bytes) -> list[str | None]:
     texts: list[str | None] = [None]
     for name in FIELDS:
         given = event.get(name)
-        if isinstance(given, bool | list | dict) or (isinstance(given, float) and name != "timestamp"):
+        if isinstance(given, str):
+            text = given.strip(" ")
+        elif type(given) is int or (type(given) is float and name == "timestamp"):  # a bool is an int too
+            text = str(given)
+        elif given is None:
+            text = ""
+        else:
             return _unreadable(f"{name}: expected text or a number")
-        text = "" if given is None else str(given).strip(" ")
         if not text.isascii() and not _is_unicode(text):
             return _unreadable(f"{name}: half of a surrogate pair")
         texts.append(text or None)

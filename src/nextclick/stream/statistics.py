@@ -1,0 +1,87 @@
+"""Item statistics of live events, published by event time: the versions that the offline store makes of them too."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pandas as pd
+from feast import FeatureStore
+
+from nextclick.events.schema import FIELDS, quoted
+from nextclick.events.sessions import SessionLog
+from nextclick.events.tables import lock_of, parquet_files
+from nextclick.features.item_history import HOUR, ItemHistory, publication_moments
+from nextclick.features.store.offline import statistics_rows
+from nextclick.files import locked
+from nextclick.params import Params
+from nextclick.stream.log import LOG
+
+FOLDER = Path("data/live/statistics")
+HISTORY = Path("data/interim/events.parquet")  # what was known before events came live
+ITEMS = Path("data/interim/items.parquet")
+
+
+def publish_due(root: Path, params: Params, store: FeatureStore, until: int) -> list[Path]:
+    """Publish the versions whose moment has come at `until` (ms of event time) and that are not there yet.
+
+    Each is a file `<moment in ms>.parquet` of the rows of the view item_statistics; the newest also goes to the online
+    store. The first time only the newest that is due is made. Any number of processes may call it; one does the work.
+    """
+    folder = root / FOLDER
+    with locked(lock_of(folder)):
+        there = published(root)
+        moments = publication_moments(until, until, params.features.item_stats_every)
+        if there:
+            step = round(params.features.item_stats_every * HOUR)
+            moments = publication_moments(_moment(there[-1]) + step, until, params.features.item_stats_every)
+        events = _known(root, int(moments[-1])) if len(moments) else None
+        if events is None or events.empty:
+            return []
+        versions = _versions(root, params, events, moments)
+        folder.mkdir(parents=True, exist_ok=True)
+        for moment, rows in versions.items():
+            scratch = folder / f".{moment}.parquet"
+            rows.to_parquet(scratch, index=False)
+            scratch.replace(folder / f"{moment}.parquet")
+        newest = versions[max(versions)]
+        store.write_to_online_store("item_statistics", newest)
+        return [folder / f"{moment}.parquet" for moment in versions]
+
+
+def published(root: Path) -> list[Path]:
+    """The files of the versions, oldest first."""
+    return sorted((root / FOLDER).glob("[!.]*.parquet"), key=_moment)
+
+
+def _moment(version: Path) -> int:
+    return int(version.stem)
+
+
+def _versions(root: Path, params: Params, events: pd.DataFrame, moments: np.ndarray) -> dict[int, pd.DataFrame]:
+    types = params.ingest.event_types
+    log = SessionLog.from_events(events, types)
+    first, last = int(moments[0]), int(moments[-1])
+    history = ItemHistory.of(log, types, hours=params.features.item_stats_every, first=first, last=last)
+    ids, prices = log.vocabulary.ids, pd.Series(np.nan, log.vocabulary.ids)
+    if (root / ITEMS).is_file():
+        prices = pd.read_parquet(root / ITEMS).set_index("item_id")["price"].reindex(ids)
+    rows = statistics_rows(history, ids, types, prices.to_numpy(np.float32))
+    moment = rows["event_timestamp"].to_numpy("datetime64[ms]").astype(np.int64)
+    return {int(published_at): rows[moment == published_at] for published_at in history.published_at}
+
+
+def _known(root: Path, before: int) -> pd.DataFrame:
+    """All events before a moment, of the history and live, each once."""
+    with locked(lock_of(root / LOG), shared=True), duckdb.connect() as database:
+        files = [file for file in (root / HISTORY, *parquet_files(root / LOG)) if file.is_file()]
+        if not files:
+            return pd.DataFrame(columns=list(FIELDS))
+        database.execute("SET TimeZone = 'UTC'")
+        listed = ", ".join(quoted(str(file)) for file in files)
+        return database.sql(
+            f"SELECT {', '.join(FIELDS)} FROM read_parquet([{listed}], union_by_name = true, filename = 'file', "
+            f"hive_partitioning = false) WHERE CAST(timestamp AS TIMESTAMPTZ) < make_timestamptz({before * 1000}) "
+            "QUALIFY row_number() OVER (PARTITION BY event_id ORDER BY timestamp, file, session_id) = 1"
+        ).df()

@@ -1,0 +1,144 @@
+"""`nextclick stream` in a process of its own; on demand it dies or sleeps at the worst moment, or has a planted bug.
+
+Run by `Live.consume`, which gives ROOT, LOG, ENVIRONMENT and ARGUMENTS: [--die-after STEP] [--sleep] [--bug BUG]
+
+Not part of the package: it changes the package's functions from outside, in its own process.
+"""
+
+import argparse
+import os
+import signal
+from bisect import insort
+
+import pyarrow.compute as pc
+
+from nextclick.events.prefixes import KEPT_EVENTS
+from nextclick.features.store import redis_rows
+from nextclick.features.store.online import OnlineStates
+from nextclick.stream import consumer as module
+from nextclick.stream.commands import stream
+from nextclick.stream.consumer import StreamConsumer
+from nextclick.stream.live_events import LiveEvents
+from nextclick.stream.log import EventLog
+from nextclick.stream.quarantine import Quarantine
+
+
+def die_after(owner: type, name: str, calls: int) -> None:
+    """kill -9 of this process once the method has returned so many times."""
+    done, left = getattr(owner, name), [calls]
+
+    def last(*args, **kwargs):
+        found = done(*args, **kwargs)
+        left[0] -= 1
+        if left[0] <= 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return found
+
+    setattr(owner, name, last)
+
+
+def sleep_before_it_writes(calls: int) -> None:
+    """SIGSTOP of this process when it has read states and is about to write them."""
+    row, left = redis_rows.RedisRows._row, [calls]
+
+    def stopped(self, state):
+        left[0] -= 1
+        if left[0] == 0:
+            os.kill(os.getpid(), signal.SIGSTOP)
+        return row(self, state)
+
+    redis_rows.RedisRows._row = stopped
+
+
+STEPS = {
+    "states": (LiveEvents, "apply", 3),  # in the store, nothing else
+    "sessions": (OnlineStates, "merge", 5),  # the states of sessions, not those of users
+    "positions": (StreamConsumer, "_move_positions", 3),
+    "file": (EventLog, "_write", 2),  # the file of one date, not of the next
+    "log": (LiveEvents, "flush", 2),  # in the log, not committed
+    "quarantine": (Quarantine, "flush", 2),
+    "commit": (StreamConsumer, "_settle", 2),
+    "assigned": (StreamConsumer, "_assigned", 1),  # in a rebalance
+    "revoked": (StreamConsumer, "_settle", 1),
+}
+
+
+def commits_before_it_writes() -> None:
+    take = StreamConsumer._take
+
+    def early(self, batch):
+        self._next |= {one.partition: one.offset + 1 for one in batch}
+        self._consumer.commit(
+            offsets=[module.TopicPartition(self._params.topic, p, o) for p, o in self._next.items()], asynchronous=False
+        )
+        take(self, batch)
+
+    StreamConsumer._take = early
+
+
+def counts_repetitions_twice() -> None:
+    def advance_all(state, clicks):
+        kept = list(state)
+        for click in clicks:
+            insort(kept, click)
+        return tuple(kept[-KEPT_EVENTS:])
+
+    redis_rows.advance_all = advance_all
+
+
+def writes_over_what_others_wrote() -> None:
+    redis_rows._REPLACE_UNCHANGED = "redis.call('HSET', KEYS[1], unpack(ARGV, 6)) return 1"
+
+
+def trusts_the_store() -> None:
+    module.redis_client = lambda store: None  # no positions
+
+
+def drops_what_is_late_from_the_log() -> None:
+    keep = LiveEvents.keep
+    LiveEvents.keep = lambda self, events: keep(self, events.filter(pc.invert(events["late"])))
+
+
+def applies_what_is_too_late() -> None:
+    apply = LiveEvents.apply
+    LiveEvents.apply = lambda self, events: apply(
+        self, events.set_column(events.column_names.index("late"), "late", [[False] * events.num_rows])
+    )
+
+
+def forgets_the_broken() -> None:
+    Quarantine.put = lambda *_: None
+
+
+BUGS = {
+    bug.__name__: bug
+    for bug in (
+        commits_before_it_writes,
+        counts_repetitions_twice,
+        writes_over_what_others_wrote,
+        trusts_the_store,
+        drops_what_is_late_from_the_log,
+        applies_what_is_too_late,
+        forgets_the_broken,
+    )
+}
+
+if __name__ == "__main__":
+    about = globals()
+    os.chdir(about["ROOT"])
+    os.environ.update(about["ENVIRONMENT"])
+    said = os.open(about["LOG"], os.O_CREAT | os.O_WRONLY, 0o644)
+    os.dup2(said, 1)
+    os.dup2(said, 2)
+    asked = argparse.ArgumentParser()
+    asked.add_argument("--die-after", choices=STEPS)
+    asked.add_argument("--sleep", action="store_true")
+    asked.add_argument("--bug", choices=BUGS)
+    given = asked.parse_args(about["ARGUMENTS"])
+    if given.bug:
+        BUGS[given.bug]()
+    if given.die_after:
+        die_after(*STEPS[given.die_after])
+    if given.sleep:
+        sleep_before_it_writes(20)
+    print(stream(None), flush=True)

@@ -1,0 +1,98 @@
+"""Events over HTTP without a broker: the states, log and quarantine of a batch, durable when `accept` returns."""
+
+import json
+import threading
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from nextclick.errors import StoreUnavailableError
+from nextclick.events.ingest import ingest
+from nextclick.events.schema import FIELDS
+from nextclick.events.state import EMPTY
+from nextclick.features.store.connect import apply_definitions, connect
+from nextclick.features.store.offline import KEYS, states_of
+from nextclick.features.store.online import OnlineStates
+from nextclick.params import Ingest
+from nextclick.stream.intake import open_intake
+from nextclick.stream.log import LOG, QUARANTINE
+
+TYPES = ["view", "cart", "purchase"]
+
+
+@pytest.fixture
+def recent(shop) -> pd.DataFrame:
+    """The shop's events as if they had happened within the last minutes, the newest half an hour and more ago late."""
+    ended = shop["timestamp"].max()
+    return shop.assign(
+        timestamp=(pd.Timestamp.now("UTC") - (ended - shop["timestamp"]) / 60).astype("datetime64[ms, UTC]")
+    )
+
+
+def messages(events: pd.DataFrame) -> list[bytes]:
+    rows = events.assign(timestamp=events["timestamp"].astype("int64")).to_dict("records")
+    return [json.dumps({k: v for k, v in row.items() if v is not None}).encode() for row in rows]
+
+
+def test_several_workers_at_once_lead_to_the_batch(project, params, recent):
+    apply_definitions(project, params)
+    twice = pd.concat([recent, recent.sample(frac=0.2, random_state=0)]).sample(frac=1, random_state=1)
+    accepted = []
+
+    def work(share: pd.DataFrame) -> None:
+        intake = open_intake(project, params)
+        for part in np.array_split(np.arange(len(share)), 4):
+            accepted.append(intake.accept([*messages(share.iloc[part]), b"nonsense"]))
+
+    workers = [threading.Thread(target=work, args=(twice.iloc[i::3],)) for i in range(3)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert sum(receipt.accepted for receipt in accepted) == len(twice)
+    assert all(receipt.late == 0 for receipt in accepted)
+    assert [bad.reason for receipt in accepted for bad in receipt.broken] == ["not a JSON object"] * 12
+    for view, key in KEYS.items():
+        expected = dict(states_of(recent, key, TYPES))
+        found = OnlineStates(connect(project, params), view).read(list(expected))
+        assert [row.state for row in found] == list(expected.values())
+    ingest(Ingest(path=str(LOG)), project, project / "ingested")
+    logged = pd.read_parquet(project / "ingested/events.parquet")[list(FIELDS)]
+    expected = recent.sort_values("event_id")[list(FIELDS)]
+    pd.testing.assert_frame_equal(
+        logged.sort_values("event_id").reset_index(drop=True), expected.reset_index(drop=True), check_dtype=False
+    )
+    quarantined = pd.concat(pd.read_parquet(file) for file in (project / QUARANTINE).glob("*/*.parquet"))
+    assert quarantined["raw"].tolist() == [b"nonsense"] * 12
+    assert set(quarantined["reason"]) == {"not a JSON object"}
+
+
+def test_what_is_too_late_is_counted_and_kept_but_changes_no_state(project, params, recent):
+    apply_definitions(project, params)
+    lateness = pd.Timedelta(minutes=params.stream.lateness_minutes)
+    late = recent[:5].assign(
+        session_id="late", timestamp=(recent["timestamp"][:5] - lateness).astype("datetime64[ms, UTC]")
+    )
+    receipt = open_intake(project, params).accept(messages(late))
+    assert (receipt.accepted, receipt.late) == (5, 5)
+    assert OnlineStates(connect(project, params)).read(["late"])[0].state == EMPTY
+    ingest(Ingest(path=str(LOG)), project, project / "ingested")
+    assert len(pd.read_parquet(project / "ingested/events.parquet")) == 5
+
+
+def test_a_store_that_is_gone_is_an_error_and_the_same_events_can_be_sent_again(
+    project, redis_params, redis_server, monkeypatch, recent
+):
+    server = redis_server()
+    monkeypatch.setenv("NEXTCLICK_REDIS", server.address)
+    apply_definitions(project, redis_params)
+    intake, sent = open_intake(project, redis_params), messages(recent)
+    server.kill()
+    with pytest.raises(StoreUnavailableError):
+        intake.accept(sent)
+    server.start()
+    assert intake.accept(sent).accepted == len(recent)
+    expected = dict(states_of(recent, "session_id", TYPES))
+    found = OnlineStates(connect(project, redis_params)).read(list(expected))
+    assert [row.state for row in found] == list(expected.values())

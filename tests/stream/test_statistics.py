@@ -1,0 +1,59 @@
+"""Live item statistics are those that the offline store makes of the same events."""
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from nextclick.features.store.connect import apply_definitions, connect
+from nextclick.features.store.publish import publish
+from nextclick.stream.log import LOG, EventLog
+from nextclick.stream.statistics import publish_due, published
+from nextclick.stream.validation import EVENTS
+
+HOUR = 3_600_000
+
+
+def logged(events: pd.DataFrame) -> pa.Table:
+    return pa.Table.from_pandas(events.assign(arrived=events["timestamp"], late=False), EVENTS, preserve_index=False)
+
+
+@pytest.fixture
+def versions(project, redis_params, redis_server, monkeypatch, shop):
+    """The versions published while the shop's events come in, half of them known before, some twice."""
+    monkeypatch.setenv("NEXTCLICK_REDIS", redis_server().address)
+    apply_definitions(project, redis_params)
+    store = connect(project, redis_params)
+    ordered = shop.sort_values("timestamp")
+    half = len(ordered) // 2
+    ordered[:half].to_parquet(project / "data/interim/events.parquet")
+    log = EventLog(project / LOG)
+    for part in np.array_split(np.arange(half - 20, len(ordered)), 15):
+        live = ordered.iloc[part]
+        log.append(logged(live))
+        publish_due(project, redis_params, store, int(live["timestamp"].max().timestamp() * 1000))
+    return published(project), store
+
+
+def test_each_version_is_the_offline_one(project, redis_params, versions):
+    files, store = versions
+    publish(project, redis_params, timed=True)
+    offline = pd.read_parquet(project / "data/features/store/item_statistics.parquet")
+    assert len(files) >= 4
+    for file in files:
+        live = pd.read_parquet(file)
+        moment = pd.Timestamp(int(file.stem), unit="ms", tz="UTC")
+        expected = offline[offline["event_timestamp"] == moment].reset_index(drop=True)
+        pd.testing.assert_frame_equal(live.reset_index(drop=True), expected, check_exact=True)
+    newest = pd.read_parquet(files[-1]).set_index("item_id")
+    asked = [{"item_id": name} for name in newest.index]
+    online = store.get_online_features(["item_statistics:clicks", "item_statistics:price"], asked).to_dict()
+    assert online["clicks"] == newest["clicks"].tolist()
+
+
+def test_nothing_is_published_twice_nor_skipped(project, redis_params, versions):
+    files, store = versions
+    moments = [int(file.stem) for file in files]
+    step = 2 * HOUR  # of the params
+    assert moments == list(range(moments[0], moments[-1] + 1, step))
+    assert publish_due(project, redis_params, store, moments[-1] + step - 1) == []
