@@ -13,7 +13,7 @@ ingest = {
 retrieval = {
     "width": 200,
     "nearest": 150,
-    "sample": 1000,
+    "sample": 300,
     "neighbours": 500,
     "dimensions": 64,
     "encoder_epochs": 4,

@@ -56,7 +56,7 @@ class Split(Section):
 class Retrieval(Section):
     width: int = Field(200, ge=1)
     nearest: int = Field(150, ge=0)
-    sample: int = Field(1000, ge=1)
+    sample: int = Field(300, ge=1)
     neighbours: int = Field(500, ge=1)
     dimensions: int = Field(64, ge=1)
     encoder_epochs: int = Field(4, ge=1)

@@ -54,6 +54,10 @@ def test_a_version_counts_what_a_filter_counts_and_halves_with_age():
     assert version.by_type[:, 1].tolist() == [2, 1]
     six_hours = 2 * 0.5 ** (2 / 6) + 0.5 ** (1 / 6)  # the half-life of a quarter of a day
     assert version.decayed[0, 1] == np.float32(six_hours)
+    assert version.decayed_by_type[:, 0, 1].tolist() == [
+        np.float32(six_hours - 0.5 ** (2 / 6)),
+        np.float32(0.5 ** (2 / 6)),
+    ]
     assert version.last_click[1] == START + HOUR
 
 

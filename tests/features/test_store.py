@@ -42,7 +42,7 @@ def test_a_point_in_time_join_by_feast_gives_what_the_ranker_learns_from(store, 
             "place": np.arange(400),
         }
     )
-    names = ["clicks", "clicks_1d", "view_events", "cart_rate", "last_click", "price"]
+    names = ["clicks", "clicks_1d", "view_events", "cart_events_7d", "cart_rate", "last_click", "price"]
     joined = store.get_historical_features(asked, [f"item_statistics:{name}" for name in names]).to_df()
     joined = joined.sort_values("place", ignore_index=True)
     version = history.at(moments)
@@ -58,6 +58,7 @@ def test_a_point_in_time_join_by_feast_gives_what_the_ranker_learns_from(store, 
         assert row.clicks == known.clicks[item]
         assert np.float32(row.clicks_1d) == known.decayed[1, item]
         assert row.view_events == known.by_type[0, item]
+        assert np.float32(row.cart_events_7d) == known.decayed_by_type[1, 2, item]
         assert row.last_click == known.last_click[item]
     assert len(joined) > 200
     priced = joined[joined["item_id"].eq("i00")]

@@ -68,9 +68,19 @@ def test_a_flipped_byte_in_any_file_is_refused(saved):
 def test_a_missing_file_and_another_feature_are_named(saved):
     folder, _, manifest = saved
     features = manifest["features"]
-    changed = {**manifest, "features": {**features, "retrieval": ["price_now", *features["retrieval"][1:]]}}
+    names = list(features["retrieval"])
+    for retrieval, problem in (
+        (["price_now", *names[1:]], "feature 0 is price_now in the bundle and neighbours_score in this code"),
+        ([names[1], names[0], *names[2:]], f"feature 0 is {names[1]} in the bundle and {names[0]} in this code"),
+        (names[:-1], f"feature {len(names) - 1} is"),
+    ):
+        changed = {**manifest, "features": {**features, "retrieval": dict.fromkeys(retrieval, "float32")}}
+        (folder / "manifest.json").write_text(json.dumps(changed))
+        with pytest.raises(InputError, match=problem):
+            load_bundle(folder)
+    changed = {**manifest, "features": {**features, "retrieval": {**features["retrieval"], names[2]: "float64"}}}
     (folder / "manifest.json").write_text(json.dumps(changed))
-    with pytest.raises(InputError, match="feature 0 is price_now in the bundle and neighbours_score in this code"):
+    with pytest.raises(InputError, match=f"feature {names[2]} is float64 in the bundle and float32 in this code"):
         load_bundle(folder)
     (folder / "manifest.json").write_text(json.dumps(manifest))
     (folder / "ranker.ubj").unlink()

@@ -14,6 +14,7 @@ from nextclick.features.scene import FeatureGroup, Knowledge, Scene
 from nextclick.threads import in_parts
 
 GROUPS: tuple[FeatureGroup, ...] = (RETRIEVAL, ITEM, SESSION, TIME, EVENT_TYPES, CATALOGUE)
+FEATURE_TYPE = "float32"
 
 
 def features_by_group(knowledge: Knowledge) -> dict[str, tuple[str, ...]]:
@@ -29,7 +30,7 @@ def feature_names(knowledge: Knowledge) -> tuple[str, ...]:
 def candidate_features(scene: Scene) -> np.ndarray:
     """(n, width, len(feature_names)) float32; rows behind the last candidate are zero, NaN is unknown."""
     n, width = scene.candidates.items.shape
-    out = np.zeros((n, width, len(feature_names(scene.knowledge))), np.float32)
+    out = np.zeros((n, width, len(feature_names(scene.knowledge))), FEATURE_TYPE)
 
     def fill(part: slice) -> None:
         some = Scene(scene.prefixes.take(part), scene.candidates.take(part), scene.knowledge)

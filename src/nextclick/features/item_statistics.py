@@ -19,7 +19,8 @@ class ItemStatistics:
     last_seen: (n_items,) float32, share of the events that came before the item's last.
     types: (n_types,) str; by_type: (n_types, n_items) float32, events by type; none where all events are of one type.
     decayed: (len(HALF_LIVES_DAYS), n_items) float32, clicks that weigh half after each half-life; no rows where the
-    times were made up from an order.
+    times were made up from an order. decayed_by_type: (n_types, len(HALF_LIVES_DAYS), n_items) float32, the same of
+    each type; no types where all events are of one, or the times are made up.
     first_click, last_click: (n_items,) int64 ms, 0 where there is none.
     """
 
@@ -29,6 +30,7 @@ class ItemStatistics:
     types: np.ndarray
     by_type: np.ndarray
     decayed: np.ndarray
+    decayed_by_type: np.ndarray
     first_click: np.ndarray
     last_click: np.ndarray
 
@@ -50,27 +52,24 @@ class ItemStatistics:
         several = len(np.unique(log.types)) > 1
         moment = times.max(initial=0) if before is None else before
         age_days = (moment - times) / DAY
+        weights = [0.5 ** (age_days / days) for days in HALF_LIVES_DAYS] if timed else []
+        kinds = [types == kind for kind in range(len(event_types))] if several else []
+
+        def counts(chosen: np.ndarray | slice, weight: np.ndarray | None = None) -> np.ndarray:
+            return np.bincount(items[chosen], None if weight is None else weight[chosen], n_items)
+
         return cls(
-            np.bincount(items, minlength=n_items).astype(np.float32),
+            counts(slice(None)).astype(np.float32),
             np.bincount(recent, minlength=n_items).astype(np.float32),
             (np.searchsorted(times, last) / max(1, len(times))).astype(np.float32),
             np.array(event_types if several else [], dtype=np.str_),
-            _rows(
-                [np.bincount(items[types == kind], minlength=n_items) for kind in range(len(event_types)) if several],
-                n_items,
-            ),
-            _rows(
-                [
-                    np.bincount(items, weights=0.5 ** (age_days / days), minlength=n_items)
-                    for days in HALF_LIVES_DAYS
-                    if timed
-                ],
-                n_items,
-            ),
+            _stacked([counts(kind) for kind in kinds], n_items),
+            _stacked([counts(slice(None), weight) for weight in weights], n_items),
+            _stacked([[counts(kind, weight) for weight in weights] for kind in kinds if timed], len(weights), n_items),
             np.where(last > 0, first, 0),
             last,
         )
 
 
-def _rows(rows: list[np.ndarray], n_items: int) -> np.ndarray:
-    return np.array(rows, dtype=np.float32).reshape(len(rows), n_items)
+def _stacked(rows: list, *shape: int) -> np.ndarray:
+    return np.array(rows, dtype=np.float32).reshape(len(rows), *shape)

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import xgboost as xgb
 
 from nextclick.errors import InputError
+from nextclick.features.candidate_features import FEATURE_TYPE
 from nextclick.params import Params, Retrieval
 from nextclick.ranking.recommender import Recommender
 from nextclick.ranking.snapshot import Snapshot
@@ -49,7 +50,9 @@ def save_bundle(
         "trained_until": trained_until,
         "items": len(recommender.snapshot.vocabulary),
         "sessions": len(recommender.snapshot.retriever.index.offsets) - 1,
-        "features": {group: list(names) for group, names in recommender.snapshot.features_by_group.items()},
+        "features": {
+            group: dict.fromkeys(names, FEATURE_TYPE) for group, names in recommender.snapshot.features_by_group.items()
+        },
         "event_types": params.ingest.event_types,
         "params": json.loads(params.model_dump_json(include={"run", "retrieval", "ranker"})),
         "metrics": metrics,
@@ -95,7 +98,11 @@ def _shown(items: pd.DataFrame | None, ids: np.ndarray) -> pa.Table:
     return pa.Table.from_pandas(known, SHOWN, preserve_index=False).replace_schema_metadata()
 
 
-def _same_features(folder: Path, bundled: dict[str, list[str]], made: dict[str, tuple[str, ...]]) -> None:
+def _same_features(folder: Path, bundled: dict[str, dict[str, str]], made: dict[str, tuple[str, ...]]) -> None:
+    for names in bundled.values():
+        for name, kind in names.items():
+            if kind != FEATURE_TYPE:
+                raise InputError(f"{folder}: feature {name} is {kind} in the bundle and {FEATURE_TYPE} in this code")
     trained_names = [name for names in bundled.values() for name in names]
     made_names = [name for names in made.values() for name in names]
     for place, (trained, ours) in enumerate(zip(trained_names, made_names, strict=False)):

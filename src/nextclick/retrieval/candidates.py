@@ -64,7 +64,7 @@ class Retriever:
     popular: np.ndarray
     width: int = 200
     nearest: int = 150
-    sample: int = 1000
+    sample: int = 300
     neighbours: int = 500
     fused: tuple[int, ...] = FUSED
 

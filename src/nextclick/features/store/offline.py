@@ -37,9 +37,10 @@ def statistics_rows(
 def _version_rows(
     version: ItemStatistics, moment: pd.Timestamp, item_ids: np.ndarray, event_types: list[str], prices: np.ndarray
 ) -> pd.DataFrame:
-    several = len(version.types) > 0
-    by_type = version.by_type if several else [version.clicks, *np.zeros((len(event_types) - 1, len(item_ids)))]
-    decayed = version.decayed if len(version.decayed) else np.full((len(HALF_LIVES_DAYS), len(item_ids)), np.nan)
+    several, timed = len(version.types) > 0, len(version.decayed) > 0
+    decayed = version.decayed if timed else np.full((len(HALF_LIVES_DAYS), len(item_ids)), np.nan)
+    by_type = version.by_type if several else _only_the_first(version.clicks, len(event_types))
+    decayed_by_type = version.decayed_by_type if several and timed else _only_the_first(decayed, len(event_types))
     columns = {
         "item_id": item_ids,
         "event_timestamp": moment,
@@ -48,6 +49,11 @@ def _version_rows(
         "last_seen": version.last_seen,
         **{f"clicks_{days:g}d": row for days, row in zip(HALF_LIVES_DAYS, decayed, strict=True)},
         **{f"{name}_events": row for name, row in zip(event_types, by_type, strict=True)},
+        **{
+            f"{name}_events_{days:g}d": row
+            for name, rows in zip(event_types, decayed_by_type, strict=True)
+            for days, row in zip(HALF_LIVES_DAYS, rows, strict=True)
+        },
         **{
             f"{name}_rate": smoothed_rate(row, by_type[0])
             for name, row in list(zip(event_types, by_type, strict=True))[1:]
@@ -61,11 +67,21 @@ def _version_rows(
     return table.astype(dict.fromkeys(numbers, np.float32))[version.clicks > 0]
 
 
+def _only_the_first(counts: np.ndarray, n_types: int) -> np.ndarray:
+    """Counts by type where all events are of the first: none of the others, NaN where the first is not known."""
+    return np.stack([counts, *[counts * 0] * (n_types - 1)])
+
+
 def statistic_names(event_types: list[str]) -> list[str]:
     """The float columns of `statistics_rows`, without the price."""
-    decayed = [f"clicks_{days:g}d" for days in HALF_LIVES_DAYS]
-    rates = [f"{name}_rate" for name in event_types[1:]]
-    return ["clicks", "clicks_lately", "last_seen", *decayed, *(f"{name}_events" for name in event_types), *rates]
+    days = [f"{days:g}d" for days in HALF_LIVES_DAYS]
+    return [
+        *("clicks", "clicks_lately", "last_seen"),
+        *(f"clicks_{half_life}" for half_life in days),
+        *(f"{name}_events" for name in event_types),
+        *(f"{name}_events_{half_life}" for name in event_types for half_life in days),
+        *(f"{name}_rate" for name in event_types[1:]),
+    ]
 
 
 def states_of(events: pd.DataFrame, key: str, event_types: list[str]) -> Iterator[tuple[str, SessionState]]:
