@@ -163,6 +163,24 @@ def materialise(
 
 
 @command
+def feedback(
+    since: Annotated[datetime, typer.Option(help="Lists served from then on (UTC).")],
+    until: Annotated[datetime, typer.Option(help="And before then (UTC).")],
+) -> dict:
+    """What became of the lists that the service gave: how often the next click was among them, against the promise.
+
+    Example: nextclick feedback --since 2026-03-01 --until 2026-03-08
+    """
+    from nextclick.monitoring.feedback import feedback
+    from nextclick.params import Params
+    from nextclick.project import project_root
+
+    root = project_root()
+    params = Params.read(root / "params.yaml")
+    return feedback(root, since.replace(tzinfo=UTC), until.replace(tzinfo=UTC), params)
+
+
+@command
 def parity(
     events: Annotated[Path, typer.Option(help="Parquet: sessions to play.")] = Path("data/split/test.parquet"),
     train: Annotated[

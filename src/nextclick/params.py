@@ -114,6 +114,10 @@ class Serving(Section):
     log_days: int = Field(30, ge=1)
 
 
+class Monitoring(Section):
+    label_minutes: float = Field(30, gt=0)
+
+
 class Params(Section):
     run: Run = Run()
     simulator: Simulator = Simulator()
@@ -126,6 +130,7 @@ class Params(Section):
     diagnosis: Diagnosis = Diagnosis()
     stream: Stream = Stream()
     serving: Serving = Serving()
+    monitoring: Monitoring = Monitoring()
 
     @classmethod
     def read(cls, path: Path) -> Params:

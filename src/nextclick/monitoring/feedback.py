@@ -1,0 +1,134 @@
+"""How good the served lists were: each click that followed is joined to the list that its visitor had before him.
+
+The protocol is that of the evaluation: one prediction a click, the newest list served to the session before it, and the
+question where the clicked item stands in it. So the figures stand beside those that the evaluation promised.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import pandas as pd
+
+from nextclick.errors import InputError
+from nextclick.evaluation.metrics import interval, per_prediction
+from nextclick.events.schema import quoted
+from nextclick.events.tables import lock_of, parquet_files
+from nextclick.files import locked
+from nextclick.params import Params
+
+MINUTE = 60_000  # ms
+
+# a click is judged by the newest list before it, a list by the first click after it: a list that was never acted on (a
+# page that was loaded again), or that an earlier click had answered, is no prediction of this one
+_JUDGED = """
+    WITH clicks AS (
+        SELECT session_id, item_id, timestamp FROM ({clicks})
+        QUALIFY row_number() OVER (PARTITION BY event_id ORDER BY timestamp, item_id) = 1
+    ),
+    lists AS (SELECT request_id, session_id, moment, model_version, degraded, shown FROM ({lists}))
+    SELECT request_id, lists.session_id, moment, model_version, coalesce(degraded, 'no') AS degraded,
+        item_id AS clicked, len(shown) AS shown, coalesce(list_position(shown, item_id), 0) AS rank
+    FROM clicks ASOF JOIN lists ON clicks.session_id = lists.session_id AND clicks.timestamp > lists.moment
+    WHERE clicks.timestamp - lists.moment <= INTERVAL ({patience}) MILLISECOND
+    QUALIFY row_number() OVER (PARTITION BY request_id ORDER BY clicks.timestamp, item_id) = 1
+    ORDER BY moment, request_id
+"""
+
+
+def judged_lists(root: Path, since: datetime, until: datetime, target: str, patience_ms: int) -> pd.DataFrame:
+    """Lists served in a window that a click followed within `patience_ms`, a row each: request_id, session_id, moment,
+    model_version, degraded ("no" or why), clicked (the item), shown (how many items), rank (its place, 0: not shown).
+
+    target: the event type that counts as a click. Raises InputError where nothing was served, or no event came.
+    """
+    served, live = root / "data/predictions", root / "data/live/events"
+    window = f"moment >= {_moment(since)} AND moment < {_moment(until)}"
+    lists = f"SELECT * FROM read_parquet({_files(served)}, hive_partitioning = false) WHERE {window}"
+    with locked(lock_of(live), shared=True), duckdb.connect() as database:
+        database.execute("SET TimeZone = 'UTC'")
+        clicks = (
+            f"SELECT * FROM read_parquet({_files(live)}, hive_partitioning = false) "
+            f"WHERE event_type = {quoted(target)} AND timestamp > {_moment(since)}"
+        )
+        return database.sql(_JUDGED.format(clicks=clicks, lists=lists, patience=patience_ms)).df()
+
+
+def counts_of(root: Path, since: datetime, until: datetime) -> pd.DataFrame:
+    """Lists served in a window, by model_version and degraded: lists, sessions. Raises InputError as `judged_lists`."""
+    with duckdb.connect() as database:
+        database.execute("SET TimeZone = 'UTC'")
+        return database.sql(
+            "SELECT model_version, coalesce(degraded, 'no') AS degraded, count(*) AS lists, "
+            f"count(DISTINCT session_id) AS sessions FROM read_parquet({_files(root / 'data/predictions')}, "
+            f"hive_partitioning = false) WHERE moment >= {_moment(since)} AND moment < {_moment(until)} "
+            "GROUP BY ALL ORDER BY ALL"
+        ).df()
+
+
+def figures(judged: pd.DataFrame, k: int, seed: int) -> dict[str, Any]:
+    """HR@k, MRR@k and NDCG@k of judged lists with their 95 % intervals over sessions, and how many they are.
+
+    A list shorter than k can only hit less: `shorter` is the share of those.
+    """
+    found: dict[str, Any] = {"predictions": len(judged)}
+    if judged.empty:
+        return found
+    sessions = pd.factorize(judged["session_id"])[0]
+    for name, values in per_prediction(judged["rank"].to_numpy(np.int64), k).items():
+        if not name.startswith("precision"):
+            found |= {name: float(values.mean()), f"{name}_interval": interval(values, sessions, seed)}
+    return {**found, "shorter": float((judged["shown"] < k).mean())}
+
+
+def feedback(root: Path, since: datetime, until: datetime, params: Params) -> dict:
+    """What became of the lists served in a window: figures of all, by version, and of those that were degraded, beside
+    what the evaluation promised. Its labels are complete when the last list has had its time to be clicked."""
+    patience = params.monitoring.label_minutes * MINUTE
+    judged = judged_lists(root, since, until, params.ingest.event_types[0], round(patience))
+    served = counts_of(root, since, until)
+    k, seed = params.evaluation.k, params.run.seed
+    figure = f"{params.evaluation.decide_on}@{k}"
+    promised = _promised(root).get(figure)
+    found = figures(judged, k, seed)
+    low, high = found.get(f"{figure}_interval", (None, None))
+    return {
+        "since": since.isoformat(),
+        "until": until.isoformat(),
+        "complete": datetime.now(UTC) >= until + timedelta(milliseconds=patience),
+        "lists": int(served["lists"].sum()),
+        "degraded": int(served[served["degraded"] != "no"]["lists"].sum()),
+        **found,
+        "promised": {figure: promised},
+        "verdict": _verdict(promised, low, high),
+        "by_version": {version: figures(part, k, seed) for version, part in judged.groupby("model_version")},
+        "by_degraded": {reason: figures(part, k, seed) for reason, part in judged.groupby("degraded")},
+    }
+
+
+def _verdict(promised: float | None, low: float | None, high: float | None) -> str:
+    """Only an interval that lies wholly beside the promise says that it was missed."""
+    if promised is None or low is None or high is None:
+        return "unknown"
+    return "below" if high < promised else "above" if low > promised else "as promised"
+
+
+def _promised(root: Path) -> dict:
+    path = root / "reports/metrics/evaluate.json"
+    return json.loads(path.read_text()) if path.is_file() else {}
+
+
+def _files(folder: Path) -> str:
+    files = parquet_files(folder) if folder.is_dir() else []
+    if not files:
+        raise InputError(f"{folder}: no Parquet files; expected what the service writes while it answers")
+    return "[" + ", ".join(quoted(str(file)) for file in files) + "]"
+
+
+def _moment(at: datetime) -> str:
+    return f"make_timestamptz({round(at.timestamp() * 1e6)})"

@@ -1,0 +1,157 @@
+"""Served lists meet the clicks that followed: each click once, the list that stood before it, only while it counts."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nextclick.errors import InputError
+from nextclick.monitoring.feedback import counts_of, feedback, figures, judged_lists
+from nextclick.params import Params
+from nextclick.stream.log import LOG, EventLog
+from nextclick.stream.validation import EVENTS
+
+START = datetime(2026, 3, 1, tzinfo=UTC)
+DAY = (START, START + timedelta(days=1))
+PATIENCE = 30 * 60_000  # ms
+
+
+def at(minutes: float) -> datetime:
+    return START + timedelta(minutes=minutes)
+
+
+def serve(root: Path, lists: list[tuple[str, str, float, list[str]]], version: str = "a", degraded=None) -> None:
+    """lists: request, session, minute, items."""
+    table = pa.table(
+        {
+            "request_id": [row[0] for row in lists],
+            "session_id": [row[1] for row in lists],
+            "moment": pa.array([at(row[2]) for row in lists], pa.timestamp("ms", "UTC")),
+            "model_version": [version] * len(lists),
+            "degraded": pa.array([degraded] * len(lists), pa.string()),
+            "shown": pa.array([row[3] for row in lists], pa.list_(pa.string())),
+        }
+    )
+    folder = root / "data/predictions/date=2026-03-01"
+    folder.mkdir(parents=True, exist_ok=True)
+    pq.write_table(table, folder / f"{version}-{len(list(folder.iterdir()))}.parquet")
+
+
+def click(root: Path, clicks: list[tuple[str, str, float, str]], kind: str = "view") -> None:
+    """clicks: event, session, minute, item."""
+    rows = [
+        {
+            "event_id": event,
+            "session_id": session,
+            "user_id": None,
+            "item_id": item,
+            "event_type": kind,
+            "timestamp": at(minute),
+            "arrived": at(minute),
+            "late": False,
+        }
+        for event, session, minute, item in clicks
+    ]
+    EventLog(root / LOG).append(pa.Table.from_pylist(rows, EVENTS))
+
+
+def judged(root: Path) -> pd.DataFrame:
+    return judged_lists(root, *DAY, "view", PATIENCE)
+
+
+def test_a_click_is_judged_by_the_newest_list_before_it_and_a_list_by_its_first_click(tmp_path):
+    serve(tmp_path, [("r1", "s", 0, ["a", "b"]), ("r2", "s", 1, ["b", "c"]), ("r3", "s", 5, ["d"])])
+    click(tmp_path, [("e1", "s", 2, "c"), ("e2", "s", 3, "b"), ("e3", "s", 6, "x"), ("e0", "s", 0, "a")])
+    found = judged(tmp_path).set_index("request_id")
+    assert found["rank"].to_dict() == {"r2": 2, "r3": 0}  # r1 was never acted on, e2 came after r2 had been answered
+    assert found["clicked"].to_dict() == {"r2": "c", "r3": "x"}
+
+
+def test_only_clicks_of_the_same_session_and_type_in_time_count_and_each_once(tmp_path):
+    serve(tmp_path, [("r1", "s", 0, ["a"]), ("r2", "t", 0, ["a"]), ("r3", "u", 0, ["a"])])
+    click(tmp_path, [("e1", "s", 31, "a"), ("e2", "other", 1, "a"), ("e3", "t", 1, "a"), ("e3", "t", 1, "a")])
+    click(tmp_path, [("e4", "u", 1, "a")], kind="cart")
+    assert judged(tmp_path)["request_id"].tolist() == ["r2"]
+
+
+def test_the_window_is_that_of_the_list(tmp_path):
+    serve(tmp_path, [("r0", "s", -1, ["a"]), ("r1", "t", 24 * 60 - 1, ["a"]), ("r2", "u", 24 * 60, ["a"])])
+    click(tmp_path, [("e0", "s", 0, "a"), ("e1", "t", 24 * 60 + 5, "a"), ("e2", "u", 24 * 60 + 5, "a")])
+    assert judged(tmp_path)["request_id"].tolist() == ["r1"]
+    assert counts_of(tmp_path, *DAY)["lists"].tolist() == [1]
+
+
+def test_figures_are_those_of_the_evaluation_with_their_intervals(tmp_path):
+    lists = [(f"r{n}", f"s{n}", 0.0, ["a", "b"]) for n in range(50)]
+    serve(tmp_path, lists)
+    click(tmp_path, [(f"e{n}", f"s{n}", 1.0, "a" if n < 20 else "b" if n < 30 else "x") for n in range(50)])
+    found = figures(judged(tmp_path), 20, 0)
+    assert found["predictions"] == 50
+    assert found["hr@20"] == pytest.approx(0.6)
+    assert found["mrr@20"] == pytest.approx(0.5)
+    low, high = found["hr@20_interval"]
+    assert 0.4 < low < 0.6 < high < 0.8
+    assert found["shorter"] == 1
+    assert figures(judged(tmp_path).head(0), 20, 0) == {"predictions": 0}
+
+
+def test_versions_and_degraded_answers_are_told_apart(tmp_path):
+    serve(tmp_path, [("r1", "s", 0, ["a"])], version="a")
+    serve(tmp_path, [("r2", "t", 0, ["a"])], version="b", degraded="store")
+    click(tmp_path, [("e1", "s", 1, "a"), ("e2", "t", 1, "a")])
+    found = judged(tmp_path)
+    assert found[["model_version", "degraded"]].to_numpy().tolist() == [["a", "no"], ["b", "store"]]
+    assert counts_of(tmp_path, *DAY)["model_version"].tolist() == ["a", "b"]
+
+
+def test_what_is_missing_is_named(tmp_path):
+    with pytest.raises(InputError, match="data/predictions"):
+        judged(tmp_path)
+    serve(tmp_path, [("r1", "s", 0, ["a"])])
+    with pytest.raises(InputError, match="data/live/events"):
+        judged(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("promise", "verdict"), [(0.9, "below"), (0.5, "as promised"), (0.1, "above"), (None, "unknown")]
+)
+def test_only_an_interval_beside_the_promise_says_that_it_was_missed(tmp_path, promise, verdict):
+    serve(tmp_path, [(f"r{n}", f"s{n}", 0.0, ["a", "b"]) for n in range(50)])
+    click(tmp_path, [(f"e{n}", f"s{n}", 1.0, "a" if n < 25 else "x") for n in range(50)])
+    if promise:
+        (tmp_path / "reports/metrics").mkdir(parents=True)
+        (tmp_path / "reports/metrics/evaluate.json").write_text(json.dumps({"mrr@20": promise}))
+    found = feedback(tmp_path, *DAY, Params())
+    assert found["verdict"] == verdict
+    assert (found["complete"], found["lists"], found["degraded"]) == (True, 50, 0)
+    assert found["by_version"]["a"]["predictions"] == 50
+
+
+moments = st.integers(0, 50)
+served = st.lists(
+    st.tuples(st.sampled_from("st"), moments, st.sampled_from("abc")), max_size=12, unique_by=lambda r: r[:2]
+)
+clicked = st.lists(
+    st.tuples(st.sampled_from("st"), moments, st.sampled_from("abcd")), max_size=12, unique_by=lambda r: r[:2]
+)
+
+
+@settings(max_examples=30, deadline=None)
+@given(served.filter(len), clicked.filter(len))
+def test_the_join_is_that_of_a_plain_loop(tmp_path_factory, lists, clicks):
+    root = tmp_path_factory.mktemp("shop")
+    serve(root, [(f"{session}{minute}", session, minute, [item]) for session, minute, item in lists])
+    click(root, [(f"e{session}{minute}", session, minute, item) for session, minute, item in clicks])
+    expected = {}
+    for session, minute, item in sorted(clicks, key=lambda row: row[1]):
+        before = [row for row in lists if row[0] == session and row[1] < minute and minute - row[1] <= 30]
+        if before:
+            newest = max(before, key=lambda row: row[1])
+            expected.setdefault(f"{session}{newest[1]}", int(newest[2] == item))
+    assert judged(root).set_index("request_id")["rank"].to_dict() == expected
