@@ -94,7 +94,7 @@ def replay(
 
 def freshness(
     rate: Annotated[float, typer.Option(min=1, help="Clicks a second.")] = 1000,
-    seconds: Annotated[float, typer.Option(min=1)] = 30,
+    seconds: Annotated[float, typer.Option(min=5, help="For how long.")] = 30,
 ) -> dict:
     """Measure how long after a click it is in the online store, and how long until it has changed a recommendation.
 

@@ -26,6 +26,7 @@ from nextclick.stream.intake import open_intake
 from nextclick.stream.settings import brokers
 
 PROBES = 20  # clicks a second that are watched, spread over all that are sent
+WARM_UP = 2.0  # seconds in which connections are made and no click is watched
 CLICKS = 4  # of a session
 PATIENCE = 30.0  # seconds after which a click counts as lost
 LOOK_EVERY = 0.001  # s
@@ -57,7 +58,7 @@ def freshness(root: Path, params: Params, recommender: Recommender, rate: float,
         clicks = _clicks(recommender.snapshot.vocabulary.ids, params.ingest.event_types[0], rate, seconds)
         threads = [
             Thread(target=_recommend, args=(recommender, states, seen)),
-            Thread(target=_send, args=(send, clicks, max(1, round(rate / PROBES)), watched)),
+            Thread(target=_send, args=(send, clicks, round(rate * WARM_UP), max(1, round(rate / PROBES)), watched)),
         ]
         for thread in threads:
             thread.start()
@@ -121,11 +122,15 @@ def _clicks(items: np.ndarray, event_type: str, rate: float, seconds: float) -> 
 
 
 def _send(
-    send: Callable[[str, bytes], object], clicks: Iterator[tuple[dict, float]], every: int, watched: SimpleQueue
+    send: Callable[[str, bytes], object],
+    clicks: Iterator[tuple[dict, float]],
+    first: int,
+    every: int,
+    watched: SimpleQueue,
 ) -> None:
     try:
         for number, (click, due) in enumerate(clicks):
-            if number % every == 0:
+            if number >= first and number % every == 0:
                 watched.put((click["session_id"], click["event_id"], due))
             send(click["session_id"], json.dumps(click).encode())
     finally:
