@@ -275,3 +275,12 @@ def test_the_same_file_gives_the_same_bytes(tmp_path):
         ingest(Ingest(path="c.csv"), tmp_path, tmp_path / out)
         written.append((tmp_path / out / "events.parquet").read_bytes())
     assert written[0] == written[1]
+
+
+@pytest.mark.parametrize("moment", ["1e18", "999999999999999999", "9223372036854775807", "1e300", "inf", "10000-01-01"])
+def test_a_moment_too_far_to_calculate_with_goes_to_quarantine(tmp_path, moment):
+    rows = f"session_id,item_id,timestamp\n1,a,1704067200\n1,b,{moment}\n"
+    counts, events, _, quarantine = read(tmp_path, "generic", {"events.csv": rows})
+    assert events["item_id"].tolist() == ["a"]
+    assert quarantine["field"].tolist() == ["timestamp"]
+    assert counts["quarantined"] == 1

@@ -1,5 +1,6 @@
 """A bundle comes back as it went, and one that was tampered with is refused by name."""
 
+import hashlib
 import json
 
 import numpy as np
@@ -65,6 +66,41 @@ def test_a_flipped_byte_in_any_file_is_refused(saved):
     load_bundle(folder)
 
 
+def rewrite(folder, manifest):
+    """As another version of the code would have bundled it."""
+    version = hashlib.sha256(
+        json.dumps({k: v for k, v in manifest.items() if k != "version"}, sort_keys=True).encode()
+    ).hexdigest()[:12]
+    (folder / "manifest.json").write_text(json.dumps({**manifest, "version": version}))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda manifest: manifest["event_types"].append("wish"),
+        lambda manifest: manifest["params"]["retrieval"].update(nearest=1),
+        lambda manifest: manifest["files"].popitem(),
+        lambda manifest: manifest["files"].clear(),
+        lambda manifest: manifest.update(version="0123456789ab"),
+        lambda manifest: manifest.pop("files"),
+    ],
+)
+def test_a_manifest_that_was_changed_is_refused(saved, change):
+    folder, _, manifest = saved
+    changed = json.loads(json.dumps(manifest))
+    change(changed)
+    (folder / "manifest.json").write_text(json.dumps(changed))
+    with pytest.raises(InputError, match=r"manifest\.json"):
+        load_bundle(folder)
+
+
+def test_a_file_that_nobody_bundled_is_refused(saved):
+    folder, _, _ = saved
+    (folder / "extra.npy").write_bytes(b"")
+    with pytest.raises(InputError, match=r"extra\.npy"):
+        load_bundle(folder)
+
+
 def test_a_missing_file_and_another_feature_are_named(saved):
     folder, _, manifest = saved
     features = manifest["features"]
@@ -75,11 +111,11 @@ def test_a_missing_file_and_another_feature_are_named(saved):
         (names[:-1], f"feature {len(names) - 1} is"),
     ):
         changed = {**manifest, "features": {**features, "retrieval": dict.fromkeys(retrieval, "float32")}}
-        (folder / "manifest.json").write_text(json.dumps(changed))
+        rewrite(folder, changed)
         with pytest.raises(InputError, match=problem):
             load_bundle(folder)
     changed = {**manifest, "features": {**features, "retrieval": {**features["retrieval"], names[2]: "float64"}}}
-    (folder / "manifest.json").write_text(json.dumps(changed))
+    rewrite(folder, changed)
     with pytest.raises(InputError, match=f"feature {names[2]} is float64 in the bundle and float32 in this code"):
         load_bundle(folder)
     (folder / "manifest.json").write_text(json.dumps(manifest))

@@ -8,6 +8,7 @@ FIELDS = ("event_id", "session_id", "user_id", "item_id", "event_type", "timesta
 ITEM_FIELDS = ("item_id", "title", "category", "price", "launched")
 LONGEST_ID = 256
 EARLIEST_MS = 631_152_000_000  # 1990: before it, a clock was not set
+LATEST_MS = 253_402_300_799_999  # the end of the year 9999: nothing can be calculated with what lies far behind it
 
 # Seconds, milliseconds or ISO text, as UTC milliseconds; null where it is none of them. Numbers of 11 digits and more
 # are milliseconds: as seconds they would lie after the year 5000.
@@ -52,6 +53,7 @@ def rules(event_types: list[str], latest: str | None = None) -> list[Rule]:
         ),
         Rule("timestamp", "not a moment: expected seconds, milliseconds or ISO text", "moment IS NULL"),
         Rule("timestamp", "before 1990", f"moment < {EARLIEST_MS}"),
+        Rule("timestamp", "after the year 9999", f"moment > {LATEST_MS}"),
         *([] if latest is None else [Rule("timestamp", "in the future", f"moment > {latest}")]),
     ]
 

@@ -59,7 +59,7 @@ def save_bundle(
         "libraries": {name: version(name) for name in LIBRARIES},
         "files": files,
     }
-    named = {"version": hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()[:12], **manifest}
+    named = {"version": _version_of(manifest), **manifest}
     (folder / "manifest.json").write_text(json.dumps(named, indent=1) + "\n")
     return named
 
@@ -74,12 +74,20 @@ def load_bundle(folder: Path) -> tuple[Recommender, dict]:
         manifest = json.loads((folder / "manifest.json").read_text())
     except (OSError, ValueError) as error:
         raise InputError(f"{folder / 'manifest.json'}: no manifest of a bundle: {error}") from error
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):
+        raise InputError(f"{folder / 'manifest.json'}: no manifest of a bundle: it names no files")
+    version = manifest.get("version")
+    if version != _version_of({name: value for name, value in manifest.items() if name != "version"}):
+        raise InputError(f"{folder / 'manifest.json'}: not the manifest that was bundled as {version}")
     for name, expected in manifest["files"].items():
         path = folder / name
         if not path.is_file():
-            raise InputError(f"{path}: missing; the manifest of bundle {manifest['version']} names it")
+            raise InputError(f"{path}: missing; the manifest of bundle {version} names it")
         if _sha256(path) != expected:
-            raise InputError(f"{path}: not the file that was bundled as {manifest['version']}")
+            raise InputError(f"{path}: not the file that was bundled as {version}")
+    for path in folder.iterdir():
+        if path.name not in manifest["files"] and path.name != "manifest.json":
+            raise InputError(f"{path}: the manifest of bundle {version} does not name it")
     snapshot = Snapshot.load(folder, Retrieval(**manifest["params"]["retrieval"]))
     _same_features(folder, manifest["features"], snapshot.features_by_group)
     return Recommender(snapshot, xgb.Booster(model_file=folder / "ranker.ubj")), manifest
@@ -96,6 +104,11 @@ def _shown(items: pd.DataFrame | None, ids: np.ndarray) -> pa.Table:
         known = known.merge(items, "left", "item_id")
     known = known.reindex(columns=SHOWN.names)
     return pa.Table.from_pandas(known, SHOWN, preserve_index=False).replace_schema_metadata()
+
+
+def _version_of(manifest: dict) -> str:
+    """Of a manifest without its version."""
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def _same_features(folder: Path, bundled: dict[str, dict[str, str]], made: dict[str, tuple[str, ...]]) -> None:
