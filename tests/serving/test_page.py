@@ -59,7 +59,7 @@ def browser(request):
 
 
 def listed(browser) -> list[str]:
-    return [node.text for node in browser.find_elements(By.CSS_SELECTOR, "#next strong")]
+    return browser.execute_script("return [...document.querySelectorAll('#next strong')].map(node => node.textContent)")
 
 
 def clicks_known(browser, n: int) -> None:
@@ -113,6 +113,8 @@ def test_everything_on_the_page_can_be_reached_and_is_named(page, browser):
             assert control.size["height"] >= 40  # a finger's width
     select = browser.find_element(By.ID, "category")
     select.send_keys("Home/Light")
+    # read in one step, as the cards are replaced meanwhile
+    about = "return [...document.querySelectorAll('#shop .about')].map(node => node.textContent)"
     WebDriverWait(browser, 20).until(
-        lambda b: all(node.text.startswith("Home/Light") for node in b.find_elements(By.CSS_SELECTOR, "#shop .about"))
+        lambda b: (found := b.execute_script(about)) and all(text.startswith("Home/Light") for text in found)
     )
