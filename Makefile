@@ -46,14 +46,16 @@ serve: setup
 # What the image installs, in the versions of uv.lock.
 build/requirements.txt: pyproject.toml uv.lock | setup
 	@mkdir -p build
-	VIRTUAL_ENV= $(UV) export --locked --only-group image --no-hashes --no-header --no-annotate --quiet -o $@
+	VIRTUAL_ENV= $(UV) export --locked --only-group image --prune mypy --no-hashes --no-header --no-annotate --quiet -o $@
 
 bento: build/requirements.txt
 	.venv/bin/bentoml build
 
 # BACKEND=buildah where there is no Docker; BASE=localhost/python:3.11-slim for a base image of one's own.
 BACKEND ?= docker
+BASE ?= python:3.11-slim
 image: build/requirements.txt
-	sed '$(if $(BASE),s|python_version:.*|base_image: $(BASE)|)' bentofile.yaml > build/bentofile.yaml
+	sed 's|python_version:.*|base_image: $(BASE)|' bentofile.yaml > build/bentofile.yaml
 	.venv/bin/bentoml build -f build/bentofile.yaml
-	.venv/bin/bentoml containerize nextclick:latest --backend $(BACKEND) -t nextclick:latest $(OPTIONS)
+	.venv/bin/bentoml containerize nextclick:latest --backend $(BACKEND) -t nextclick:built $(OPTIONS)
+	$(BACKEND) build -f scripts/image/Containerfile --build-arg BASE=$(BASE) -t nextclick:latest build

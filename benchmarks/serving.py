@@ -118,11 +118,11 @@ def split(answers: Answers) -> dict:
 
 
 def highest(port: int, requests: list[bytes], start: float) -> tuple[float, dict]:
-    """The highest rate, in steps of an eighth, at which p99 is at most HELD_MS and nothing is refused."""
+    """The highest rate, in steps of an eighth, with p99 at most HELD_MS and at most one in 1,000 refused."""
     best, figures, rate = 0.0, {}, start
     while True:
         found = load(port, requests[: int(rate * 8)], rate).figures()
-        if set(found["statuses"]) != {"200"} or found["p99_ms"] > HELD_MS:
+        if found["statuses"].get("200", 0) < 0.999 * found["requests"] or found["p99_ms"] > HELD_MS:
             return best, figures
         best, figures, rate = rate, found, rate * 1.125
 

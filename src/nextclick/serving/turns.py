@@ -8,6 +8,8 @@ import time
 from nextclick.serving.metrics import SHED
 from nextclick.serving.refusal import RequestRefusedError
 
+SMOOTHING = 0.05  # weight of the newest in the usual length of a turn
+
 
 class Turns:
     """The event loop is the one that computes: a request that took another thread would wait for the interpreter."""
@@ -16,24 +18,30 @@ class Turns:
         self._lock = asyncio.Lock()
         self._most = max_wait_ms / 1e3
         self._waiting = 0
-        self._waited = 0.0  # of the one whose turn came last
+        self._usual = 0.002  # seconds from one turn to the next while others wait, HTTP among them
+        self._began = 0.0
 
     async def take(self) -> float:
         """Wait for the turn; returns when the wait began, by `time.perf_counter`.
 
-        Raises RequestRefusedError (429) where those before waited too long already.
+        Raises RequestRefusedError (429) where those before will take too long. It looks ahead, not at how long the last
+        one waited: after a stall the line is soon gone, and refusing would only cost lists.
         """
         arrived = time.perf_counter()
-        if self._waiting and self._waited > self._most:
+        if self._waiting * self._usual > self._most:
             SHED.labels("busy").inc()
             raise RequestRefusedError(429, "too busy: try again", retry_after=1)
+        waits = self._lock.locked()
         self._waiting += 1
         try:
             await self._lock.acquire()
         finally:
             self._waiting -= 1
-        await asyncio.sleep(0)  # others that have arrived take their place in the line, so that their wait counts
-        self._waited = time.perf_counter() - arrived
+        await asyncio.sleep(0)  # others that have arrived take their place in the line, so that they are counted
+        now = time.perf_counter()
+        if waits:
+            self._usual += SMOOTHING * (now - self._began - self._usual)
+        self._began = now
         return arrived
 
     def give_back(self) -> None:

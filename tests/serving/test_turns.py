@@ -1,0 +1,59 @@
+"""Who waits too long is refused at once; a single stall refuses nobody."""
+
+import asyncio
+import time
+
+import pytest
+
+from nextclick.serving.refusal import RequestRefusedError
+from nextclick.serving.turns import Turns
+
+
+async def turn(turns: Turns, seconds: float, order: list[int], number: int) -> None:
+    await turns.take()
+    try:
+        time.sleep(seconds)  # as an answer does, it keeps the event loop
+        order.append(number)
+    finally:
+        turns.give_back()
+
+
+async def at_once(turns: Turns, count: int, seconds: float) -> tuple[list[int], list[object]]:
+    order: list[int] = []
+    outcomes = await asyncio.gather(
+        *(turn(turns, seconds, order, number) for number in range(count)), return_exceptions=True
+    )
+    return order, [outcome for outcome in outcomes if outcome]
+
+
+def test_a_line_that_would_take_too_long_is_refused_with_the_time_to_try_again():
+    order, refused = asyncio.run(at_once(Turns(max_wait_ms=20), 100, 0.002))
+    assert order == sorted(order)
+    assert len(order) + len(refused) == 100
+    assert 5 <= len(order) <= 20
+    for refusal in refused:
+        assert isinstance(refusal, RequestRefusedError)
+        assert refusal.status == 429
+        assert "retry-after" in {name.lower() for name in refusal.headers}
+
+
+def test_a_stall_refuses_nobody_after_it():
+    async def stalled() -> list[object]:
+        turns = Turns(max_wait_ms=20)
+        _, first = await at_once(turns, 4, 0.05)
+        _, then = await at_once(turns, 4, 0.001)
+        return first + then
+
+    assert asyncio.run(stalled()) == []
+
+
+@pytest.mark.parametrize("slow", [0.01, 0.02])
+def test_slower_answers_make_the_line_shorter(slow):
+    async def shorter() -> int:
+        turns = Turns(max_wait_ms=20)
+        for _ in range(30):
+            await at_once(turns, 3, slow)
+        order, _ = await at_once(turns, 50, slow)
+        return len(order)
+
+    assert asyncio.run(shorter()) <= 4
