@@ -48,14 +48,20 @@ build/requirements.txt: pyproject.toml uv.lock | setup
 	@mkdir -p build
 	VIRTUAL_ENV= $(UV) export --locked --only-group image --prune mypy --no-hashes --no-header --no-annotate --quiet -o $@
 
-bento: build/requirements.txt
+# The same as a CycloneDX list, for those who look for advisories.
+build/bill-of-materials.json: pyproject.toml uv.lock | setup
+	@mkdir -p build
+	VIRTUAL_ENV= $(UV) export --locked --only-group image --format cyclonedx1.5 --quiet -o $@ 2> /dev/null
+
+bento: build/requirements.txt build/bill-of-materials.json
 	.venv/bin/bentoml build
 
 # BACKEND=buildah where there is no Docker; BASE=localhost/python:3.11-slim for a base image of one's own.
 BACKEND ?= docker
 BASE ?= python:3.11-slim
-image: build/requirements.txt
+IMAGE ?= nextclick:latest
+image: build/requirements.txt build/bill-of-materials.json
 	sed 's|python_version:.*|base_image: $(BASE)|' bentofile.yaml > build/bentofile.yaml
 	.venv/bin/bentoml build -f build/bentofile.yaml
-	.venv/bin/bentoml containerize nextclick:latest --backend $(BACKEND) -t nextclick:built $(OPTIONS)
-	$(BACKEND) build -f scripts/image/Containerfile --build-arg BASE=$(BASE) -t nextclick:latest build
+	.venv/bin/bentoml containerize nextclick:latest --backend $(BACKEND) -t $(IMAGE)-built $(OPTIONS)
+	$(BACKEND) build -f scripts/image/Containerfile --build-arg BASE=$(BASE) --build-arg BUILT=$(IMAGE)-built -t $(IMAGE) build

@@ -1,46 +1,76 @@
-"""The image that `make image` made starts as somebody who is not root, and answers."""
+"""The image that `make image` makes starts on a read-only file system, as somebody who is not root, and answers."""
 
+import json
 import os
 import shutil
 import subprocess
+import sys
 import time
+from pathlib import Path
 
 import httpx
 import psutil
 import pytest
 
+from nextclick.project import project_root
+
 from .conftest import free_port
 
-IMAGE = "NEXTCLICK_IMAGE"  # its name, where one was built: that takes minutes, so no test does it by itself
-ENTRYPOINT = "/home/bentoml/bento/env/docker/entrypoint.sh"
+IMAGE, BASE = "NEXTCLICK_IMAGE", "NEXTCLICK_IMAGE_BASE"  # one to test, or what to build one on: that takes minutes
+READ_ONLY = ["unshare", "--mount", "bash", str(Path(__file__).parent / "read_only_root.sh")]
 
 
 @pytest.fixture(scope="module")
-def container():
-    """The command that runs something in a container of the image, by buildah, without Docker."""
-    image = os.environ.get(IMAGE)
-    if not image or not shutil.which("buildah"):
-        pytest.skip(f"no image: make image BACKEND=buildah, then name it in {IMAGE}")
+def image(bundles, tmp_path_factory):
+    named, base = os.environ.get(IMAGE), os.environ.get(BASE)
+    if not shutil.which("buildah") or not (named or base):
+        pytest.skip(f"needs buildah, and an image in {IMAGE} or the name of a base image in {BASE}")
+    if named:
+        yield named
+        return
+    project, name = tmp_path_factory.mktemp("image") / "project", f"localhost/nextclick-test-{os.getpid()}:latest"
+    subprocess.run(["git", "clone", "--quiet", project_root(), project], check=True)
+    shutil.copytree(bundles[0], project / "models/bundle")
+    (project / ".venv").symlink_to(Path(sys.prefix))
+    environment = os.environ | {"BUILDAH_ISOLATION": "chroot", "BENTOML_HOME": str(project / "bentos")}
+    command = ["make", "--old-file=setup", "image", "BACKEND=buildah", f"BASE={base}", f"IMAGE={name}"]
+    subprocess.run([*command, "OPTIONS=--opt network=host"], cwd=project, env=environment, check=True)
+    yield name
+    subprocess.run(["buildah", "rmi", name, f"{name}-built"], check=True, stdout=subprocess.DEVNULL)
+
+
+@pytest.fixture(scope="module")
+def inside(image):
+    """The command that runs something in a container of the image, without Docker; and the image's environment."""
     name = subprocess.check_output(["buildah", "from", image], text=True).strip()
-    yield ["buildah", "run", "--isolation", "chroot", "--network", "host", name, "--"]
+    root = subprocess.check_output(["buildah", "mount", name], text=True).strip()
+    config = json.loads(subprocess.check_output(["buildah", "inspect", name], text=True))["OCIv1"]["config"]
+    yield [*READ_ONLY, root, "env", "-i", "HOME=/home/bentoml", *config["Env"]], config
+    subprocess.run(["buildah", "umount", name], check=True, stdout=subprocess.DEVNULL)
     subprocess.run(["buildah", "rm", name], check=True, stdout=subprocess.DEVNULL)
 
 
-def test_it_holds_what_serving_needs_and_no_more(container):
-    asked = "id -u; ls /app/.venv/lib/*/site-packages; find /home -type f"
-    user, *found = subprocess.check_output([*container, "sh", "-c", asked], text=True).splitlines()
+def test_it_holds_what_serving_needs_and_no_more(inside):
+    command, config = inside
+    assert config["User"] == "bentoml"
+    asked = "id -u; touch /home/bentoml/bento/x 2>&1; ls /app/.venv/lib/*/site-packages; find /home -type f"
+    user, refused, *found = subprocess.check_output([*command, "sh", "-c", asked], text=True).splitlines()
     assert user != "0"
+    assert "Read-only" in refused
     assert "xgboost" in found
-    assert not {"jupyterlab", "dvc", "nvidia", "pytest"} & set(found)
+    assert not {"jupyterlab", "dvc", "nvidia", "pytest", "mypy"} & set(found)
     own = [path for path in found if path.startswith("/home")]
     assert any(path.endswith("models/bundle/ranker.ubj") for path in own)
-    assert not [path for path in own if path.endswith((".ipynb", ".pkl")) or "/tests/" in path or "/data/" in path]
+    assert any(path.endswith("bill-of-materials.json") for path in own)
+    assert not [path for path in own if path.endswith((".ipynb", ".pkl")) or "/tests/" in path or "/src/data/" in path]
 
 
-def test_it_answers(container):
+def test_it_answers(inside):
+    command, config = inside
     port = free_port()
-    environment = [f"PORT={port}", f"NEXTCLICK_METRICS=127.0.0.1:{free_port()}"]
-    running = subprocess.Popen([*container, "env", *environment, ENTRYPOINT])
+    environment = [f"PORT={port}", "BENTOML_HOST=127.0.0.1", f"NEXTCLICK_METRICS=127.0.0.1:{free_port()}"]
+    start = f"cd {config['WorkingDir']} && exec {config['Entrypoint'][0]}"
+    running = subprocess.Popen([*command, *environment, "sh", "-c", start])
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=5) as client:
             deadline = time.monotonic() + 300
@@ -52,14 +82,14 @@ def test_it_answers(container):
                         break
                 except httpx.HTTPError:
                     time.sleep(0.5)
-            assert len(client.post("/recommend", json={"session_id": "s", "k": 5}).json()["items"]) == 5
+            click = {"event_id": "e", "session_id": "s", "item_id": "i03", "event_type": "view"}
+            taken = client.post("/events", json=click | {"timestamp": time.time_ns() // 1_000_000})
+            assert taken.json()["accepted"] == 1
+            answer = client.post("/recommend", json={"session_id": "s", "k": 5}).json()
+            assert (len(answer["items"]), answer["clicks"], answer["degraded"]) == (5, 1, False)
             assert client.get("/").status_code == 200
     finally:
-        # the server itself, not what runs the container: that would leave its worker behind
-        (server,) = (
-            child
-            for child in psutil.Process(running.pid).children(recursive=True)
-            if child.cmdline()[1:3] == ["/app/.venv/bin/bentoml", "serve"]
-        )
-        server.terminate()
-        running.wait(timeout=60)
+        children = psutil.Process(running.pid).children(recursive=True)
+        running.terminate()
+        _, alive = psutil.wait_procs([psutil.Process(running.pid), *children], timeout=30)
+        assert not alive

@@ -24,7 +24,7 @@ def test_sasl_and_tls_settings_are_passed_through(monkeypatch):
         "security.protocol": "SASL_SSL",
         "sasl.mechanisms": "SCRAM-SHA-512",
         "sasl.username": "shop",
-        "sasl.password": "s3cret",
+        "sasl.password": "s3cret",  # pragma: allowlist secret
         "ssl.ca.location": "/etc/ca.pem",
         "linger.ms": 1,
     }

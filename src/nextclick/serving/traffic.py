@@ -68,7 +68,7 @@ class Traffic:
             if not started:  # it failed before the routes, which answer with the same
                 await _send(RequestRefusedError(500, "internal error"), request_id, answer)
         milliseconds = round((time.perf_counter() - began) * 1e3, 3)
-        route = getattr(scope.get("route"), "path", "other")
+        route = getattr(scope.get("route"), "path", "") or "other"
         REQUESTS.labels(route, status).inc()
         log.info(
             "request",
