@@ -17,7 +17,8 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -58,7 +59,8 @@ def process(command: list[str], **options) -> Iterator[subprocess.Popen]:
         yield started
     finally:
         # BentoML's workers are in sessions of their own
-        for one in (*psutil.Process(started.pid).children(recursive=True), started):
+        alive = psutil.Process(started.pid).children(recursive=True) if started.poll() is None else []
+        for one in (*alive, started):
             one.kill()
         started.wait()
 
@@ -143,6 +145,34 @@ def click_to_change(port: int, items: list[str], times: int) -> dict:
     return percentiles(taken)
 
 
+def redis_dies(
+    port: int, requests: list[bytes], rate: float, die: Callable[[], None], live: Callable[[], None]
+) -> dict:
+    """Redis is killed under load and comes back empty after two seconds: what requests saw, and how long it took until
+    answers were no longer degraded."""
+    times: dict[str, float] = {}
+
+    def faults() -> None:
+        for name, fault in (("gone", die), ("back", live)):
+            time.sleep(2)
+            fault()
+            times[name] = time.perf_counter() - began
+
+    with ThreadPoolExecutor() as pool:
+        began = time.perf_counter()
+        waiting = pool.submit(faults)
+        answers = load(port, requests[: int(rate * 10)], rate, keep=True)
+        waiting.result()
+    ended = [due + taken for due, taken in zip(answers.due, answers.seconds, strict=True)]
+    degraded = [i for i, body in enumerate(answers.bodies) if b'"degraded":true' in body]
+    return {
+        **answers.figures(),
+        "degraded": len(degraded),
+        "degraded_ms": percentiles([answers.seconds[i] * 1e3 for i in degraded]),
+        "recovery_seconds": round(max(ended[i] for i in degraded) - times["back"], 2),
+    }
+
+
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--rate", type=float, default=200)
@@ -168,7 +198,8 @@ def main() -> None:
         (root / "echo.py").write_text(ECHO)
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         redis = ["redis-server", "--port", str(redis_port), "--bind", "127.0.0.1", "--save", "", "--dir", str(root)]
-        ends.enter_context(process(redis, **quiet))
+        redis_life = ends.enter_context(ExitStack())
+        running = redis_life.enter_context(process(redis, **quiet))
         os.environ["NEXTCLICK_REDIS"] = f"127.0.0.1:{redis_port}"
         time.sleep(1)
         apply_definitions(root, params)
@@ -195,6 +226,10 @@ def main() -> None:
         answers = load(port, requests[: int(asked.rate * asked.seconds)], asked.rate, keep=True)
         found["service"] = {"rate": asked.rate, **answers.figures(), "stages": split(answers)}
         found["click_to_change"] = click_to_change(port, [state[-1].item_id for state in states.values()], 500)
+        found["redis_dies"] = redis_dies(
+            port, requests, asked.rate, running.kill, lambda: redis_life.enter_context(process(redis, **quiet))
+        )
+        OnlineStates(connect(root, params)).write(states)
         best, figures = highest(port, requests, asked.rate)
         found["highest"] = {"rate": round(best, 1), **figures}
         if asked.overload:

@@ -33,7 +33,15 @@ def image(bundles, tmp_path_factory):
     shutil.copytree(bundles[0], project / "models/bundle")
     (project / ".venv").symlink_to(Path(sys.prefix))
     environment = os.environ | {"BUILDAH_ISOLATION": "chroot", "BENTOML_HOME": str(project / "bentos")}
-    command = ["make", "--old-file=setup", "image", "BACKEND=buildah", f"BASE={base}", f"IMAGE={name}"]
+    command = [
+        "make",
+        "--old-file=setup",
+        f"UV={sys.prefix}/bin/uv",
+        "image",
+        "BACKEND=buildah",
+        f"BASE={base}",
+        f"IMAGE={name}",
+    ]
     subprocess.run([*command, "OPTIONS=--opt network=host"], cwd=project, env=environment, check=True)
     yield name
     subprocess.run(["buildah", "rmi", name, f"{name}-built"], check=True, stdout=subprocess.DEVNULL)
