@@ -35,7 +35,7 @@ def publish_due(root: Path, params: Params, store: FeatureStore, until: int) -> 
         moments = publication_moments(until, until, params.features.item_stats_every)
         if there:
             step = round(params.features.item_stats_every * HOUR)
-            moments = publication_moments(_moment(there[-1]) + step, until, params.features.item_stats_every)
+            moments = publication_moments(moment_of(there[-1]) + step, until, params.features.item_stats_every)
         events = _known(root, int(moments[-1])) if len(moments) else None
         if events is None or events.empty:
             return []
@@ -52,10 +52,11 @@ def publish_due(root: Path, params: Params, store: FeatureStore, until: int) -> 
 
 def published(root: Path) -> list[Path]:
     """The files of the versions, oldest first."""
-    return sorted((root / FOLDER).glob("[!.]*.parquet"), key=_moment)
+    return sorted((root / FOLDER).glob("[!.]*.parquet"), key=moment_of)
 
 
-def _moment(version: Path) -> int:
+def moment_of(version: Path) -> int:
+    """ms since 1970 UTC: events before it count."""
     return int(version.stem)
 
 
