@@ -15,7 +15,6 @@ from confluent_kafka import Consumer, TopicPartition
 
 from nextclick.events.state import EMPTY
 from nextclick.features.store.connect import apply_definitions, connect
-from nextclick.features.store.offline import states_of
 from nextclick.features.store.online import OnlineStates
 from nextclick.params import Params
 from nextclick.stream.intake import open_intake
@@ -24,7 +23,6 @@ from nextclick.stream.poison import HUGE
 from nextclick.stream.replay import replay, schedule
 from nextclick.stream.settings import client_config
 
-TYPES = ["view", "cart", "purchase"]
 PATIENCE = 60  # s
 
 
@@ -33,16 +31,6 @@ def params(live) -> Params:
     read = Params.read(live.root / "params.yaml")
     apply_definitions(live.root, read)
     return read
-
-
-def wait_until_stored(live, params, events: pd.DataFrame) -> None:
-    expected = dict(states_of(events, "session_id", TYPES))
-    online = OnlineStates(connect(live.root, params, timeout=5))
-    for _ in range(PATIENCE * 5):
-        if [row.state for row in online.read(list(expected))] == list(expected.values()):
-            return
-        time.sleep(0.2)
-    raise AssertionError("the states are not those of the events")
 
 
 def quarantined(params) -> list:
@@ -58,14 +46,14 @@ def quarantined(params) -> list:
     return found
 
 
-def test_ten_thousand_broken_messages_between_good_ones(live, params, shop_events):
+def test_ten_thousand_broken_messages_between_good_ones(live, params, shop_events, stored):
     events = shop_events(400, 2).assign(user_id=None)
     share = 10_000 / len(events)
     coming = pd.concat([schedule(events, 0)] * int(np.ceil(share)))
     sent = replay(coming, params.stream, 0, poison=10_000 / len(coming))
     assert sent["poisoned"] > 9_000
     consumer = live.consume()
-    wait_until_stored(live, params, events)
+    stored(live.root, params, events)
     for _ in range(PATIENCE):
         if len(found := quarantined(params)) >= sent["poisoned"]:
             break
@@ -84,7 +72,7 @@ def test_ten_thousand_broken_messages_between_good_ones(live, params, shop_event
     assert max(len(message.value()) for message in found) > HUGE  # whole, as it came
 
 
-def test_the_command_says_what_it_did_and_serves_metrics(live, params, shop_events):
+def test_the_command_says_what_it_did_and_serves_metrics(live, params, shop_events, stored):
     events = shop_events(30, 2).assign(user_id=None)
     replay(schedule(events, 0), params.stream, 0)
     with socket.socket() as free:
@@ -97,7 +85,7 @@ def test_the_command_says_what_it_did_and_serves_metrics(live, params, shop_even
         text=True,
     )
     try:
-        wait_until_stored(live, params, events)
+        stored(live.root, params, events)
         time.sleep(1)
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as served:
             metrics = served.read().decode()
@@ -111,7 +99,7 @@ def test_the_command_says_what_it_did_and_serves_metrics(live, params, shop_even
         running.kill()
 
 
-def test_events_over_http_reach_the_same_states_through_kafka(live, params, shop_events):
+def test_events_over_http_reach_the_same_states_through_kafka(live, params, shop_events, stored):
     events = shop_events(20, 4).assign(user_id=None)
     now = pd.Timestamp.now("UTC")
     ended = events["timestamp"].max()
@@ -124,5 +112,5 @@ def test_events_over_http_reach_the_same_states_through_kafka(live, params, shop
     assert [(bad.place, bad.reason) for bad in receipt.broken] == [(len(events), "not a JSON object")]
     assert [message.value() for message in quarantined(params)] == [b"nonsense"]
     live.consume()
-    wait_until_stored(live, params, events)
+    stored(live.root, params, events)
     assert OnlineStates(connect(live.root, params)).read(["unknown"])[0].state == EMPTY

@@ -138,7 +138,12 @@ class StreamConsumer:
         """What the store says of each partition now."""
         if self._positions is None:
             return dict(reached)
-        moves = {partition: (self._stored.get(partition), then) for partition, then in reached.items()}
+        # never back: another may have the partition by now, and be further
+        moves = {
+            partition: (known, max(then, known or 0))
+            for partition, then in reached.items()
+            for known in [self._stored.get(partition)]
+        }
         found = self._positions.advance(moves)
         self._stored |= found
         return found
