@@ -114,3 +114,49 @@ def test_events_over_http_reach_the_same_states_through_kafka(live, params, shop
     live.consume()
     stored(live.root, params, events)
     assert OnlineStates(connect(live.root, params)).read(["unknown"])[0].state == EMPTY
+
+
+def consumed(params) -> list[dict]:
+    """The events in the topic, in the order in which they were sent."""
+    reader = Consumer(client_config(**{"group.id": "reader"}))
+    parts = [TopicPartition(params.stream.topic, number, 0) for number in range(params.stream.partitions)]
+    expected = sum(reader.get_watermark_offsets(part, timeout=30)[1] for part in parts)
+    reader.assign(parts)
+    found: list = []
+    while len(found) < expected:
+        found += reader.consume(500, 5)
+    reader.close()
+    found.sort(key=lambda message: message.timestamp())
+    return [json.loads(message.value()) for message in found]
+
+
+def played(live, *arguments: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "nextclick.cli", "replay", *arguments]
+    return subprocess.run(command, cwd=live.root, capture_output=True, text=True, timeout=120)
+
+
+def test_a_source_in_any_format_and_the_simulator_are_played_at_a_rate(live, params, tmp_path):
+    folder = tmp_path / "ml"
+    folder.mkdir()
+    lines = [f"{user}::{movie}::4::{978300000 + 60 * movie + user}" for user in range(5) for movie in range(8)]
+    (folder / "ratings.dat").write_text("\n".join([*lines, "broken::1::1::1"]) + "\n", encoding="latin-1")
+    (folder / "movies.dat").write_text("1::Toy Story (1995)::Animation|Comedy\n", encoding="latin-1")
+    ran = played(live, "--source", str(folder), "--format", "movielens", "--rate", "40")
+    assert ran.returncode == 0, ran.stderr
+    said = json.loads(ran.stdout)
+    assert said["events"] == 40
+    assert said["seconds"] >= 39 / 40
+    assert {event["item_id"] for event in consumed(params)} == {str(movie) for movie in range(8)}
+    ran = played(live, "--source", "simulator", "--most", "50")
+    assert json.loads(ran.stdout)["events"] == 50
+    assert len(consumed(params)) == 90
+    for arguments, reason in (
+        (["--source", "nowhere"], "nowhere"),
+        (["--source", str(folder), "--format", "xml"], "--format xml"),
+        (["--rate", "10", "--speed", "10"], "--speed, --rate: expected one of the two"),
+        (["--events", "params.yaml"], "params.yaml: not a Parquet file"),
+    ):
+        ran = played(live, *arguments)
+        assert ran.returncode == 2
+        assert ran.stderr.count("\n") == 1
+        assert reason in ran.stderr

@@ -11,13 +11,15 @@ from nextclick.stream import kafka
 from nextclick.stream.settings import client_config
 
 
-def test_sasl_and_tls_settings_are_passed_through(monkeypatch):
+def test_sasl_and_tls_settings_are_passed_through(monkeypatch, tmp_path):
+    authority = tmp_path / "ca.pem"
+    authority.touch()
     monkeypatch.setenv("NEXTCLICK_KAFKA", "broker:9093")
     monkeypatch.setenv("NEXTCLICK_KAFKA_SECURITY_PROTOCOL", "SASL_SSL")
     monkeypatch.setenv("NEXTCLICK_KAFKA_SASL_MECHANISMS", "SCRAM-SHA-512")
     monkeypatch.setenv("NEXTCLICK_KAFKA_SASL_USERNAME", "shop")
     monkeypatch.setenv("NEXTCLICK_KAFKA_SASL_PASSWORD", "s3cret")
-    monkeypatch.setenv("NEXTCLICK_KAFKA_SSL_CA_LOCATION", "/etc/ca.pem")
+    monkeypatch.setenv("NEXTCLICK_KAFKA_SSL_CA_LOCATION", str(authority))
     assert client_config(**{"linger.ms": 1}) == {
         "bootstrap.servers": "broker:9093",
         "client.id": "nextclick",
@@ -25,7 +27,7 @@ def test_sasl_and_tls_settings_are_passed_through(monkeypatch):
         "sasl.mechanisms": "SCRAM-SHA-512",
         "sasl.username": "shop",
         "sasl.password": "s3cret",  # pragma: allowlist secret
-        "ssl.ca.location": "/etc/ca.pem",
+        "ssl.ca.location": str(authority),
         "linger.ms": 1,
     }
 
@@ -36,6 +38,13 @@ def test_a_setting_that_is_unknown_is_named(monkeypatch):
     with pytest.raises(InputError, match="NEXTCLICK_KAFKA_PASSWORD: no such setting") as error:
         client_config()
     assert "s3cret" not in str(error.value)
+
+
+def test_a_file_that_is_not_there_is_named(monkeypatch):
+    monkeypatch.setenv("NEXTCLICK_KAFKA", "broker:9093")
+    monkeypatch.setenv("NEXTCLICK_KAFKA_SSL_CA_LOCATION", "/nowhere/ca.pem")
+    with pytest.raises(InputError, match="NEXTCLICK_KAFKA_SSL_CA_LOCATION: no file /nowhere/ca.pem"):
+        client_config()
 
 
 def test_without_a_broker_the_variable_is_named(monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 from nextclick.errors import InputError
@@ -28,7 +29,8 @@ def brokers() -> str | None:
 
 
 def client_config(**more: Any) -> dict[str, Any]:
-    """librdkafka's settings. Raises InputError where the environment names no broker, or a setting that is unknown."""
+    """librdkafka's settings. Raises InputError where the environment names no broker, a setting that is unknown, or a
+    file that is not there."""
     servers = brokers()
     if servers is None:
         raise InputError(f"{BROKERS} is not set; expected the broker's host:port, as 127.0.0.1:9092")
@@ -37,5 +39,8 @@ def client_config(**more: Any) -> dict[str, Any]:
     unknown = given.keys() - known.keys()
     if unknown:
         raise InputError(f"{', '.join(sorted(unknown))}: no such setting; there are {', '.join(known)}")
+    for name, value in given.items():
+        if name.endswith("_LOCATION") and not Path(value).exists():
+            raise InputError(f"{name}: no file {value}")
     security = {known[name]: value for name, value in given.items()}
     return {"bootstrap.servers": servers, "client.id": "nextclick", **security, **more}
