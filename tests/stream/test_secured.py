@@ -1,6 +1,5 @@
 """A broker that asks for a password over TLS: events go through it, and what is wrong is said in one line."""
 
-import json
 import os
 import subprocess
 import sys
@@ -114,7 +113,5 @@ def test_the_command_ends_with_that_line(tmp_path, environment, redis_server, ma
     command = [sys.executable, "-m", "nextclick.cli", "stream"]
     ended = subprocess.run(command, cwd=tmp_path, env=asked, capture_output=True, text=True, timeout=120)
     assert ended.returncode == 2
-    said = [line for line in ended.stderr.splitlines() if not line.startswith("%")]  # librdkafka's own
-    assert len(said) == 1
-    assert said[0].startswith("nextclick: Kafka at ")
-    assert json.dumps(said[0]).isascii()
+    (said,) = ended.stderr.splitlines()
+    assert said.startswith("nextclick: Kafka at ")

@@ -56,8 +56,9 @@ def ensure_topics(params: Stream) -> None:
     except KafkaException as error:
         if admin:
             admin.poll(0)  # what it has to say; its last word is only that nothing answers
-        why = [one for one in said if one.code() in (KafkaError._AUTHENTICATION, KafkaError._SSL)]
-        raise unavailable_or_refused(KafkaException(why[0]) if why else error) from error
+        refused = [one for one in said if one.code() in (KafkaError._AUTHENTICATION, KafkaError._SSL)]
+        why = (refused or said)[:1]
+        raise unavailable_or_refused(KafkaException(*why) if why else error) from error
 
 
 @contextmanager

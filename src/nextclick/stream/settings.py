@@ -9,6 +9,8 @@ from typing import Any
 from nextclick.errors import InputError
 
 BROKERS = "NEXTCLICK_KAFKA"
+LAST_PORT = 65535
+ONLY_CRITICAL = 2  # of syslog's levels
 # librdkafka's names; in the environment NEXTCLICK_KAFKA_SASL_PASSWORD is sasl.password
 SECURITY = (
     "security.protocol",
@@ -34,6 +36,10 @@ def client_config(**more: Any) -> dict[str, Any]:
     servers = brokers()
     if servers is None:
         raise InputError(f"{BROKERS} is not set; expected the broker's host:port, as 127.0.0.1:9092")
+    for address in servers.split(","):
+        host, _, port = address.rpartition(":")
+        if not host or not port.isdigit() or int(port) > LAST_PORT:
+            raise InputError(f"{BROKERS}: {address!r} is not host:port")
     known = {f"{BROKERS}_{name.upper().replace('.', '_')}": name for name in SECURITY}
     given = {name: value for name, value in os.environ.items() if name.startswith(f"{BROKERS}_")}
     unknown = given.keys() - known.keys()
@@ -43,4 +49,5 @@ def client_config(**more: Any) -> dict[str, Any]:
         if name.endswith("_LOCATION") and not Path(value).exists():
             raise InputError(f"{name}: no file {value}")
     security = {known[name]: value for name, value in given.items()}
-    return {"bootstrap.servers": servers, "client.id": "nextclick", **security, **more}
+    # librdkafka's own log would tell every attempt to connect; what matters of it comes as an error
+    return {"bootstrap.servers": servers, "client.id": "nextclick", "log_level": ONLY_CRITICAL, **security, **more}
