@@ -10,15 +10,18 @@ import urllib.request
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
 from nextclick.events.state import EMPTY
+from nextclick.events.tables import parquet_files
 from nextclick.features.store.connect import apply_definitions, connect
 from nextclick.features.store.online import OnlineStates
 from nextclick.params import Params
 from nextclick.stream.intake import open_intake
 from nextclick.stream.kafka import quarantine_of
+from nextclick.stream.log import LOG
 from nextclick.stream.poison import HUGE
 from nextclick.stream.replay import replay, schedule
 from nextclick.stream.settings import client_config
@@ -114,6 +117,34 @@ def test_events_over_http_reach_the_same_states_through_kafka(live, params, shop
     live.consume()
     stored(live.root, params, events)
     assert OnlineStates(connect(live.root, params)).read(["unknown"])[0].state == EMPTY
+
+
+def test_a_log_that_cannot_be_written_ends_it_in_one_line_and_nothing_is_lost(live, params, shop_events):
+    events = shop_events(30, 2).assign(user_id=None)
+    replay(schedule(events, 0), params.stream, 0)
+    day = live.root / LOG / f"date={events['timestamp'].min().date()}"
+    day.parent.mkdir(parents=True)
+    day.touch()  # where a folder is needed
+    command = [sys.executable, "-m", "nextclick.cli", "stream"]
+    for taken in (socket.socket(), None):
+        if taken:
+            taken.bind(("127.0.0.1", 0))
+            taken.listen()
+            asked, reason = ["--metrics-port", str(taken.getsockname()[1])], "--metrics-port"
+        else:
+            asked, reason = [], f"{day}: cannot be written"
+        ended = subprocess.run([*command, *asked], cwd=live.root, capture_output=True, text=True, timeout=60)
+        assert ended.returncode == 2
+        assert reason in ended.stderr.splitlines()[-1]
+        assert "Traceback" not in ended.stderr
+    day.unlink()
+    live.consume()
+    for _ in range(PATIENCE * 5):
+        files = parquet_files(live.root / LOG)
+        if sum(pq.read_metadata(file).num_rows for file in files) == len(events):
+            return
+        time.sleep(0.2)
+    raise AssertionError("events are missing in the log")
 
 
 def consumed(params) -> list[dict]:
