@@ -18,7 +18,7 @@ from typing import cast
 from confluent_kafka import OFFSET_STORED, Consumer, KafkaException, TopicPartition
 from confluent_kafka import Message as KafkaMessage
 
-from nextclick.errors import BrokerUnavailableError, StoreUnavailableError
+from nextclick.errors import BrokerUnavailableError, LogUnavailableError, StoreUnavailableError
 from nextclick.features.store.connect import connect, redis_client
 from nextclick.params import Params
 from nextclick.stream.kafka import ARRIVED, LARGEST_MESSAGE, PATIENCE, Received, unavailable_or_refused
@@ -197,7 +197,10 @@ class StreamConsumer:
 
     def _revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         log.info("giving back partitions %s", [gone.partition for gone in partitions])
-        self._settle()
+        try:
+            self._settle()
+        except LogUnavailableError as error:  # what is held is not committed: the next owner repeats it
+            log.warning("offsets not committed: %s", error)
         self._forget(partitions)
         consumer.incremental_unassign(partitions)
 
