@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from secrets import token_hex
 
 import pytest
 
@@ -12,6 +13,7 @@ from nextclick.params import Params
 from nextclick.stream.kafka import ensure_topics
 from nextclick.stream.replay import replay, schedule
 
+PASSWORD = token_hex(8)
 PROPERTIES = """
 listeners=SASL_SSL://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
 advertised.listeners=SASL_SSL://127.0.0.1:{port}
@@ -24,13 +26,13 @@ ssl.truststore.location={certificates}/ca.pem
 sasl.enabled.mechanisms=PLAIN
 sasl.mechanism.inter.broker.protocol=PLAIN
 listener.name.sasl_ssl.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required \\
-  username="shop" password="s3cret" user_shop="s3cret";
+  username="shop" password="{password}" user_shop="{password}";
 """
 RIGHT = {
     "SECURITY_PROTOCOL": "SASL_SSL",
     "SASL_MECHANISMS": "PLAIN",
     "SASL_USERNAME": "shop",
-    "SASL_PASSWORD": "s3cret",
+    "SASL_PASSWORD": PASSWORD,
 }
 
 
@@ -55,7 +57,7 @@ def secured(kafka, tmp_path_factory):
     openssl(folder, "x509", "-req", "-in", "request", *signed)
     whole = (folder / "key").read_text() + (folder / "certificate").read_text() + (folder / "ca.pem").read_text()
     (folder / "broker.pem").write_text(whole)
-    return kafka(PROPERTIES, certificates=folder), folder
+    return kafka(PROPERTIES, certificates=folder, password=PASSWORD), folder
 
 
 @pytest.fixture
@@ -103,13 +105,13 @@ def test_what_is_wrong_is_said_in_one_line_without_the_password(
     text = str(error.value)
     assert "\n" not in text
     assert environment["NEXTCLICK_KAFKA"] in text
-    assert "s3cret" not in text
+    assert PASSWORD not in text
     assert "wr0ng" not in text
 
 
 def test_the_command_ends_with_that_line(tmp_path, environment, redis_server, make_live):
     live = make_live(tmp_path, environment["NEXTCLICK_KAFKA"], redis_server().address, "secured")
-    asked = os.environ | environment | live.environment | {"NEXTCLICK_KAFKA_SASL_PASSWORD": "wr0ng"}
+    asked = os.environ | environment | live.environment | {"NEXTCLICK_KAFKA_SASL_PASSWORD": PASSWORD[::-1] + "0"}
     command = [sys.executable, "-m", "nextclick.cli", "stream"]
     ended = subprocess.run(command, cwd=tmp_path, env=asked, capture_output=True, text=True, timeout=120)
     assert ended.returncode == 2
