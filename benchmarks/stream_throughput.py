@@ -1,9 +1,10 @@
 """Events a second through real Kafka and Redis, with one consumer and with two, each kept on one core.
 
-    python benchmarks/stream_throughput.py [--events data/interim/events.parquet]
+    python benchmarks/stream_throughput.py [--events data/interim/events.parquet] [--times 5]
 
-Starts a broker and a redis-server of its own. The events lie in Kafka before the consumers start; what
-counts is the time in which all consumers work, and the processor's time. Prints one JSON object.
+Starts a broker and a redis-server of its own. The events lie in Kafka before the consumers start, so many times that
+the first is not done before the second has its share; what counts is the time in which all consumers work, and the
+processor's time. Broker and store take their share of the two cores. Prints one JSON object.
 """
 
 from __future__ import annotations
@@ -65,18 +66,27 @@ def measured(root: Path, consumers: int) -> dict:
     # while all of them work: from the first batch of the last to begin to the last batch of the first to end
     first, last = max(one[0][0] for one in marks), min(one[-1][0] for one in marks)
     counted = sum(mark[2] for one in marks for mark in one if first < mark[0] <= last)
+    if first >= last:
+        raise SystemExit("one consumer had ended before the other began: more --times are needed")
     by_cpu = [sum(mark[2] for mark in one[1:]) / (one[-1][1] - one[0][1]) for one in marks]
     return {
-        # null: one had ended before the other began, so more events are needed
-        "events_per_second": round(counted / (last - first)) if first < last else None,
+        "events_per_second": round(counted / (last - first)),
+        "seconds": round(last - first, 1),
         "per_consumer_and_cpu_second": [round(rate) for rate in by_cpu],
     }
+
+
+def renamed(events: pd.DataFrame, number: int) -> pd.DataFrame:
+    """The same events as those of other sessions."""
+    return events.assign(**{name: events[name].astype(str) + f"-{number}" for name in ("event_id", "session_id")})
 
 
 def main() -> None:
     asked = argparse.ArgumentParser()
     asked.add_argument("--events", type=Path, default=Path("data/interim/events.parquet"))
-    events = pd.read_parquet(asked.parse_args().events)
+    asked.add_argument("--times", type=int, default=5, help="Each time with other sessions.")
+    given = asked.parse_args()
+    events = pd.concat([renamed(pd.read_parquet(given.events), number) for number in range(given.times)])
     with tempfile.TemporaryDirectory() as folder:
         ports = {name: free_port() for name in ("redis", "kafka", "controller")}
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
@@ -100,6 +110,9 @@ def main() -> None:
                     found["events"] = replay(schedule(events, 0), params.stream, 0)["events"]
                 redis.Redis(port=ports["redis"]).flushall()
                 found[f"consumers_{consumers}"] = measured(root, consumers)
+            found["scaling"] = round(
+                found["consumers_2"]["events_per_second"] / found["consumers_1"]["events_per_second"], 2
+            )
             print(json.dumps(found))
         finally:
             for server in servers:

@@ -2,6 +2,7 @@
 # One Kafka broker (KRaft) on 127.0.0.1, for trying things out and for the tests. Needs Java 17 and, once, Maven.
 #
 #   scripts/kafka/start.sh [folder] [port]      # default: .kafka 9092; what the folder holds is used again
+#                                               # more.properties in it, where there is one, counts last
 #   scripts/kafka/start.sh --jars               # only fetch the jars, into scripts/kafka/libs
 set -euo pipefail
 here="$(cd "$(dirname "$0")" && pwd)"
@@ -33,6 +34,7 @@ share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 group.initial.rebalance.delay.ms=0
 END
+[ ! -e "$folder/more.properties" ] || cat "$folder/more.properties" >> "$folder/server.properties"
 java() { command java -Xmx512m -Dlog4j2.level=WARN -cp "$here/libs/*" "$@"; }
 if [ ! -e "$folder/data/meta.properties" ]; then
     java kafka.tools.StorageTool format --standalone -t "$(java kafka.tools.StorageTool random-uuid)" \

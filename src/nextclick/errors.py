@@ -13,5 +13,9 @@ class StoreUnavailableError(UnavailableError):
     """It was the online store."""
 
 
+class LogUnavailableError(UnavailableError):
+    """The offline log of live events could not be written, as on a full disk."""
+
+
 class BrokerUnavailableError(UnavailableError):
     """It was Kafka."""

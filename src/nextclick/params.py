@@ -109,6 +109,7 @@ class Serving(Section):
     k: int = Field(20, ge=1, le=100)
     budget_ms: float = Field(50, gt=0)
     max_wait_ms: float = Field(20, gt=0)
+    max_staleness: float = Field(36, gt=0)
     requests_per_second: float = Field(500, gt=0)
     drain_seconds: float = Field(5, ge=0)
     log_days: int = Field(30, ge=1)

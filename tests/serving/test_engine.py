@@ -3,6 +3,7 @@
 import time
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -45,7 +46,7 @@ def online(shop) -> Online:
 @pytest.fixture
 def engine(shop, online):
     predictions = PredictionLog(shop, days=30)
-    engine = Engine(Deployment(shop), States(online), predictions, budget_ms=1000)
+    engine = Engine(Deployment(shop), States(online), predictions, budget_ms=1000, max_staleness_hours=36)
     yield engine
     engine.deployment.close()
     engine.states.close()
@@ -185,3 +186,43 @@ def test_reasons_name_an_item_of_the_session_or_none(engine):
         elif why.item is not None:
             assert shop.ids[why.item] in {"i03", "i07", "i11"}
         assert why.text(shop)
+
+
+def stale_reads(view: str) -> float:
+    return REGISTRY.get_sample_value("nextclick_stale_reads_total", {"view": view}) or 0
+
+
+@pytest.mark.parametrize("store", ["sqlite", "redis"])
+def test_values_older_than_may_be_are_told_and_counted(shop, request, monkeypatch, store):
+    if store == "redis":
+        monkeypatch.setenv("NEXTCLICK_REDIS", request.getfixturevalue("redis_server")().address)
+    params = Params.read(shop / "params.yaml")
+    params = params.model_copy(update={"features": params.features.model_copy(update={"online_store": store})})
+    apply_definitions(shop, params)
+    states, predictions = OnlineStates(connect(shop, params)), PredictionLog(shop, days=10_000)
+    made = Engine(Deployment(shop), States(states), predictions, budget_ms=1000, max_staleness_hours=2)
+    try:
+        newest = made.deployment.model.statistics_at
+        states.write({"s": (Click(newest, "e", "i03", 0),)})
+        counted = {view: stale_reads(view) for view in ("session_state", "item_statistics")}
+
+        def ask_at(now: int, **about):
+            return made.recommend([Query("r", "s", 5, **about)], now, time.perf_counter())[0]
+
+        limit = newest + 2 * 3_600_000
+        just = ask_at(limit)
+        assert (just.state_age, just.statistics_age, just.stale) == (7_200_000, 7_200_000, [])
+        old = ask_at(limit + 1)
+        assert (old.state_age, old.statistics_age) == (7_200_001, 7_200_001)
+        assert old.stale == ["session_state", "item_statistics"]
+        # a click that comes with the request is new, whatever the store says
+        assert ask_at(limit + 1, clicks=(Click(limit, "n", "i05", 0),)).stale == ["item_statistics"]
+        assert stale_reads("session_state") == counted["session_state"] + 1
+        assert stale_reads("item_statistics") == counted["item_statistics"] + 2
+    finally:
+        made.deployment.close()
+        made.states.close()
+        predictions.close()
+    files = (shop / "data/predictions").glob("date=*/*.parquet")
+    logged = [row["stale"] for file in files for row in pq.read_table(file).to_pylist()]
+    assert logged == [[], ["session_state", "item_statistics"], ["item_statistics"]]

@@ -12,8 +12,14 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
+
+from nextclick.features.store.connect import connect
+from nextclick.features.store.offline import states_of
+from nextclick.features.store.online import OnlineStates
+from nextclick.params import Params
 
 ROOT = Path(__file__).parents[2]
 START = ROOT / "scripts/kafka/start.sh"
@@ -33,8 +39,10 @@ def answers(port: int) -> bool:
 class Kafka:
     """A broker of the tests' own on a free port, that can be killed and started again."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, properties: str = "", **about: object) -> None:
         self._folder, self.port, self._controller = folder, free_port(), free_port()
+        more = properties.format(port=self.port, controller=self._controller, **about)
+        (folder / "more.properties").write_text(more)
         self.start()
 
     @property
@@ -57,7 +65,7 @@ class Kafka:
 
 @pytest.fixture(scope="session")
 def kafka(tmp_path_factory):
-    """kafka() starts a broker; they end with the tests."""
+    """kafka() starts a broker, kafka(properties, **about) one with more than the usual; they end with the tests."""
     missing = [name for name in ("java", "mvn") if shutil.which(name) is None]
     if missing:
         say = pytest.fail if os.environ.get("NEXTCLICK_REQUIRE_SERVICES") else pytest.skip
@@ -65,8 +73,8 @@ def kafka(tmp_path_factory):
     subprocess.run([START, "--jars"], check=True, timeout=300)
     started = []
 
-    def start() -> Kafka:
-        started.append(Kafka(tmp_path_factory.mktemp("kafka")))
+    def start(properties: str = "", **about: object) -> Kafka:
+        started.append(Kafka(tmp_path_factory.mktemp("kafka"), properties, **about))
         return started[-1]
 
     yield start
@@ -147,3 +155,19 @@ def _make_live(root: Path, kafka: str, redis: str, topic: str, **stream: float) 
     params = {"features": {"online_store": "redis"}, "stream": settings}
     (root / "params.yaml").write_text(yaml.safe_dump(params))
     return Live(root, {"NEXTCLICK_KAFKA": kafka, "NEXTCLICK_REDIS": redis})
+
+
+@pytest.fixture
+def stored():
+    """stored(root, params, events) waits until the online states are those of the events."""
+    return _wait_until_stored
+
+
+def _wait_until_stored(root: Path, params: Params, events: pd.DataFrame) -> None:
+    expected = dict(states_of(events, "session_id", params.ingest.event_types))
+    online = OnlineStates(connect(root, params, timeout=5))
+    for _ in range(300):
+        if [row.state for row in online.read(list(expected))] == list(expected.values()):
+            return
+        time.sleep(0.2)
+    raise AssertionError("the states are not those of the events")

@@ -10,21 +10,22 @@ import urllib.request
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
 from nextclick.events.state import EMPTY
+from nextclick.events.tables import parquet_files
 from nextclick.features.store.connect import apply_definitions, connect
-from nextclick.features.store.offline import states_of
 from nextclick.features.store.online import OnlineStates
 from nextclick.params import Params
 from nextclick.stream.intake import open_intake
 from nextclick.stream.kafka import quarantine_of
+from nextclick.stream.log import LOG
 from nextclick.stream.poison import HUGE
 from nextclick.stream.replay import replay, schedule
 from nextclick.stream.settings import client_config
 
-TYPES = ["view", "cart", "purchase"]
 PATIENCE = 60  # s
 
 
@@ -33,16 +34,6 @@ def params(live) -> Params:
     read = Params.read(live.root / "params.yaml")
     apply_definitions(live.root, read)
     return read
-
-
-def wait_until_stored(live, params, events: pd.DataFrame) -> None:
-    expected = dict(states_of(events, "session_id", TYPES))
-    online = OnlineStates(connect(live.root, params, timeout=5))
-    for _ in range(PATIENCE * 5):
-        if [row.state for row in online.read(list(expected))] == list(expected.values()):
-            return
-        time.sleep(0.2)
-    raise AssertionError("the states are not those of the events")
 
 
 def quarantined(params) -> list:
@@ -58,14 +49,14 @@ def quarantined(params) -> list:
     return found
 
 
-def test_ten_thousand_broken_messages_between_good_ones(live, params, shop_events):
+def test_ten_thousand_broken_messages_between_good_ones(live, params, shop_events, stored):
     events = shop_events(400, 2).assign(user_id=None)
     share = 10_000 / len(events)
     coming = pd.concat([schedule(events, 0)] * int(np.ceil(share)))
     sent = replay(coming, params.stream, 0, poison=10_000 / len(coming))
     assert sent["poisoned"] > 9_000
     consumer = live.consume()
-    wait_until_stored(live, params, events)
+    stored(live.root, params, events)
     for _ in range(PATIENCE):
         if len(found := quarantined(params)) >= sent["poisoned"]:
             break
@@ -84,7 +75,7 @@ def test_ten_thousand_broken_messages_between_good_ones(live, params, shop_event
     assert max(len(message.value()) for message in found) > HUGE  # whole, as it came
 
 
-def test_the_command_says_what_it_did_and_serves_metrics(live, params, shop_events):
+def test_the_command_says_what_it_did_and_serves_metrics(live, params, shop_events, stored):
     events = shop_events(30, 2).assign(user_id=None)
     replay(schedule(events, 0), params.stream, 0)
     with socket.socket() as free:
@@ -97,7 +88,7 @@ def test_the_command_says_what_it_did_and_serves_metrics(live, params, shop_even
         text=True,
     )
     try:
-        wait_until_stored(live, params, events)
+        stored(live.root, params, events)
         time.sleep(1)
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as served:
             metrics = served.read().decode()
@@ -111,7 +102,7 @@ def test_the_command_says_what_it_did_and_serves_metrics(live, params, shop_even
         running.kill()
 
 
-def test_events_over_http_reach_the_same_states_through_kafka(live, params, shop_events):
+def test_events_over_http_reach_the_same_states_through_kafka(live, params, shop_events, stored):
     events = shop_events(20, 4).assign(user_id=None)
     now = pd.Timestamp.now("UTC")
     ended = events["timestamp"].max()
@@ -124,5 +115,79 @@ def test_events_over_http_reach_the_same_states_through_kafka(live, params, shop
     assert [(bad.place, bad.reason) for bad in receipt.broken] == [(len(events), "not a JSON object")]
     assert [message.value() for message in quarantined(params)] == [b"nonsense"]
     live.consume()
-    wait_until_stored(live, params, events)
+    stored(live.root, params, events)
     assert OnlineStates(connect(live.root, params)).read(["unknown"])[0].state == EMPTY
+
+
+def test_a_log_that_cannot_be_written_ends_it_in_one_line_and_nothing_is_lost(live, params, shop_events):
+    events = shop_events(30, 2).assign(user_id=None)
+    replay(schedule(events, 0), params.stream, 0)
+    day = live.root / LOG / f"date={events['timestamp'].min().date()}"
+    day.parent.mkdir(parents=True)
+    day.touch()  # where a folder is needed
+    command = [sys.executable, "-m", "nextclick.cli", "stream"]
+    for taken in (socket.socket(), None):
+        if taken:
+            taken.bind(("127.0.0.1", 0))
+            taken.listen()
+            asked, reason = ["--metrics-port", str(taken.getsockname()[1])], "--metrics-port"
+        else:
+            asked, reason = [], f"{day}: cannot be written"
+        ended = subprocess.run([*command, *asked], cwd=live.root, capture_output=True, text=True, timeout=60)
+        assert ended.returncode == 2
+        assert reason in ended.stderr.splitlines()[-1]
+        assert "Traceback" not in ended.stderr
+    day.unlink()
+    live.consume()
+    for _ in range(PATIENCE * 5):
+        files = parquet_files(live.root / LOG)
+        if sum(pq.read_metadata(file).num_rows for file in files) == len(events):
+            return
+        time.sleep(0.2)
+    raise AssertionError("events are missing in the log")
+
+
+def consumed(params) -> list[dict]:
+    """The events in the topic, in the order in which they were sent."""
+    reader = Consumer(client_config(**{"group.id": "reader"}))
+    parts = [TopicPartition(params.stream.topic, number, 0) for number in range(params.stream.partitions)]
+    expected = sum(reader.get_watermark_offsets(part, timeout=30)[1] for part in parts)
+    reader.assign(parts)
+    found: list = []
+    while len(found) < expected:
+        found += reader.consume(500, 5)
+    reader.close()
+    found.sort(key=lambda message: message.timestamp())
+    return [json.loads(message.value()) for message in found]
+
+
+def played(live, *arguments: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "nextclick.cli", "replay", *arguments]
+    return subprocess.run(command, cwd=live.root, capture_output=True, text=True, timeout=120)
+
+
+def test_a_source_in_any_format_and_the_simulator_are_played_at_a_rate(live, params, tmp_path):
+    folder = tmp_path / "ml"
+    folder.mkdir()
+    lines = [f"{user}::{movie}::4::{978300000 + 60 * movie + user}" for user in range(5) for movie in range(8)]
+    (folder / "ratings.dat").write_text("\n".join([*lines, "broken::1::1::1"]) + "\n", encoding="latin-1")
+    (folder / "movies.dat").write_text("1::Toy Story (1995)::Animation|Comedy\n", encoding="latin-1")
+    ran = played(live, "--source", str(folder), "--format", "movielens", "--rate", "40")
+    assert ran.returncode == 0, ran.stderr
+    said = json.loads(ran.stdout)
+    assert said["events"] == 40
+    assert said["seconds"] >= 39 / 40
+    assert {event["item_id"] for event in consumed(params)} == {str(movie) for movie in range(8)}
+    ran = played(live, "--source", "simulator", "--most", "50")
+    assert json.loads(ran.stdout)["events"] == 50
+    assert len(consumed(params)) == 90
+    for arguments, reason in (
+        (["--source", "nowhere"], "nowhere"),
+        (["--source", str(folder), "--format", "xml"], "--format xml"),
+        (["--rate", "10", "--speed", "10"], "--speed, --rate: expected one of the two"),
+        (["--events", "params.yaml"], "params.yaml: not a Parquet file"),
+    ):
+        ran = played(live, *arguments)
+        assert ran.returncode == 2
+        assert ran.stderr.count("\n") == 1
+        assert reason in ran.stderr

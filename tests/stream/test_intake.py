@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nextclick.errors import StoreUnavailableError
+from nextclick.errors import LogUnavailableError, StoreUnavailableError
 from nextclick.events.ingest import ingest
 from nextclick.events.schema import FIELDS
 from nextclick.events.state import EMPTY
@@ -79,6 +79,22 @@ def test_what_is_too_late_is_counted_and_kept_but_changes_no_state(project, para
     assert OnlineStates(connect(project, params)).read(["late"])[0].state == EMPTY
     ingest(Ingest(path=str(LOG)), project, project / "ingested")
     assert len(pd.read_parquet(project / "ingested/events.parquet")) == 5
+
+
+def test_a_log_that_cannot_be_written_is_an_error_and_the_same_events_can_be_sent_again(project, params, recent):
+    apply_definitions(project, params)
+    intake, sent = open_intake(project, params), messages(recent)
+    days = {project / LOG / f"date={moment.date()}" for moment in recent["timestamp"]}
+    for day in days:
+        day.touch()  # where a folder is needed
+    for _ in range(2):
+        with pytest.raises(LogUnavailableError, match="cannot be written"):
+            intake.accept(sent)
+    for day in days:
+        day.unlink()
+    assert intake.accept(sent).accepted == len(recent)
+    files = [file for day in days for file in day.glob("*.parquet")]
+    assert sum(len(pd.read_parquet(file)) for file in files) == len(recent)  # nothing was held back from before
 
 
 def test_a_store_that_is_gone_is_an_error_and_the_same_events_can_be_sent_again(

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pandas as pd
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -56,6 +57,31 @@ def test_each_broken_message_has_its_place_and_reason():
         "item_id: expected text or a number",
         "larger than 65536 bytes",
     ]
+
+
+LONG = "x" * 10_000
+POISON = [
+    (b"\xff\x00", "row", "not a JSON object"),
+    (b"[1, 2]", "row", "not a JSON object"),
+    (b"", "row", "not a JSON object"),
+    (json.dumps(GOOD | {"item_id": "x" * 10 * 2**20}).encode(), "row", "larger than 65536 bytes"),
+    (GOOD | {"colour": "red"}, "row", f"has a field other than {', '.join(FIELDS)}"),
+    (GOOD | {"session_id": ["s"]}, "row", "session_id: expected text or a number"),
+    (GOOD | {"timestamp": "yesterday"}, "timestamp", "not a moment: expected seconds, milliseconds or ISO text"),
+    (GOOD | {"timestamp": NOW + 86_400_000}, "timestamp", "in the future"),
+    (GOOD | {"timestamp": "1970-01-01T00:00:00Z"}, "timestamp", "before 1990"),
+    (GOOD | {"event_id": LONG}, "event_id", "longer than 256 characters"),
+    (GOOD | {"session_id": LONG}, "session_id", "longer than 256 characters"),
+    (GOOD | {"item_id": LONG}, "item_id", "longer than 256 characters"),
+    (GOOD | {"event_type": "wish"}, "event_type", "not one of view, cart, purchase"),
+]
+
+
+@pytest.mark.parametrize(("message", "field", "reason"), POISON, ids=range(len(POISON)))
+def test_each_kind_of_poison_has_its_reason_and_the_event_beside_it_counts(message, field, reason):
+    judged = judge(message, GOOD)
+    assert [(bad.place, bad.field, bad.reason) for bad in judged.broken] == [(0, field, reason)]
+    assert judged.events["event_id"].to_pylist() == ["e"]
 
 
 def test_ten_thousand_poisoned_messages_are_all_refused():

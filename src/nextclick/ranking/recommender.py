@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -11,6 +11,7 @@ import xgboost as xgb
 
 from nextclick.events.prefixes import Prefixes, next_clicks
 from nextclick.events.sessions import SessionLog
+from nextclick.features.item_history import ItemHistory
 from nextclick.params import Params, Ranker, Retrieval
 from nextclick.progress import progress_bar
 from nextclick.ranking.ranker import Examples, train_ranker
@@ -53,6 +54,12 @@ class Recommender:
     def trees(self) -> Trees:
         """The ranker in the form that scores."""
         return Trees.of(self.ranker)
+
+    def with_history(self, history: ItemHistory) -> Recommender:
+        """The same, with item statistics in versions; all that does not depend on them is shared."""
+        made = replace(self, snapshot=self.snapshot.with_history(history))
+        vars(made)["trees"] = self.trees
+        return made
 
     def scores(self, prefixes: Prefixes) -> tuple[Candidates, np.ndarray]:
         """Candidates and their scores, (n, width) float32; -inf where there is no candidate."""

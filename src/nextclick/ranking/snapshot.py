@@ -59,7 +59,10 @@ class Snapshot:
         every so many hours: for predictions made in that time. Where times only give an order, nothing changes."""
         if not self.knowledge.timed:
             return self
-        history = ItemHistory.of(log, event_types, hours=hours, first=first, last=last)
+        return self.with_history(ItemHistory.of(log, event_types, hours=hours, first=first, last=last))
+
+    def with_history(self, history: ItemHistory) -> Snapshot:
+        """The same, with item statistics in versions."""
         return replace(self, knowledge=replace(self.knowledge, history=history))
 
     @property

@@ -207,6 +207,8 @@ def _recommendations(answer: engine.Answer) -> dict[str, Any]:
         "items": items,
         "clicks": answer.clicks,
         "state_age_ms": answer.state_age,
+        "statistics_age_ms": answer.statistics_age,
+        "stale": answer.stale,
         "degraded": answer.degraded is not None,
         "degraded_reason": answer.degraded,
         "milliseconds": {stage: round(value, 3) for stage, value in answer.milliseconds.items()},

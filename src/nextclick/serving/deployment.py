@@ -1,5 +1,5 @@
 """Which bundle answers: a small file names it, and when that changes the new one is loaded beside the old and takes its
-place in one step. One that is broken is refused, and the old one goes on."""
+place in one step. One that is broken is refused, and the old one goes on. So it is with published item statistics."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ import threading
 from pathlib import Path
 
 from nextclick.errors import InputError
-from nextclick.serving.metrics import BUNDLE, REFUSED_BUNDLES, SWAPS
+from nextclick.serving.metrics import BUNDLE, REFUSED_BUNDLES, STATISTICS_AT, SWAPS
 from nextclick.serving.model import Model
+from nextclick.serving.statistics import with_published
+from nextclick.stream.statistics import published
 
 POINTER = Path("models/deployed.json")
 DEFAULT = "models/bundle"
-EVERY = 1.0  # seconds between two looks at the pointer
+EVERY = 1.0  # seconds between two looks at the pointer and at what was published
 log = logging.getLogger(__name__)
 
 
@@ -27,6 +29,8 @@ class Deployment:
         self._stopped = threading.Event()
         self._seen = self._pointer()
         self.model = self._ready(self._seen)
+        self._taken: object = None
+        self._take_statistics()
         self._watcher = threading.Thread(target=self._watch, name="deployment", daemon=True)
         self._watcher.start()
 
@@ -42,7 +46,11 @@ class Deployment:
                 log.exception("the deployment pointer could not be followed")
 
     def look(self) -> None:
-        """Follow the pointer, where it changed since it was last looked at."""
+        """Follow the pointer and the published statistics, where they changed since they were last looked at."""
+        self._follow_pointer()
+        self._take_statistics()
+
+    def _follow_pointer(self) -> None:
         pointer = self._pointer()
         if pointer == self._seen:
             return
@@ -56,6 +64,18 @@ class Deployment:
         log.info("bundle swapped", extra={"old": self.model.version, "new": model.version})
         self.model = model
         SWAPS.inc()
+
+    def _take_statistics(self) -> None:
+        there = self.model.version, published(self._root)[-1:]
+        if there == self._taken:
+            return
+        self._taken = there
+        try:
+            self.model = with_published(self.model, self._root)
+        except InputError as error:
+            log.error("item statistics refused", extra={"reason": str(error)})
+        if self.model.statistics_at is not None:
+            STATISTICS_AT.set(self.model.statistics_at / 1e3)
 
     def _pointer(self) -> tuple[str, int]:
         """What the file says and when it was written; touching it is enough to try again."""

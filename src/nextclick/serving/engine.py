@@ -14,7 +14,7 @@ from nextclick.events.prefixes import Prefixes
 from nextclick.events.state import EMPTY, SessionState, advance_all, prefixes_of
 from nextclick.features.store.online import StoredState
 from nextclick.serving.deployment import Deployment
-from nextclick.serving.metrics import FALLBACKS, STAGE, STATE_AGE
+from nextclick.serving.metrics import FALLBACKS, STAGE, STALE, STATE_AGE
 from nextclick.serving.model import Model
 from nextclick.serving.prediction_log import Prediction, PredictionLog
 from nextclick.serving.reasons import POPULAR, Reason, reasons
@@ -22,6 +22,7 @@ from nextclick.serving.shop import Filters
 from nextclick.serving.states import States
 
 NO_FILTERS = Filters()
+HOUR = 3_600_000  # ms
 SMOOTHING = 0.05  # weight of the newest in the usual time of an answer
 log = logging.getLogger(__name__)
 
@@ -41,8 +42,9 @@ class Query:
 class Answer:
     """items: numbers of the model's shop, best first, with a score (NaN for one that only fills up) and a reason each.
 
-    state_age: ms from the newest click known to now, None where none is. degraded: why it is less than it could be.
-    milliseconds: by stage.
+    state_age: ms from the newest click known to now, None where none is. statistics_age: ms from the moment of the
+    item statistics to now, None where they have none. stale: the feature views whose values are older than may be.
+    degraded: why it is less than it could be. milliseconds: by stage.
     """
 
     query: Query
@@ -52,6 +54,8 @@ class Answer:
     reasons: list[Reason]
     clicks: int
     state_age: int | None
+    statistics_age: int | None
+    stale: list[str]
     degraded: str | None
     milliseconds: dict[str, float]
 
@@ -70,11 +74,19 @@ class Ranked(NamedTuple):
 class Engine:
     """Answers. Not for several threads at once."""
 
-    def __init__(self, deployment: Deployment, states: States, predictions: PredictionLog, budget_ms: float) -> None:
+    def __init__(
+        self,
+        deployment: Deployment,
+        states: States,
+        predictions: PredictionLog,
+        budget_ms: float,
+        max_staleness_hours: float,
+    ) -> None:
         self.deployment = deployment
         self.states = states
         self._predictions = predictions
         self._budget = budget_ms / 1e3
+        self._max_staleness = max_staleness_hours * HOUR
         self.usual_seconds = 0.001  # that ranking one session takes
 
     def recommend(self, queries: Sequence[Query], now: int, began: float) -> list[Answer]:
@@ -152,7 +164,7 @@ class Engine:
             ranked.scores[places].tolist() + [np.nan] * len(more),
             why + [POPULAR] * len(more),
             len(state),
-            max(0, now - state[-1].timestamp) if state else None,
+            *self._ages(model, state, now),
             None if fresh else "store",
             spent,
         )
@@ -161,9 +173,26 @@ class Engine:
 
     def _popular(self, model: Model, query: Query, degraded: str, now: int) -> Answer:
         items = self._fillers(model, query, np.empty(0, np.int32))
-        answer = Answer(query, model, items, [np.nan] * len(items), [POPULAR] * len(items), 0, None, degraded, {})
+        answer = Answer(
+            query,
+            model,
+            items,
+            [np.nan] * len(items),
+            [POPULAR] * len(items),
+            0,
+            *self._ages(model, EMPTY, now),
+            degraded,
+            {},
+        )
         self._log(answer, now, EMPTY, np.empty(0, np.int32), np.empty(0, np.float32), np.empty(0, np.float32))
         return answer
+
+    def _ages(self, model: Model, state: SessionState, now: int) -> tuple[int | None, int | None, list[str]]:
+        """state_age, statistics_age and stale of an answer."""
+        moments = {"session_state": state[-1].timestamp if state else None, "item_statistics": model.statistics_at}
+        ages = {view: None if moment is None else max(0, now - moment) for view, moment in moments.items()}
+        stale = [view for view, age in ages.items() if age is not None and age > self._max_staleness]
+        return ages["session_state"], ages["item_statistics"], stale
 
     def _log(
         self,
@@ -182,6 +211,7 @@ class Engine:
                 now,
                 answer.model,
                 answer.degraded,
+                answer.stale,
                 state,
                 candidates,
                 scores,
@@ -211,5 +241,7 @@ class Engine:
         for answer in answers:
             if answer.degraded:
                 FALLBACKS.labels(answer.degraded).inc()
+            for view in answer.stale:
+                STALE.labels(view).inc()
             if answer.state_age is not None:
                 STATE_AGE.observe(answer.state_age / 1e3)

@@ -25,6 +25,10 @@ EVENTS = Counter("nextclick_events", "Of POST /events, by outcome", ["outcome"])
 DROPPED_PREDICTIONS = Counter("nextclick_predictions_dropped", "Answers that the full log queue did not take")
 LOGGED_PREDICTIONS = Counter("nextclick_predictions_logged", "Answers written to the prediction log")
 BUNDLE = Gauge("nextclick_bundle", "When each version was loaded", ["version"], multiprocess_mode="max")
+STATISTICS_AT = Gauge(
+    "nextclick_item_statistics_timestamp_seconds", "Of event time: when those in use were made", multiprocess_mode="max"
+)
+STALE = Counter("nextclick_stale_reads", "Values older than serving.max_staleness, by feature view", ["view"])
 SWAPS = Counter("nextclick_bundle_swaps", "Bundles that took another's place")
 REFUSED_BUNDLES = Counter("nextclick_bundles_refused", "Bundles that were broken")
 

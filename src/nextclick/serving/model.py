@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 from nextclick.events.state import EMPTY, Click, prefixes_of
+from nextclick.features.item_history import ItemHistory
 from nextclick.lifecycle.bundle import bundled_items, load_bundle
 from nextclick.ranking.recommender import Recommender
 from nextclick.retrieval.candidates import all_cosines, best_places
@@ -31,6 +33,21 @@ class Model:
         shop = Shop.of(recommender.snapshot, bundled_items(folder))
         types = tuple(manifest["event_types"])
         return cls(recommender, shop, manifest["version"], manifest["trained_until"], types)
+
+    @cached_property
+    def statistics_at(self) -> int | None:
+        """Of the newest item statistics, ms since 1970 UTC; None where the log's times were only an order."""
+        knowledge = self.recommender.snapshot.knowledge
+        if not knowledge.timed:
+            return None
+        return int(knowledge.history.published_at[-1] if knowledge.history else knowledge.statistics.last_click.max())
+
+    def with_history(self, history: ItemHistory) -> Model:
+        """The same, with item statistics in versions, ready to answer."""
+        made = replace(self, recommender=self.recommender.with_history(history))
+        knowledge = made.recommender.snapshot.knowledge
+        _ = knowledge.item_columns, knowledge.item_tables, made.statistics_at
+        return made
 
     def warm_up(self) -> None:
         """Answer until everything that is made at first use is made: compiled code, tables, pages of memory."""

@@ -1,7 +1,7 @@
 """What was shown, to whom, and why: every answer as a row of Parquet, written by a thread of its own.
 
-Clicks join it by session and moment; features are those of the shown items as the ranker saw them, and the state is
-there to compute those of the other candidates again.
+Clicks join it by session and moment; features are those of the shown items as the ranker saw them, and the state and
+the moment of the item statistics are there to compute those of the other candidates again.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ class Prediction(NamedTuple):
     moment: int
     model: Model
     degraded: str | None
+    stale: list[str]
     state: SessionState
     candidates: np.ndarray
     scores: np.ndarray
@@ -130,6 +131,8 @@ def table_of(rows: list[Prediction]) -> pa.Table:
             "moment": pa.array([row.moment for row in rows], pa.timestamp("ms", "UTC")),
             "model_version": pa.array([model.version] * len(rows), pa.string()),
             "degraded": pa.array([row.degraded for row in rows], pa.string()),
+            "stale": pa.array([row.stale for row in rows], pa.list_(pa.string())),
+            "statistics_at": pa.array([row.model.statistics_at for row in rows], pa.timestamp("ms", "UTC")),
             "state": pa.array([[click._asdict() for click in row.state] for row in rows], pa.list_(CLICK)),
             "candidates": items([row.candidates[:count] for row, count in zip(rows, found, strict=True)]),
             "scores": numbers([row.scores[:count] for row, count in zip(rows, found, strict=True)]),

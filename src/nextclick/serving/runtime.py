@@ -48,7 +48,7 @@ class Runtime:
         states = States(OnlineStates(connect(root, params)))
         states.warm_up()
         predictions = PredictionLog(root, params.serving.log_days)
-        engine = Engine(deployment, states, predictions, params.serving.budget_ms)
+        engine = Engine(deployment, states, predictions, params.serving.budget_ms, params.serving.max_staleness)
         key = os.environ.get(API_KEY)
         return cls(
             params,

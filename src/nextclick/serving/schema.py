@@ -82,6 +82,10 @@ class Recommendations(Reply):
     """How many of the session's clicks were known."""
     state_age_ms: int | None
     """Since the newest of them; null where none is known."""
+    statistics_age_ms: int | None
+    """Since the moment of the item statistics; null where they have none."""
+    stale: list[Literal["session_state", "item_statistics"]]
+    """What is older than serving.max_staleness."""
     degraded: bool
     degraded_reason: Literal["store", "budget", "error"] | None
     milliseconds: dict[str, float]

@@ -7,9 +7,14 @@ import signal
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Event
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+    from nextclick.params import Params
 
 
 def stream(
@@ -49,12 +54,15 @@ def replay(
     events: Annotated[Path, typer.Option(help="Canonical events, as ingest writes them.")] = Path(
         "data/interim/events.parquet"
     ),
-    source: Annotated[Path | None, typer.Option(help="Any source in place of them: it is ingested first.")] = None,
+    source: Annotated[
+        str | None, typer.Option(help="In their place: a file or folder, which is ingested first, or `simulator`.")
+    ] = None,
     form: Annotated[str | None, typer.Option("--format", help="Of the source; see ingest.format.")] = None,
     most: Annotated[int | None, typer.Option(min=1, help="Play only the first so many events.")] = None,
     speed: Annotated[
         float | None, typer.Option(min=0.001, help="Times as fast as it was; the default: at once.")
     ] = None,
+    rate: Annotated[float | None, typer.Option(min=0.001, help="Events a second, in place of a speed.")] = None,
     shuffle: Annotated[float, typer.Option(min=0, max=1, help="Share of the events that come out of order.")] = 0.0,
     duplicate: Annotated[float, typer.Option(min=0, max=1, help="Share of the events that come twice.")] = 0.0,
     late: Annotated[float, typer.Option(min=0, max=1, help="Share that is held back, half of it for too long.")] = 0.0,
@@ -62,25 +70,19 @@ def replay(
 ) -> dict:
     """Play history into Kafka as if it happened now.
 
+    Example: nextclick replay --source simulator --rate 1000
     Example: nextclick replay --speed 3600 --shuffle 0.1 --duplicate 0.05 --late 0.01 --poison 0.01
     """
-    from nextclick.events.ingest import ingest, read_events
+    from nextclick.errors import InputError
     from nextclick.params import Params
     from nextclick.project import project_root
     from nextclick.stream.replay import replay, schedule
 
+    if speed and rate:
+        raise InputError("--speed, --rate: expected one of the two")
     root = project_root()
     params = Params.read(root / "params.yaml")
-    with TemporaryDirectory() as scratch:
-        if source:
-            asked = {
-                **params.ingest.model_dump(),
-                "path": str(source.absolute()),
-                "format": form or params.ingest.format,
-            }
-            ingest(type(params.ingest).model_validate(asked), root, Path(scratch))
-            events = Path(scratch) / "events.parquet"
-        rows = read_events(events)
+    rows, broken = _history(root, params, events, source, form)
     coming = schedule(
         rows.astype({"event_id": str, "session_id": str}),
         params.run.seed,
@@ -89,7 +91,34 @@ def replay(
         late=late,
         lateness_minutes=params.stream.lateness_minutes,
     )
-    return replay(coming[:most], params.stream, params.run.seed, speed=speed, poison=poison)
+    sent = replay(coming[:most], params.stream, params.run.seed, speed=speed, rate=rate, poison=poison)
+    return {**sent, "quarantined": broken} if source else sent
+
+
+def _history(root: Path, params: Params, events: Path, source: str | None, form: str | None) -> tuple[DataFrame, int]:
+    """Canonical events of a file, or of a source; and how many rows of the source broke the schema."""
+    from pydantic import ValidationError
+
+    from nextclick.errors import InputError
+    from nextclick.events.ingest import ingest, read_events
+    from nextclick.events.simulator import simulate
+    from nextclick.params import Ingest
+
+    if source is None:
+        return read_events(events), 0
+    with TemporaryDirectory() as folder:
+        scratch = Path(folder)
+        asked = params.ingest.model_dump() | {"path": str(Path(source).absolute())}
+        if source == "simulator":
+            simulate(params.simulator, params.run.seed, scratch / "simulated")
+            asked |= {"path": str(scratch / "simulated"), "format": "generic", "columns": {}}
+        elif form:
+            asked |= {"format": form, "columns": params.ingest.columns if form == "generic" else {}}
+        try:
+            counts = ingest(Ingest(**asked), root, scratch)
+        except ValidationError as error:
+            raise InputError(f"--format {form}: {error.errors()[0]['msg']}") from error
+        return read_events(scratch / "events.parquet"), counts["quarantined"]
 
 
 def freshness(

@@ -18,7 +18,7 @@ from typing import cast
 from confluent_kafka import OFFSET_STORED, Consumer, KafkaException, TopicPartition
 from confluent_kafka import Message as KafkaMessage
 
-from nextclick.errors import BrokerUnavailableError, StoreUnavailableError
+from nextclick.errors import BrokerUnavailableError, LogUnavailableError, StoreUnavailableError
 from nextclick.features.store.connect import connect, redis_client
 from nextclick.params import Params
 from nextclick.stream.kafka import ARRIVED, LARGEST_MESSAGE, PATIENCE, Received, unavailable_or_refused
@@ -138,7 +138,12 @@ class StreamConsumer:
         """What the store says of each partition now."""
         if self._positions is None:
             return dict(reached)
-        moves = {partition: (self._stored.get(partition), then) for partition, then in reached.items()}
+        # never back: another may have the partition by now, and be further
+        moves = {
+            partition: (known, max(then, known or 0))
+            for partition, then in reached.items()
+            for known in [self._stored.get(partition)]
+        }
         found = self._positions.advance(moves)
         self._stored |= found
         return found
@@ -192,7 +197,10 @@ class StreamConsumer:
 
     def _revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         log.info("giving back partitions %s", [gone.partition for gone in partitions])
-        self._settle()
+        try:
+            self._settle()
+        except LogUnavailableError as error:  # what is held is not committed: the next owner repeats it
+            log.warning("offsets not committed: %s", error)
         self._forget(partitions)
         consumer.incremental_unassign(partitions)
 

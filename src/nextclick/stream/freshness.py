@@ -5,17 +5,18 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import SimpleQueue
-from threading import Thread
+from threading import Event
 from uuid import uuid4
 
 import numpy as np
 from numba import set_num_threads
 
-from nextclick.errors import InputError
+from nextclick.errors import BrokerUnavailableError, InputError
 from nextclick.events.state import SessionState, prefixes_of
 from nextclick.features.store.connect import connect
 from nextclick.features.store.online import OnlineStates
@@ -45,7 +46,8 @@ class Seen:
 def freshness(root: Path, params: Params, recommender: Recommender, rate: float, seconds: float) -> dict:
     """Send clicks at `rate` a second and watch some of them; returns percentiles in ms.
 
-    With Kafka, `nextclick stream` has to run elsewhere. Raises InputError where clicks do not arrive.
+    With Kafka, `nextclick stream` has to run elsewhere. The clicks are of sessions freshness-…, and stay in the log.
+    Raises InputError where they do not arrive, UnavailableError where store or broker do not answer.
     """
     online = OnlineStates(connect(root, params))
     watched: SimpleQueue[tuple[str, str, float] | None] = SimpleQueue()
@@ -54,20 +56,19 @@ def freshness(root: Path, params: Params, recommender: Recommender, rate: float,
     set_num_threads(1)  # as a service does: waking a second thread costs more than one request
     recommender.ranker.set_param({"nthread": 1})
     _list(recommender, ())  # compiled before the clock runs
-    with _sender(root, params) as send:
+    stopped = Event()
+    with ThreadPoolExecutor() as threads, _sender(root, params) as send:
         clicks = _clicks(recommender.snapshot.vocabulary.ids, params.ingest.event_types[0], rate, seconds)
-        threads = [
-            Thread(target=_recommend, args=(recommender, states, seen)),
-            Thread(target=_send, args=(send, clicks, round(rate * WARM_UP), max(1, round(rate / PROBES)), watched)),
-        ]
-        for thread in threads:
-            thread.start()
+        first, every = round(rate * WARM_UP), max(1, round(rate / PROBES))
         try:
+            sending = threads.submit(_send, send, clicks, first, every, watched, stopped)
+            recommending = threads.submit(_recommend, recommender, states, seen)
             _watch(online, watched, states, seen)
         finally:
+            stopped.set()
             states.put(None)
-            for thread in threads:
-                thread.join()
+        sending.result()
+        recommending.result()
     return {
         **_percentiles(seen.stored),
         "events": round(rate * seconds),
@@ -98,7 +99,10 @@ def _sender(root: Path, params: Params) -> Iterator[Callable[[str, bytes], objec
     producer = reliable_producer()
 
     def send(session: str, message: bytes) -> None:
-        producer.produce(params.stream.topic, message, session)
+        try:
+            producer.produce(params.stream.topic, message, session)
+        except BufferError as full:
+            raise BrokerUnavailableError(f"Kafka at {brokers()}: too many clicks wait for it already") from full
         producer.poll(0)
 
     yield send
@@ -127,9 +131,12 @@ def _send(
     first: int,
     every: int,
     watched: SimpleQueue,
+    stopped: Event,
 ) -> None:
     try:
         for number, (click, due) in enumerate(clicks):
+            if stopped.is_set():
+                return
             if number >= first and number % every == 0:
                 watched.put((click["session_id"], click["event_id"], due))
             send(click["session_id"], json.dumps(click).encode())
@@ -157,9 +164,8 @@ def _watch(online: OnlineStates, watched: SimpleQueue, states: SimpleQueue, seen
                     states.put((row.state, sent))
                 del waiting[event]
             elif now - sent > PATIENCE:
-                raise InputError(
-                    f"a click was not in the online store after {PATIENCE:g} s: does `nextclick stream` run?"
-                )
+                asked = "does `nextclick stream` run?" if brokers() else "is the rate more than this process can take?"
+                raise InputError(f"a click was not in the online store after {PATIENCE:g} s: {asked}")
         time.sleep(LOOK_EVERY)
 
 

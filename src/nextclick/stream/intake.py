@@ -63,7 +63,10 @@ class EmbeddedIntake:
             judged = self._live.judge([Message(value, now) for value in messages])
             self._live.apply(judged.events)
             self._live.keep(judged.events)
-            self._live.flush()
+            try:
+                self._live.flush()
+            finally:
+                self._live.drop()  # also where it failed: whoever sent it is told, and sends it again
             self._live.publish_statistics()
             if judged.broken:
                 self._quarantine.append(_rows(judged.broken, messages, now))

@@ -39,9 +39,11 @@ def ensure_topics(params: Stream) -> None:
 
     Raises BrokerUnavailableError where none answers, InputError where the broker refuses.
     """
-    admin = AdminClient(client_config())
     wanted = {params.topic: params.partitions, quarantine_of(params.topic): 1}
+    said: list[KafkaError] = []
+    admin = None
     try:
+        admin = AdminClient(client_config(error_cb=said.append))
         there = admin.list_topics(timeout=PATIENCE).topics
         missing = [
             NewTopic(name, num_partitions=count, config={"max.message.bytes": str(LARGEST_MESSAGE + 2**20)})
@@ -52,7 +54,11 @@ def ensure_topics(params: Stream) -> None:
             with _existing_is_fine():
                 made.result(timeout=PATIENCE)
     except KafkaException as error:
-        raise unavailable_or_refused(error) from error
+        if admin:
+            admin.poll(0)  # what it has to say; its last word is only that nothing answers
+        refused = [one for one in said if one.code() in (KafkaError._AUTHENTICATION, KafkaError._SSL)]
+        why = (refused or said)[:1]
+        raise unavailable_or_refused(KafkaException(*why) if why else error) from error
 
 
 @contextmanager

@@ -84,7 +84,10 @@ class LiveEvents:
             self._to_keep.append(events)
 
     def flush(self) -> int:
-        """Write what is held to the offline log; on disk when it returns. Returns the number of events."""
+        """Write what is held to the offline log; on disk when it returns. Returns the number of events.
+
+        Raises LogUnavailableError; all of it is then still held.
+        """
         if not self._to_keep:
             return 0
         events = pa.concat_tables(self._to_keep)
@@ -95,6 +98,10 @@ class LiveEvents:
         self._to_keep = []
         self._newest = max(self._newest, pc.max(events["arrived"]).cast(pa.int64()).as_py())
         return events.num_rows
+
+    def drop(self) -> None:
+        """Hold nothing any longer."""
+        self._to_keep = []
 
     def publish_statistics(self) -> None:
         """Start to publish, in the background, the item statistics whose moment has come; nothing must wait to come in.

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from nextclick.errors import LogUnavailableError
 from nextclick.events.schema import quoted
 from nextclick.events.tables import lock_of, parquet_files
 from nextclick.files import locked
@@ -33,11 +34,14 @@ class EventLog:
         lock_of(folder).touch()  # tells readers to share it
 
     def append(self, events: pa.Table) -> list[Path]:
-        """A file for each date, on disk when it returns. Returns the days that got one."""
+        """A file for each date, on disk when it returns. Returns the days that got one. Raises LogUnavailableError."""
         dates = pc.strftime(events["timestamp"], "%Y-%m-%d")
         days = {date: self._folder / f"date={date}" for date in pc.unique(dates).to_pylist()}
         for date, day in days.items():
-            self._write(events.filter(pc.equal(dates, date)), day)
+            try:
+                self._write(events.filter(pc.equal(dates, date)), day)
+            except OSError as error:
+                raise LogUnavailableError(f"{day}: cannot be written: {error.strerror or error}") from error
         return list(days.values())
 
     def _write(self, events: pa.Table, day: Path) -> None:

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
+from nextclick.errors import InputError
 from nextclick.stream.validation import Broken
 
 DELAYS = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 5, 30, 60, 300, 1800, 7200, 86400)  # s
@@ -34,8 +35,11 @@ class StreamMetrics:
         self._replayed = Counter("replayed", "Messages played again because the online store forgot them.", **about)
 
     def serve(self, port: int) -> None:
-        """At http://127.0.0.1:port/metrics."""
-        start_http_server(port, addr="127.0.0.1", registry=self._registry)
+        """At http://127.0.0.1:port/metrics. Raises InputError where that port cannot be had."""
+        try:
+            start_http_server(port, addr="127.0.0.1", registry=self._registry)
+        except OSError as error:
+            raise InputError(f"--metrics-port {port}: {error.strerror}") from error
 
     def batch(self, events: pa.Table, broken: Sequence[Broken], replayed: int, seconds: float) -> None:
         self._replayed.inc(replayed)

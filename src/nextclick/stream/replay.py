@@ -44,11 +44,19 @@ def schedule(
     return coming.iloc[order].assign(arrives=arrives[order]).reset_index(drop=True)
 
 
-def replay(coming: pd.DataFrame, params: Stream, seed: int, *, speed: float | None = None, poison: float = 0.0) -> dict:
+def replay(
+    coming: pd.DataFrame,
+    params: Stream,
+    seed: int,
+    *,
+    speed: float | None = None,
+    rate: float | None = None,
+    poison: float = 0.0,
+) -> dict:
     """Produce scheduled events to the topic; returns what was sent.
 
-    speed: how many times as fast as it happened; None is as fast as Kafka takes it. poison: broken messages between
-    them, as a share of the events. Raises BrokerUnavailableError, InputError.
+    speed: how many times as fast as it happened; rate: events a second; neither is as fast as Kafka takes it. poison:
+    broken messages between them, as a share of the events. Raises BrokerUnavailableError, InputError.
     """
     ensure_topics(params)
     # what was produced must be there at the end, in its order, however long the broker is away
@@ -75,8 +83,9 @@ def replay(coming: pd.DataFrame, params: Stream, seed: int, *, speed: float | No
 
     start, first = time.monotonic(), int(coming["arrives"].iloc[0]) if len(coming) else 0
     for event, arrives in progress_bar(_messages(coming), total=len(coming), desc="replay", unit="event"):
-        if speed:
-            ahead = (arrives - first) / 1000 / speed - (time.monotonic() - start)
+        if speed or rate:
+            due = sent["events"] / rate if rate else (arrives - first) / 1000 / (speed or 1)
+            ahead = due - (time.monotonic() - start)
             if ahead > 0:
                 producer.poll(0)
                 time.sleep(ahead)

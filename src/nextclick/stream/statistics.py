@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import duckdb
@@ -35,41 +36,42 @@ def publish_due(root: Path, params: Params, store: FeatureStore, until: int) -> 
         moments = publication_moments(until, until, params.features.item_stats_every)
         if there:
             step = round(params.features.item_stats_every * HOUR)
-            moments = publication_moments(_moment(there[-1]) + step, until, params.features.item_stats_every)
+            moments = publication_moments(moment_of(there[-1]) + step, until, params.features.item_stats_every)
         events = _known(root, int(moments[-1])) if len(moments) else None
         if events is None or events.empty:
             return []
-        versions = _versions(root, params, events, moments)
         folder.mkdir(parents=True, exist_ok=True)
-        for moment, rows in versions.items():
+        files = []
+        for moment, rows in _versions(root, params, events, moments):
             scratch = folder / f".{moment}.parquet"
             rows.to_parquet(scratch, index=False)
-            scratch.replace(folder / f"{moment}.parquet")
-        newest = versions[max(versions)]
-        store.write_to_online_store("item_statistics", newest)
-        return [folder / f"{moment}.parquet" for moment in versions]
+            files.append(scratch.replace(folder / f"{moment}.parquet"))
+        store.write_to_online_store("item_statistics", rows)
+        return files
 
 
 def published(root: Path) -> list[Path]:
     """The files of the versions, oldest first."""
-    return sorted((root / FOLDER).glob("[!.]*.parquet"), key=_moment)
+    return sorted((root / FOLDER).glob("[!.]*.parquet"), key=moment_of)
 
 
-def _moment(version: Path) -> int:
+def moment_of(version: Path) -> int:
+    """ms since 1970 UTC: events before it count."""
     return int(version.stem)
 
 
-def _versions(root: Path, params: Params, events: pd.DataFrame, moments: np.ndarray) -> dict[int, pd.DataFrame]:
+def _versions(
+    root: Path, params: Params, events: pd.DataFrame, moments: np.ndarray
+) -> Iterator[tuple[int, pd.DataFrame]]:
+    """One at a time: after a long silence there may be hundreds."""
     types = params.ingest.event_types
     log = SessionLog.from_events(events, types)
-    first, last = int(moments[0]), int(moments[-1])
-    history = ItemHistory.of(log, types, hours=params.features.item_stats_every, first=first, last=last)
     ids, prices = log.vocabulary.ids, pd.Series(np.nan, log.vocabulary.ids)
     if (root / ITEMS).is_file():
         prices = pd.read_parquet(root / ITEMS).set_index("item_id")["price"].reindex(ids)
-    rows = statistics_rows(history, ids, types, prices.to_numpy(np.float32))
-    moment = rows["event_timestamp"].to_numpy("datetime64[ms]").astype(np.int64)
-    return {int(published_at): rows[moment == published_at] for published_at in history.published_at}
+    for moment in moments.tolist():
+        version = ItemHistory.of(log, types, hours=params.features.item_stats_every, first=moment, last=moment)
+        yield moment, statistics_rows(version, ids, types, prices.to_numpy(np.float32))
 
 
 def _known(root: Path, before: int) -> pd.DataFrame:

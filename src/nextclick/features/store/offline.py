@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from nextclick.events.prefixes import KEPT_EVENTS
+from nextclick.events.sessions import Vocabulary
 from nextclick.events.state import EMPTY, Click, SessionState, advance_all
 from nextclick.features.item_columns import smoothed_rate
 from nextclick.features.item_history import ItemHistory
@@ -82,6 +84,36 @@ def statistic_names(event_types: list[str]) -> list[str]:
         *(f"{name}_events_{half_life}" for name in event_types for half_life in days),
         *(f"{name}_rate" for name in event_types[1:]),
     ]
+
+
+def statistics_of(rows: pa.Table, vocabulary: Vocabulary, like: ItemStatistics) -> ItemStatistics:
+    """The statistics that rows of one version were made from, of the items of a vocabulary; by type and by time where
+    `like` is. Raises KeyError where a column is missing."""
+    numbers = vocabulary.numbers(rows["item_id"].to_numpy())
+    known = numbers >= 0
+
+    def column(name: str) -> np.ndarray:
+        values = rows[name].to_numpy()
+        of_items = np.zeros(len(vocabulary), values.dtype)
+        of_items[numbers[known]] = values[known]
+        return of_items
+
+    types = like.types.tolist()
+    days = [f"{days:g}d" for days in HALF_LIVES_DAYS] if len(like.decayed) else []
+    by_type = [column(f"{name}_events") for name in types]
+    decayed = [column(f"clicks_{half_life}") for half_life in days]
+    decayed_by_type = [[column(f"{name}_events_{half_life}") for half_life in days] for name in types if days]
+    return ItemStatistics(
+        column("clicks"),
+        column("clicks_lately"),
+        column("last_seen"),
+        like.types,
+        np.array(by_type, np.float32).reshape(like.by_type.shape),
+        np.array(decayed, np.float32).reshape(like.decayed.shape),
+        np.array(decayed_by_type, np.float32).reshape(like.decayed_by_type.shape),
+        column("first_click"),
+        column("last_click"),
+    )
 
 
 def states_of(events: pd.DataFrame, key: str, event_types: list[str]) -> Iterator[tuple[str, SessionState]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,6 +20,7 @@ from nextclick.features.store.redis_rows import RedisRows
 from nextclick.files import locked
 
 SECOND = 1000  # ms
+FAILURES = (RedisError, OSError, sqlite3.Error)  # of a store that is gone, full or locked
 COLUMNS = ("event_ids", "item_ids", "event_types", "times")
 
 
@@ -49,7 +51,7 @@ class OnlineStates:
         """
         try:
             rows = self._store.get_online_features(self._features, [{self._key: key} for key in keys]).to_dict()
-        except (RedisError, OSError) as error:
+        except FAILURES as error:
             raise StoreUnavailableError(f"{self._view.name}: {error}") from error
         return [self._stored(*values, now=now) for values in zip(*(rows[column] for column in COLUMNS), strict=True)]
 
@@ -84,7 +86,7 @@ class OnlineStates:
             return
         try:
             self._store.provider.online_write_batch(self._store.config, self._view, rows, None)
-        except (RedisError, OSError) as error:
+        except FAILURES as error:
             raise StoreUnavailableError(f"{self._view.name}: {error}") from error
 
     def merge(self, clicks: Mapping[str, Sequence[Click]]) -> None:
@@ -92,7 +94,7 @@ class OnlineStates:
         if self._redis:
             try:
                 self._redis.merge(clicks)
-            except (RedisError, OSError) as error:
+            except FAILURES as error:
                 raise StoreUnavailableError(f"{self._view.name}: {error}") from error
         else:
             with locked(Path(self._store.config.online_store.path).with_suffix(".lock")):

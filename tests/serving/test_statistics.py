@@ -1,0 +1,174 @@
+"""Item statistics that are published while the service runs: taken in the background, and the same as offline."""
+
+import json
+import time
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from nextclick.evaluation.parity import parity
+from nextclick.events.prefixes import next_clicks
+from nextclick.events.sessions import SessionLog
+from nextclick.events.state import Click, prefixes_of
+from nextclick.features.store.connect import apply_definitions, connect
+from nextclick.features.store.online import OnlineStates
+from nextclick.params import Params
+from nextclick.serving import deployment
+from nextclick.serving.deployment import Deployment
+from nextclick.stream.statistics import FOLDER, moment_of, publish_due, published
+
+TYPES = ["view", "cart", "purchase"]
+DAY = 86_400_000  # ms
+
+
+@pytest.fixture
+def known(shop_events) -> pd.DataFrame:
+    """What the bundle was trained on."""
+    return shop_events(300, 3).assign(user_id=None)
+
+
+@pytest.fixture
+def coming(shop_events, known) -> pd.DataFrame:
+    """Sessions of the next days."""
+    later = shop_events(600, 5)
+    start = known["timestamp"].max() + pd.Timedelta(hours=1)
+    return later.assign(
+        event_id="live-" + later["event_id"],
+        session_id="live-" + later["session_id"],
+        user_id=None,
+        timestamp=start + (later["timestamp"] - later["timestamp"].min()),
+    )
+
+
+@pytest.fixture
+def params(shop) -> Params:
+    read = Params.read(shop / "params.yaml")
+    apply_definitions(shop, read)
+    return read
+
+
+@pytest.fixture
+def publish(shop, params, known, coming):
+    """publish(until): the versions that are due then, ms, from what the bundle knows and what came."""
+    (shop / "data/interim").mkdir(parents=True)
+    pd.concat([known, coming]).to_parquet(shop / "data/interim/events.parquet")
+    return lambda until: publish_due(shop, params, connect(shop, params), until)
+
+
+@pytest.fixture
+def deployed(shop, monkeypatch):
+    monkeypatch.setattr(deployment, "EVERY", 3600)  # the test itself looks
+    made = Deployment(shop)
+    yield made
+    made.close()
+
+
+def milliseconds(moment: pd.Timestamp) -> int:
+    return int(moment.timestamp() * 1000)
+
+
+def test_what_is_served_is_what_is_computed_offline(shop, params, publish, deployed, known, coming):
+    bundled = deployed.model.recommender.snapshot
+    first = milliseconds(coming["timestamp"].min()) // DAY * DAY + DAY
+    for moment in (first, first + DAY):
+        publish(moment)
+        deployed.look()
+    served = deployed.model.recommender.snapshot
+    assert deployed.model.statistics_at == first + DAY
+    log = SessionLog.from_events(pd.concat([known, coming]), TYPES, bundled.vocabulary)
+    hours = params.features.item_stats_every
+    offline = bundled.over(log, TYPES, hours, first, milliseconds(coming["timestamp"].max()))
+    prefixes = next_clicks(SessionLog.from_events(coming, TYPES, bundled.vocabulary))
+    prefixes = prefixes.take((prefixes.moments >= first) & (prefixes.moments < first + 2 * DAY))
+    assert len(set((prefixes.moments // DAY).tolist())) == 2, "both versions are asked for"
+    candidates, features = served.features(prefixes)
+    expected_candidates, expected = offline.features(prefixes)
+    np.testing.assert_array_equal(candidates.items, expected_candidates.items)
+    np.testing.assert_array_equal(features, expected)
+    # the test could fail: the bundle's own statistics give others
+    assert (bundled.features(prefixes)[1] != expected).any()
+    online = OnlineStates(connect(shop, params))
+    assert parity(served, coming.tail(50).reset_index(drop=True), online, TYPES).differing == 0
+
+
+def test_a_version_takes_over_while_the_service_answers(shop, params, publish, coming, monkeypatch):
+    monkeypatch.setattr(deployment, "EVERY", 0.05)
+    made = Deployment(shop)
+    try:
+        before = made.model
+        until = milliseconds(coming["timestamp"].max())
+        publish(until)
+        deadline = time.monotonic() + 20
+        while made.model is before:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        assert made.model.statistics_at == until // DAY * DAY
+        # ready when it takes over: nothing is left for the first request to make
+        assert {"item_columns", "item_tables"} <= vars(made.model.recommender.snapshot.knowledge).keys()
+        assert made.model.recommender.trees is before.recommender.trees
+        assert made.model.version == before.version
+    finally:
+        made.close()
+
+
+def test_the_bundle_that_is_swapped_in_has_them_too(shop, bundles, publish, deployed, coming):
+    publish(milliseconds(coming["timestamp"].max()))
+    deployed.look()
+    newest = deployed.model.statistics_at
+    (shop / "models/deployed.json").write_text(json.dumps({"bundle": str(bundles[1])}))
+    deployed.look()
+    assert deployed.model.version == json.loads((bundles[1] / "manifest.json").read_text())["version"]
+    assert deployed.model.statistics_at == newest
+
+
+def test_older_ones_than_the_bundles_are_not_taken(publish, deployed, known):
+    publish(milliseconds(known["timestamp"].max()))
+    before = deployed.model
+    deployed.look()
+    assert deployed.model is before
+
+
+@pytest.mark.parametrize("harm", ["no parquet", "a column less", "without the history"])
+def test_what_cannot_be_used_is_refused_with_its_reason(shop, publish, deployed, coming, caplog, harm):
+    (file,) = publish(milliseconds(coming["timestamp"].max()))
+    rows = pd.read_parquet(file)
+    if harm == "no parquet":
+        file.write_bytes(b"PAR1")
+    elif harm == "a column less":
+        rows.drop(columns="clicks_7d").to_parquet(file)
+    else:
+        rows.head(3).to_parquet(file)
+    before = deployed.model
+    deployed.look()
+    assert deployed.model is before
+    assert str(file) in caplog.records[-1].reason
+    assert caplog.records[-1].message == "item statistics refused"
+    deployed.look()
+    assert len(caplog.records) == 1  # said once
+    publish(milliseconds(coming["timestamp"].max()) + DAY)
+    deployed.look()
+
+
+def test_items_that_the_bundle_does_not_know_are_left_out(shop, publish, deployed, coming):
+    (file,) = publish(milliseconds(coming["timestamp"].max()))
+    rows = pq.read_table(file).to_pandas()
+    strange = rows.assign(item_id="strange-" + rows["item_id"])
+    pd.concat([strange, rows]).to_parquet(file)
+    deployed.look()
+    snapshot = deployed.model.recommender.snapshot
+    newest = snapshot.knowledge.history.versions[-1]
+    expected = rows.set_index("item_id").reindex(snapshot.vocabulary.ids).fillna(0)
+    for found, name in (
+        (newest.clicks, "clicks"),
+        (newest.decayed[1], "clicks_1d"),
+        (newest.by_type[2], "purchase_events"),
+        (newest.decayed_by_type[1, 2], "cart_events_7d"),
+        (newest.last_click, "last_click"),
+    ):
+        assert found.tolist() == expected[name].tolist()
+    assert (shop / FOLDER).is_dir()
+    assert moment_of(published(shop)[-1]) == deployed.model.statistics_at
+    state = (Click(deployed.model.statistics_at + 1, "e", "strange-i01", 0),)
+    assert np.isfinite(deployed.model.recommender.scores(prefixes_of([state], snapshot.vocabulary))[1]).any()
