@@ -202,9 +202,9 @@ def parity(
     from nextclick.events.ingest import read_events
     from nextclick.features.store.connect import apply_definitions, connect
     from nextclick.features.store.online import OnlineStates
-    from nextclick.lifecycle.bundle import load_bundle
     from nextclick.params import Params
     from nextclick.project import project_root
+    from nextclick.ranking.bundle import load_bundle
 
     root = project_root()
     params = Params.read(root / "params.yaml")
