@@ -19,6 +19,7 @@ from nextclick.evaluation.metrics import RESAMPLES, per_prediction, ranks_of
 from nextclick.events.prefixes import next_clicks
 from nextclick.events.sessions import SessionLog
 from nextclick.lifecycle import comparison
+from nextclick.lifecycle.evidence import first_of_each
 from nextclick.params import Params
 from nextclick.progress import progress_bar
 from nextclick.project import project_root
@@ -36,7 +37,9 @@ def ranks_of_two(params: Params) -> pd.DataFrame:
         return pd.read_parquet(cache)
     types = params.ingest.event_types
     log = SessionLog.read(root / "data/split/train.parquet", types)
-    prefixes = next_clicks(SessionLog.read(root / "data/split/test.parquet", types, log.vocabulary))
+    prefixes = first_of_each(
+        next_clicks(SessionLog.read(root / "data/split/test.parquet", types, log.vocabulary)), params
+    )
     items = pd.read_parquet(root / "data/interim/items.parquet")
     found = {"session": prefixes.sessions}
     for name, seed in zip(("first", "second"), SEEDS, strict=True):

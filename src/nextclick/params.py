@@ -124,6 +124,7 @@ class Gate(Section):
     looks: int = Field(1, ge=1)
     fresher_hours: float = Field(24, ge=0)
     sessions: int = Field(200, ge=1)
+    per_session: int = Field(20, ge=1)
     implausible: float = Field(0.5, gt=0)
     window_loss: float = Field(0.3, gt=0, lt=1)
     coverage_loss: float = Field(0.1, ge=0, lt=1)

@@ -112,8 +112,9 @@ def experiment(name: Name = DEFAULT) -> dict:
     Example: nextclick experiment
     """
     from nextclick.lifecycle.experiment import results
+    from nextclick.lifecycle.records import plain
 
-    return results(_registry(name).root, name, _params())
+    return plain(results(_registry(name).root, name, _params()))
 
 
 def retrain(
@@ -133,13 +134,22 @@ def retrain(
     return {**outcome, "watch": _watched(registry, params)} if watch else outcome
 
 
-def watch(name: Name = DEFAULT) -> dict:
+def watch(
+    once: Annotated[bool, typer.Option("--once", help="Look once, for a scheduler that comes again.")] = False,
+    name: Name = DEFAULT,
+) -> dict:
     """Hold the clicks on the champion's lists against what the gate promised, until its time is over, and roll back
     where the promise is not kept.
 
-    Example: nextclick watch
+    Example: nextclick watch --once
     """
-    return _watched(_registry(name), _params())
+    from datetime import UTC, datetime
+
+    from nextclick.lifecycle.records import plain
+    from nextclick.lifecycle.watch import look
+
+    registry, params = _registry(name), _params()
+    return plain(look(registry, params, datetime.now(UTC))) if once else _watched(registry, params)
 
 
 def lineage(
@@ -200,6 +210,7 @@ def _params() -> Params:
 
 
 def _watched(registry: Registry, params: Params) -> dict[str, Any]:
+    from nextclick.lifecycle.records import plain
     from nextclick.lifecycle.watch import watch
 
-    return watch(registry, params)
+    return plain(watch(registry, params))

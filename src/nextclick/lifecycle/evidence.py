@@ -64,7 +64,7 @@ class Candidate:
         """Raises InputError where the bundle is not whole, or was made by code with other features."""
         recommender, manifest = load_bundle(folder)
         types, vocabulary = manifest["event_types"], recommender.snapshot.vocabulary
-        prefixes = next_clicks(SessionLog.from_events(window.test, types, vocabulary))
+        prefixes = first_of_each(next_clicks(SessionLog.from_events(window.test, types, vocabulary)), params)
         log = SessionLog.from_events(pd.concat([window.train, window.test]), types, vocabulary)
         ends = (int(prefixes.moments.min()), int(prefixes.moments.max())) if len(prefixes) else (0, 0)
         snapshot = recommender.snapshot.over(log, types, params.features.item_stats_every, *ends)
@@ -113,6 +113,13 @@ class Candidate:
 
     def calibration_error(self, seed: int) -> float:
         return click_probability(*click_probabilities(self.live, self.prefixes, seed))["calibration_error"]
+
+
+def first_of_each(prefixes: Prefixes, params: Params) -> Prefixes:
+    """The first `gate.per_session` predictions of each session: a robot that crawls the shop must not decide."""
+    _, first, counts = np.unique(prefixes.sessions, return_index=True, return_counts=True)
+    places = np.arange(len(prefixes)) - np.repeat(first, counts)
+    return prefixes.take(np.flatnonzero(places < params.gate.per_session))
 
 
 def labels_of(candidate: Candidate) -> pd.DataFrame:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,15 +12,24 @@ from typing import Any
 FOLDER = Path("reports/decisions")
 
 
+def plain(value: Any) -> Any:
+    """For JSON, which knows no NaN: what is missing is null."""
+    if isinstance(value, dict):
+        return {key: plain(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def write_record(root: Path, kind: str, about: dict[str, Any], name: str | None = None) -> Path:
     """Write reports/decisions/KIND-NAME.json in one step; the name is the moment, unless it is given. A record that
     is written again stays as it is where it says the same, and else is replaced."""
     now = datetime.now(UTC)
     path = root / FOLDER / f"{kind}-{name or now.strftime('%Y%m%dT%H%M%S%fZ')}.json"
-    record = {"kind": kind, "at": now.isoformat(), **about}
+    record = plain({"kind": kind, "at": now.isoformat(), **about})
     if path.is_file():
         there = json.loads(path.read_text())
-        if there == json.loads(json.dumps(record | {"at": there["at"]})):
+        if there == record | {"at": there["at"]}:
             return path
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_name(f".{path.name}")

@@ -6,7 +6,6 @@ holds what this machine has already, so that a service loads any version at once
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 from dataclasses import dataclass
@@ -110,9 +109,13 @@ class Registry:
         return folder
 
     def staged(self, stage: str = PROD) -> str | None:
-        """The number of the version in a stage."""
-        shown = json.loads(gto(self.root, "show", "--json")).get(self.name, {})
-        return shown.get("stage", {}).get(stage)
+        """The number of the version in a stage, as `gto show` has it: that on the commit of the stage's last tag."""
+        tags = git(
+            self.root, "for-each-ref", "--format=%(refname:short) %(*objectname)", f"refs/tags/{self.name}#{stage}#*"
+        )
+        placed = sorted((int(tag.rpartition("#")[2]), commit) for tag, commit in map(str.split, tags.splitlines()))
+        numbers = {version.commit: version.number for version in self.versions()}
+        return numbers.get(placed[-1][1]) if placed else None
 
     def assign(self, version: Version, stage: str = PROD) -> None:
         if self.staged(stage) != version.number:

@@ -8,6 +8,7 @@ import numpy as np
 from scipy.stats import chisquare
 
 TUNED_AT = 2_000  # sessions at which the interval is narrowest
+FEWEST = 200  # sessions that an interval needs: it is an asymptotic one, and ten misses in a row have no variance
 
 
 class Mean(NamedTuple):
@@ -39,7 +40,8 @@ def radius(variance: float, n: int, alpha: float) -> float:
 
 
 def interval(mean: Mean, alpha: float) -> list[float]:
-    half = radius(mean.variance, max(mean.n, 1), alpha)
+    """NaN where there are fewer than FEWEST sessions."""
+    half = radius(mean.variance, mean.n, alpha) if mean.n >= FEWEST else float("nan")
     return [mean.value - half, mean.value + half]
 
 
