@@ -89,8 +89,8 @@ PIPELINE = {
     "stages": {
         "split": {"cmd": "cp given/$(cat which).parquet data/split/train.parquet", "deps": ["which"],
                   "outs": ["data/split/train.parquet"]},
-        "train": {"cmd": "rm -rf models/bundle && cp -r given/$(cat which) models/bundle", "deps": ["which"],
-                  "outs": ["models/bundle"]},
+        "train": {"cmd": "mkdir -p models && rm -rf models/bundle && cp -r given/$(cat which) models/bundle",
+                  "deps": ["which"], "outs": ["models/bundle"]},
     },
     "artifacts": {"recommender": {"path": "models/bundle", "type": "model"}},
 }  # fmt: skip

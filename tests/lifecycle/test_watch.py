@@ -138,8 +138,9 @@ def test_clicks_on_other_versions_few_clicks_and_a_time_that_is_over_change_noth
 def test_a_running_split_is_read_from_what_was_served(project):
     first, second = project.first, project.second
     promote(project.registry, first, {})
-    split(project.registry, second, 0.25)
-    now = datetime.now(UTC) + timedelta(seconds=1)
+    started = project.root / split(project.registry, second, 0.25)["record"]
+    now = datetime.now(UTC).replace(microsecond=0) - timedelta(minutes=30)
+    started.write_text(json.dumps(json.loads(started.read_text()) | {"at": now.isoformat()}))
     visit(project.root, first.bundle, now, 3000, 0.3, "a")
     visit(project.root, second.bundle, now, 1000, 0.5, "b")
     found = json.loads(json.dumps(results(project.root, "recommender", project.params)))

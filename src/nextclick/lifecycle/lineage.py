@@ -99,7 +99,9 @@ def reproduce(registry: Registry, version: Version) -> dict[str, Any]:
         if raw:
             dvc(clone, "checkout", *raw)
         environment = {**os.environ, "PYTHONPATH": str(clone / "src")}
-        command = [*DVC, "repro", "--force", str(artifact)]
+        stages = yaml.safe_load((clone / "dvc.lock").read_text())["stages"]
+        outs = {out["path"]: name for name, stage in stages.items() for out in stage.get("outs", [])}
+        command = [*DVC, "repro", "--force", outs[str(artifact)]]
         done = subprocess.run(command, cwd=clone, env=environment, stdout=sys.stderr)
         if done.returncode:
             raise InputError(f"{registry.name} {version.number}: `dvc repro` ended with {done.returncode}")
