@@ -100,7 +100,7 @@ def without_http(root: Path, params: Params, sessions: list[str], times: int) ->
     freeze_heap()
     stages: dict[str, list[float]] = {}
     for i in progress_bar(range(times + 200), desc="without HTTP", unit="answer"):
-        query = Query("benchmark", sessions[i % len(sessions)], K)
+        query = Query("benchmark", sessions[i % len(sessions)], K, runtime.engine.deployment.model)
         (answer,) = runtime.engine.recommend([query], time.time_ns() // 1_000_000, time.perf_counter())
         if i >= 200:
             for stage, taken in {**answer.milliseconds, "compute": answer.milliseconds["total"]}.items():

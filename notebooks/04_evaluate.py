@@ -25,9 +25,9 @@ from nextclick.evaluation import metrics, slices
 from nextclick.evaluation.baselines import BASELINES
 from nextclick.events.prefixes import next_clicks
 from nextclick.events.sessions import SessionLog
-from nextclick.lifecycle.bundle import load_bundle
 from nextclick.plots import use_style
 from nextclick.project import project_root
+from nextclick.ranking.bundle import load_bundle
 from nextclick.ranking.calibration import click_probabilities
 
 use_style()

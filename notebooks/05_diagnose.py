@@ -48,10 +48,10 @@ import pandas as pd
 from nextclick.evaluation import metrics, slices
 from nextclick.evaluation.diagnosis import Laboratory, misses
 from nextclick.events.sessions import SessionLog
-from nextclick.lifecycle.bundle import load_bundle
 from nextclick.params import Diagnosis, Ranker, Retrieval, Run
 from nextclick.plots import use_style
 from nextclick.project import project_root
+from nextclick.ranking.bundle import load_bundle
 from nextclick.ranking.calibration import click_probabilities
 from nextclick.ranking.recommender import example_snapshot
 

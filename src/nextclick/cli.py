@@ -13,7 +13,8 @@ from typing import Annotated, Any
 import typer
 
 from nextclick.errors import InputError, UnavailableError
-from nextclick.stream import commands
+from nextclick.lifecycle import commands as lifecycle
+from nextclick.stream import commands as stream
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_show_locals=False)
 
@@ -71,11 +72,19 @@ def ingest() -> dict:
 
 
 @command
-def split() -> dict:
-    """Divide data/interim/events.parquet into data/split/train.parquet and test.parquet.
+def split(
+    challenger: Annotated[
+        str | None, typer.Argument(metavar="[V=10%|off]", help="Let a version answer a share of the sessions.")
+    ] = None,
+    name: lifecycle.Name = lifecycle.DEFAULT,
+) -> dict:
+    """Divide data/interim/events.parquet into data/split/train.parquet and test.parquet, the pipeline's stage; or, with
+    a version, the traffic between it and the champion.
 
-    Example: nextclick split
+    Example: nextclick split v3=10%
     """
+    if challenger:
+        return lifecycle.start_split(challenger, name)
     from nextclick.events.split import split
     from nextclick.params import Params
     from nextclick.project import project_root
@@ -202,9 +211,9 @@ def parity(
     from nextclick.events.ingest import read_events
     from nextclick.features.store.connect import apply_definitions, connect
     from nextclick.features.store.online import OnlineStates
-    from nextclick.lifecycle.bundle import load_bundle
     from nextclick.params import Params
     from nextclick.project import project_root
+    from nextclick.ranking.bundle import load_bundle
 
     root = project_root()
     params = Params.read(root / "params.yaml")
@@ -220,7 +229,7 @@ def parity(
     return {**asdict(found), "events": len(arriving), "features": len(snapshot.feature_names)}
 
 
-for run in (commands.stream, commands.replay, commands.freshness, commands.compact):
+for run in (stream.stream, stream.replay, stream.freshness, stream.compact, *lifecycle.COMMANDS):
     command(run)
 
 

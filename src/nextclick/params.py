@@ -119,6 +119,33 @@ class Monitoring(Section):
     label_minutes: float = Field(30, gt=0)
 
 
+class Gate(Section):
+    margin: float = Field(0.02, gt=0, lt=1)
+    alpha: float = Field(0.025, gt=0, lt=0.5)
+    looks: int = Field(1, ge=1)
+    fresher_hours: float = Field(24, ge=0)
+    sessions: int = Field(200, ge=1)
+    per_session: int = Field(20, ge=1)
+    implausible: float = Field(0.5, gt=0)
+    window_loss: float = Field(0.3, gt=0, lt=1)
+    coverage_loss: float = Field(0.1, ge=0, lt=1)
+    slice_loss: float = Field(0.05, ge=0, lt=1)
+    slice_predictions: int = Field(200, ge=1)
+    slower: float = Field(2, gt=1)
+    larger: float = Field(2, gt=1)
+    calibration_error: float = Field(0.01, gt=0)
+    age_days: float = Field(14, gt=0)
+    parity_moments: int = Field(100, ge=1)
+
+
+class Lifecycle(Section):
+    window_days: int = Field(28, ge=1)
+    watch_hours: float = Field(24, ge=0)
+    watch_every_minutes: float = Field(5, gt=0)
+    promise_loss: float = Field(0.1, ge=0, lt=1)
+    alpha: float = Field(0.05, gt=0, lt=0.5)
+
+
 class Params(Section):
     run: Run = Run()
     simulator: Simulator = Simulator()
@@ -132,6 +159,8 @@ class Params(Section):
     stream: Stream = Stream()
     serving: Serving = Serving()
     monitoring: Monitoring = Monitoring()
+    gate: Gate = Gate()
+    lifecycle: Lifecycle = Lifecycle()
 
     @classmethod
     def read(cls, path: Path) -> Params:

@@ -18,8 +18,8 @@ import pytest
 import yaml
 
 from nextclick.events.sessions import SessionLog
-from nextclick.lifecycle.bundle import save_bundle
 from nextclick.params import Features, Params, Ranker, Retrieval
+from nextclick.ranking.bundle import save_bundle
 from nextclick.ranking.recommender import train_recommender
 
 ROOT = Path(__file__).parents[2]

@@ -20,7 +20,12 @@ def deployed(shop, bundles, monkeypatch):
 
 
 def point(root, **pointer) -> None:
-    (root / "models/deployed.json").write_text(json.dumps(pointer))
+    write(root, json.dumps(pointer))
+
+
+def write(root, text: str) -> None:
+    (root / "models/deployed").mkdir(exist_ok=True)
+    (root / "models/deployed/recommender.json").write_text(text)
 
 
 def test_the_pointer_is_followed_there_and_back(deployed):
@@ -62,7 +67,7 @@ def test_a_broken_bundle_is_refused_with_its_reason(deployed, caplog, part, harm
 def test_a_pointer_that_names_no_bundle_changes_nothing(deployed, caplog, text):
     made, root = deployed
     serving = made.model
-    (root / "models/deployed.json").write_text(text)
+    write(root, text)
     made.look()
     assert made.model is serving
     assert caplog.records[-1].reason

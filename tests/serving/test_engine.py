@@ -59,7 +59,7 @@ def clicks(*items: str, before: int = 0) -> tuple[Click, ...]:
 
 def ask(engine, session="s", k=10, began=None, **about):
     began = time.perf_counter() if began is None else began
-    return engine.recommend([Query("r", session, k, **about)], NOW, began)[0]
+    return engine.recommend([Query("r", session, k, engine.deployment.model, **about)], NOW, began)[0]
 
 
 def fallbacks(reason: str) -> float:
@@ -87,7 +87,7 @@ def test_clicks_that_come_with_the_request_join_those_of_the_store_and_count_onc
 
 def test_a_batch_equals_one_by_one(engine, online):
     online.real.write({f"s{n}": clicks(f"i{n:02d}", f"i{2 * n:02d}") for n in range(1, 8)})
-    queries = [Query("r", f"s{n}", n + 1) for n in range(9)]
+    queries = [Query("r", f"s{n}", n + 1, engine.deployment.model) for n in range(9)]
     together = engine.recommend(queries, NOW, time.perf_counter())
     assert [a.items for a in together] == [ask(engine, q.session_id, q.k).items for q in queries]
 

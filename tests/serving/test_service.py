@@ -16,6 +16,7 @@ from load import load, post
 
 from nextclick.events.state import Click, prefixes_of
 from nextclick.serving.model import Model
+from nextclick.serving.pointer import Pointer
 
 from .conftest import PARAMS, write_params
 
@@ -114,7 +115,7 @@ def test_bundles_are_swapped_under_load_and_each_answer_is_its_bundles_own(runni
     (root / "models/broken/ranker.ubj").write_bytes(b"")
 
     def deploy(name: str) -> None:
-        (root / "models/deployed.json").write_text(json.dumps({"bundle": f"models/{name}"}))
+        Pointer(bundle=f"models/{name}").write(root, "recommender")
 
     def wait_for(version: str) -> None:
         deadline = time.monotonic() + 20

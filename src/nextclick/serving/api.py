@@ -139,8 +139,10 @@ app.mount("/page", StaticFiles(directory=PAGE), name="page")
 
 async def _answers(bodies: list[schema.RecommendQuery], request: Request) -> list[engine.Answer]:
     runtime, now = _runtime(request), time.time_ns() // 1_000_000
-    model = runtime.engine.deployment.model
-    queries = [_query(body, model, request.scope[REQUEST_ID_KEY], runtime.params.serving.k, now) for body in bodies]
+    deployed, asked = runtime.engine.deployment.now, request.scope[REQUEST_ID_KEY]
+    queries = [
+        _query(body, deployed.model_for(body.session_id), asked, runtime.params.serving.k, now) for body in bodies
+    ]
     began = await runtime.turns.take()
     try:
         return runtime.engine.recommend(queries, now, began)
@@ -155,7 +157,7 @@ def _query(body: schema.RecommendQuery, model: Model, request_id: str, k: int, n
         excluded = model.recommender.snapshot.vocabulary.numbers(np.array(body.exclude, np.str_))
         filters = Filters(tuple(excluded[excluded >= 0]), body.category, body.price_min, body.price_max)
     clicks = tuple(_click(click, place, model, now) for place, click in enumerate(body.clicks))
-    return engine.Query(request_id, body.session_id, body.k or k, clicks, filters)
+    return engine.Query(request_id, body.session_id, body.k or k, model, clicks, filters)
 
 
 def _click(given: schema.GivenClick, place: int, model: Model, now: int) -> Click:
@@ -194,7 +196,7 @@ def _shown(model: Model, item: int) -> dict[str, Any]:
 
 
 def _recommendations(answer: engine.Answer) -> dict[str, Any]:
-    model = answer.model
+    model = answer.query.model
     items = []
     for item, score, why in zip(answer.items, answer.scores, answer.reasons, strict=True):
         led = None if why.item is None else model.shop.ids[why.item]

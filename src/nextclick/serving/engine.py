@@ -18,6 +18,7 @@ from nextclick.serving.metrics import FALLBACKS, STAGE, STALE, STATE_AGE
 from nextclick.serving.model import Model
 from nextclick.serving.prediction_log import Prediction, PredictionLog
 from nextclick.serving.reasons import POPULAR, Reason, reasons
+from nextclick.serving.shadow import Shadow
 from nextclick.serving.shop import Filters
 from nextclick.serving.states import States
 
@@ -29,11 +30,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Query:
-    """clicks: those that the request itself brings, which may not have reached the store. k: items wanted."""
+    """clicks: those that the request itself brings, which may not have reached the store. k: items wanted. model: the
+    one that answers, whose numbers of items the filters use."""
 
     request_id: str
     session_id: str
     k: int
+    model: Model
     clicks: SessionState = ()
     filters: Filters = NO_FILTERS
 
@@ -48,7 +51,6 @@ class Answer:
     """
 
     query: Query
-    model: Model
     items: list[int]
     scores: list[float]
     reasons: list[Reason]
@@ -81,10 +83,12 @@ class Engine:
         predictions: PredictionLog,
         budget_ms: float,
         max_staleness_hours: float,
+        shadow: Shadow | None = None,
     ) -> None:
         self.deployment = deployment
         self.states = states
         self._predictions = predictions
+        self._shadow = shadow
         self._budget = budget_ms / 1e3
         self._max_staleness = max_staleness_hours * HOUR
         self.usual_seconds = 0.001  # that ranking one session takes
@@ -92,7 +96,6 @@ class Engine:
     def recommend(self, queries: Sequence[Query], now: int, began: float) -> list[Answer]:
         """now: ms since 1970 UTC. began: when the requests came, by `time.perf_counter`. Never raises: what goes wrong
         costs quality, and the answer says so."""
-        model = self.deployment.model
         asked = time.perf_counter()
         known, fresh = self.states.read([query.session_id for query in queries], now)
         read = time.perf_counter()
@@ -101,16 +104,30 @@ class Engine:
         in_time = len(queries) > 1 or read + self.usual_seconds - began < self._budget
         if in_time:
             try:
-                answers = self._rank(model, queries, known, fresh, now)
+                answers = self.rank(queries, known, fresh, now)
             except Exception:  # a bug must not cost the visitor his list; it is logged and counted
                 log.exception("ranking failed")
         if answers is None:
             reason = "error" if in_time else "budget"
-            answers = [self._popular(model, query, reason, now) for query in queries]
+            answers = [self._popular(query, reason, now) for query in queries]
+        elif self._shadow and (other := self.deployment.now.shadow):
+            for query, stored in zip(queries, known, strict=True):
+                self._shadow.put(other, query, stored, now)
         self._account(answers, read - asked, time.perf_counter() - began)
         return answers
 
-    def _rank(
+    def rank(self, queries: Sequence[Query], known: list[StoredState], fresh: bool, now: int) -> list[Answer]:
+        """Answers, each by the model of its query, and logged. fresh: whether what is known comes from the store."""
+        ranked: dict[int, Answer] = {}
+        for model in {id(query.model): query.model for query in queries}.values():
+            places = [place for place, query in enumerate(queries) if query.model is model]
+            its = self._rank_by(
+                model, [queries[place] for place in places], [known[place] for place in places], fresh, now
+            )
+            ranked.update(zip(places, its, strict=True))
+        return [ranked[place] for place in range(len(queries))]
+
+    def _rank_by(
         self, model: Model, queries: Sequence[Query], known: list[StoredState], fresh: bool, now: int
     ) -> list[Answer]:
         snapshot = model.recommender.snapshot
@@ -131,7 +148,7 @@ class Engine:
         }
         self.usual_seconds += SMOOTHING * ((scored - started) / len(queries) - self.usual_seconds)
         return [
-            self._list(model, query, now, state, prefixes.take(slice(i, i + 1)), Ranked(*row), spent, fresh)
+            self._list(query, now, state, prefixes.take(slice(i, i + 1)), Ranked(*row), spent, fresh)
             for i, (query, state, *row) in enumerate(
                 zip(queries, states, candidates.items, candidates.ranks, features, scores, order, strict=True)
             )
@@ -139,7 +156,6 @@ class Engine:
 
     def _list(
         self,
-        model: Model,
         query: Query,
         now: int,
         state: SessionState,
@@ -148,6 +164,7 @@ class Engine:
         spent: dict[str, float],
         fresh: bool,
     ) -> Answer:
+        model = query.model
         places = ranked.order[: np.count_nonzero(ranked.items >= 0)]
         if query.filters.any:
             places = places[model.shop.allowed(query.filters)[ranked.items[places]]]
@@ -156,31 +173,29 @@ class Engine:
         clicked = prefix.log.items[prefix.starts[0] : prefix.ends[0]]
         vectors = model.recommender.snapshot.knowledge.encoder.vectors
         why = reasons(items, ranked.ranks[places], clicked[clicked >= 0], vectors)
-        more = self._fillers(model, query, items)
+        more = self._fillers(query, items)
         answer = Answer(
             query,
-            model,
             items.tolist() + more,
             ranked.scores[places].tolist() + [np.nan] * len(more),
             why + [POPULAR] * len(more),
             len(state),
-            *self._ages(model, state, now),
+            *self._ages(query.model, state, now),
             None if fresh else "store",
             spent,
         )
         self._log(answer, now, state, ranked.items, ranked.scores, ranked.features[places])
         return answer
 
-    def _popular(self, model: Model, query: Query, degraded: str, now: int) -> Answer:
-        items = self._fillers(model, query, np.empty(0, np.int32))
+    def _popular(self, query: Query, degraded: str, now: int) -> Answer:
+        items = self._fillers(query, np.empty(0, np.int32))
         answer = Answer(
             query,
-            model,
             items,
             [np.nan] * len(items),
             [POPULAR] * len(items),
             0,
-            *self._ages(model, EMPTY, now),
+            *self._ages(query.model, EMPTY, now),
             degraded,
             {},
         )
@@ -209,7 +224,7 @@ class Engine:
                 query.request_id,
                 query.session_id,
                 now,
-                answer.model,
+                query.model,
                 answer.degraded,
                 answer.stale,
                 state,
@@ -221,14 +236,15 @@ class Engine:
         )
 
     @staticmethod
-    def _fillers(model: Model, query: Query, listed: np.ndarray) -> list[int]:
+    def _fillers(query: Query, listed: np.ndarray) -> list[int]:
         """The most popular items that may be shown and are not yet, as many as the list lacks."""
         lacking = query.k - len(listed)
         if not lacking:
             return []
-        allowed = model.shop.allowed(query.filters)
+        shop = query.model.shop
+        allowed = shop.allowed(query.filters)
         allowed[listed] = False
-        popular = model.shop.popular
+        popular = shop.popular
         return popular[allowed[popular]][:lacking].tolist()
 
     @staticmethod

@@ -23,6 +23,7 @@ STATE_AGE = Histogram(
 )
 EVENTS = Counter("nextclick_events", "Of POST /events, by outcome", ["outcome"])
 DROPPED_PREDICTIONS = Counter("nextclick_predictions_dropped", "Answers that the full log queue did not take")
+DROPPED_SHADOWS = Counter("nextclick_shadows_dropped", "Answers that the shadow did not compute")
 LOGGED_PREDICTIONS = Counter("nextclick_predictions_logged", "Answers written to the prediction log")
 BUNDLE = Gauge("nextclick_bundle", "When each version was loaded", ["version"], multiprocess_mode="max")
 STATISTICS_AT = Gauge(

@@ -10,7 +10,7 @@ import numpy as np
 
 from nextclick.events.state import EMPTY, Click, prefixes_of
 from nextclick.features.item_history import ItemHistory
-from nextclick.lifecycle.bundle import bundled_items, load_bundle
+from nextclick.ranking.bundle import bundled_items, load_bundle
 from nextclick.ranking.recommender import Recommender
 from nextclick.retrieval.candidates import all_cosines, best_places
 from nextclick.serving.shop import Shop

@@ -24,7 +24,7 @@ from nextclick.events.state import SessionState
 from nextclick.serving.metrics import DROPPED_PREDICTIONS, LOGGED_PREDICTIONS
 from nextclick.serving.model import Model
 
-FOLDER = Path("data/predictions")
+FOLDER, SHADOW = Path("data/predictions"), Path("data/shadow")
 MOST_WAITING = 20_000  # answers, some 150 MB; more are dropped, and counted
 ROWS, SECONDS, LOOK_EVERY = 2048, 60.0, 0.5  # a file is written for so many answers, or after so long
 CLICK = pa.struct(
@@ -51,11 +51,11 @@ class Prediction(NamedTuple):
 
 
 class PredictionLog:
-    """Rows of one bundle and day go to data/predictions/date=YYYY-MM-DD/, in files that are whole when they are there.
-    Days older than `days` are deleted."""
+    """Rows of one bundle and day go to FOLDER/date=YYYY-MM-DD/, in files that are whole when they are there; what was
+    not shown goes to the folder SHADOW. Days older than `days` are deleted."""
 
-    def __init__(self, root: Path, days: int) -> None:
-        self._folder = root / FOLDER
+    def __init__(self, root: Path, days: int, folder: Path = FOLDER) -> None:
+        self._folder = root / folder
         self._days = days
         # not a queue.Queue: waking the writer at each answer would cost the next request more than the answer's row
         self._waiting: deque[Prediction] = deque()

@@ -15,7 +15,8 @@ from nextclick.features.store.online import OnlineStates
 from nextclick.params import Params
 from nextclick.serving.deployment import Deployment
 from nextclick.serving.engine import Engine
-from nextclick.serving.prediction_log import PredictionLog
+from nextclick.serving.prediction_log import FOLDER, SHADOW, PredictionLog
+from nextclick.serving.shadow import Shadow
 from nextclick.serving.states import States
 from nextclick.serving.traffic import API_KEY
 from nextclick.serving.turns import Turns
@@ -35,6 +36,8 @@ class Runtime:
     turns: Turns
     intake: Intake
     predictions: PredictionLog
+    shadow: Shadow
+    shadow_predictions: PredictionLog
     api_key: bytes | None
     draining: bool = False
 
@@ -47,15 +50,19 @@ class Runtime:
         deployment = Deployment(root)
         states = States(OnlineStates(connect(root, params)))
         states.warm_up()
-        predictions = PredictionLog(root, params.serving.log_days)
-        engine = Engine(deployment, states, predictions, params.serving.budget_ms, params.serving.max_staleness)
+        shown, unseen = (PredictionLog(root, params.serving.log_days, folder) for folder in (FOLDER, SHADOW))
+        limits = params.serving.budget_ms, params.serving.max_staleness
+        shadow = Shadow(Engine(deployment, states, unseen, *limits))
+        engine = Engine(deployment, states, shown, *limits, shadow)
         key = os.environ.get(API_KEY)
         return cls(
             params,
             engine,
             Turns(params.serving.max_wait_ms),
             open_intake(root, params),
-            predictions,
+            shown,
+            shadow,
+            unseen,
             key.encode() if key else None,
         )
 
@@ -64,6 +71,8 @@ class Runtime:
         self.engine.states.close()
         self.intake.close()
         self.predictions.close()
+        self.shadow.close()
+        self.shadow_predictions.close()
 
 
 def freeze_heap() -> None:

@@ -132,9 +132,9 @@ def freshness(
     Example: nextclick freshness --rate 1000 --seconds 10
     """
     from nextclick.features.store.connect import apply_definitions
-    from nextclick.lifecycle.bundle import load_bundle
     from nextclick.params import Params
     from nextclick.project import project_root
+    from nextclick.ranking.bundle import load_bundle
     from nextclick.stream.freshness import freshness
 
     root = project_root()

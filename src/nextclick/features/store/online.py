@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from feast import FeatureStore
+from feast.infra.key_encoding_utils import serialize_entity_key
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Int64List, StringList, Value
 from redis.exceptions import RedisError
@@ -87,6 +89,22 @@ class OnlineStates:
         try:
             self._store.provider.online_write_batch(self._store.config, self._view, rows, None)
         except FAILURES as error:
+            raise StoreUnavailableError(f"{self._view.name}: {error}") from error
+
+    def forget(self, keys: Sequence[str]) -> None:
+        """Remove rows, whether they are there or not. Raises StoreUnavailableError."""
+        encoded = [EntityKey(join_keys=[self._key], entity_values=[Value(string_val=key)]) for key in keys]
+        config = self._store.config
+        try:
+            if self._redis:
+                self._redis.forget(keys)
+            elif encoded:
+                version = config.entity_key_serialization_version
+                names = [(serialize_entity_key(key, version),) for key in encoded]
+                with closing(sqlite3.connect(config.online_store.path)) as database, database:
+                    table = f"{config.project}_{self._view.name}"
+                    database.executemany(f'DELETE FROM "{table}" WHERE entity_key = ?', names)
+        except (RedisError, OSError, sqlite3.OperationalError) as error:
             raise StoreUnavailableError(f"{self._view.name}: {error}") from error
 
     def merge(self, clicks: Mapping[str, Sequence[Click]]) -> None:

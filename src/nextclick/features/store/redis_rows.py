@@ -61,6 +61,10 @@ class RedisRows:
                 replaced = pipe.execute() if changed else []
             rows = {key: rows[key] for key, done in zip(changed, replaced, strict=True) if not done}
 
+    def forget(self, names: Sequence[str]) -> None:
+        if names:
+            self._client.delete(*(self._key(name) for name in names))
+
     def _key(self, name: str) -> bytes:
         entity = EntityKey(join_keys=[self._entity], entity_values=[Value(string_val=name)])
         return _redis_key(self._project, entity, self._version)

@@ -1,0 +1,216 @@
+"""The commands of the lifecycle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from nextclick.errors import InputError
+
+if TYPE_CHECKING:
+    from nextclick.lifecycle.registry import Registry
+    from nextclick.params import Params
+
+Name = Annotated[str, typer.Option("--name", help="Of the recommender: an artifact of dvc.yaml.")]
+Asked = Annotated[str, typer.Argument(metavar="V", help="A version: v3.0.0, v3, or its bundle.")]
+DEFAULT = "recommender"
+
+
+def register(name: Name = DEFAULT) -> dict:
+    """Make the bundle that the pipeline made a version: a GTO tag on the commit that says how.
+
+    Example: nextclick register
+    """
+    version = _registry(name).register()
+    return {"recommender": name, "version": version.number, "bundle": version.bundle, "commit": version.commit}
+
+
+def gate(
+    challenger: Annotated[str, typer.Argument(help="A version, or the folder of a bundle.")], name: Name = DEFAULT
+) -> dict:
+    """May a challenger take the champion's place? Both are judged on the newest held-out window; writes the decision
+    record, with a notebook beside it. Where there is no champion yet, the best baseline is to be beaten.
+
+    Example: nextclick gate v3
+    """
+    from nextclick.lifecycle.gate import gate
+    from nextclick.lifecycle.promotion import champion
+
+    registry, params = _registry(name), _params()
+    folder = Path(challenger) if (Path(challenger) / "manifest.json").is_file() else None
+    folder = folder or registry.bundle(registry.version(challenger))
+    present = champion(registry)
+    return gate(registry.root, params, folder.absolute(), registry.bundle(present) if present else None, name)
+
+
+def promote(
+    version: Asked,
+    reason: Annotated[str | None, typer.Option(help="Promote without the gate, and say why.")] = None,
+    name: Name = DEFAULT,
+) -> dict:
+    """Let a version answer, as the gate allows it; a running service follows within seconds.
+
+    Example: nextclick promote v3
+    """
+    from nextclick.lifecycle.promotion import promotable, promote
+
+    registry = _registry(name)
+    chosen = registry.version(version)
+    return promote(registry, chosen, {"gate": None, "reason": reason} if reason else promotable(registry, chosen))
+
+
+def rollback(
+    to: Annotated[str | None, typer.Option(metavar="V", help="A version; the default: the champion before.")] = None,
+    reason: Annotated[str, typer.Option(help="For the record.")] = "asked for",
+    name: Name = DEFAULT,
+) -> dict:
+    """Back to an earlier version; a running service follows within seconds.
+
+    Example: nextclick rollback --to v2
+    """
+    from nextclick.lifecycle.promotion import rollback
+
+    registry = _registry(name)
+    return rollback(registry, registry.version(to) if to else None, {"reason": reason})
+
+
+def shadow(
+    version: Annotated[str, typer.Argument(metavar="V", help="A version, or `off`.")], name: Name = DEFAULT
+) -> dict:
+    """Let a version compute beside the champion: logged in data/shadow, never shown.
+
+    Example: nextclick shadow v3
+    """
+    from nextclick.lifecycle.promotion import shadow
+
+    registry = _registry(name)
+    return shadow(registry, None if version == "off" else registry.version(version))
+
+
+def start_split(asked: str, name: str) -> dict:
+    """asked: V=10%, or `off`."""
+    from nextclick.lifecycle.promotion import split
+
+    registry = _registry(name)
+    if asked == "off":
+        return split(registry, None, 0)
+    version, _, share = asked.partition("=")
+    try:
+        part = float(share.removesuffix("%")) / (100 if share.endswith("%") else 1)
+    except ValueError:
+        part = 0
+    if not 0 < part < 1:
+        raise InputError(f"split: {asked!r}: expected a version and its share, as in v3=10%, or off")
+    return split(registry, registry.version(version), part)
+
+
+def experiment(name: Name = DEFAULT) -> dict:
+    """What the running split shows: both arms with intervals that may be looked at all the time, and the verdict.
+
+    Example: nextclick experiment
+    """
+    from nextclick.lifecycle.experiment import results
+    from nextclick.lifecycle.records import plain
+
+    return plain(results(_registry(name).root, name, _params()))
+
+
+def retrain(
+    watch: Annotated[bool, typer.Option(help="Stay, and roll back where the promise is not kept.")] = True,
+    name: Name = DEFAULT,
+) -> dict:
+    """New data, `dvc repro`, the gate; where it allows, the service and its bento; then watch. Needs nobody.
+
+    Killed at any moment and run again, it ends the same. See docs/retraining.md for cron and others.
+
+    Example: nextclick retrain --no-watch
+    """
+    from nextclick.lifecycle.retrain import retrain
+
+    registry, params = _registry(name), _params()
+    outcome = retrain(registry, params)
+    return {**outcome, "watch": _watched(registry, params)} if watch else outcome
+
+
+def watch(
+    once: Annotated[bool, typer.Option("--once", help="Look once, for a scheduler that comes again.")] = False,
+    name: Name = DEFAULT,
+) -> dict:
+    """Hold the clicks on the champion's lists against what the gate promised, until its time is over, and roll back
+    where the promise is not kept.
+
+    Example: nextclick watch --once
+    """
+    from datetime import UTC, datetime
+
+    from nextclick.lifecycle.records import plain
+    from nextclick.lifecycle.watch import look
+
+    registry, params = _registry(name), _params()
+    return plain(look(registry, params, datetime.now(UTC))) if once else _watched(registry, params)
+
+
+def lineage(
+    request: Annotated[str, typer.Argument(metavar="REQUEST_ID", help="Of an answer, or a version.")],
+    name: Name = DEFAULT,
+) -> dict:
+    """What made an answer: version, commit, params, hashes of data and code, decisions.
+
+    Example: nextclick lineage ca729a382ae4e54b2a81504d01ba6578
+    """
+    from nextclick.lifecycle.lineage import lineage, made_of
+
+    registry = _registry(name)
+    known = {asked for version in registry.versions() for asked in (version.number, version.bundle)}
+    return made_of(registry, registry.version(request)) if request in known else lineage(registry, request)
+
+
+def reproduce(version: Asked, name: Name = DEFAULT) -> dict:
+    """Make a version again, from raw data in a clean clone, and compare it bit by bit.
+
+    Example: nextclick reproduce v3
+    """
+    from nextclick.lifecycle.lineage import reproduce
+
+    registry = _registry(name)
+    return reproduce(registry, registry.version(version))
+
+
+def forget(
+    user: Annotated[str | None, typer.Option(help="A user, with all sessions.")] = None,
+    session: Annotated[str | None, typer.Option(help="One session.")] = None,
+    name: Name = DEFAULT,
+) -> dict:
+    """Remove a person from the online store, the logs and the offline data; names the versions trained on them.
+
+    Example: nextclick forget --user u42
+    """
+    from nextclick.lifecycle.forget import forget
+
+    return forget(_registry(name), _params(), user, session)
+
+
+COMMANDS = (register, gate, promote, rollback, shadow, experiment, retrain, watch, lineage, reproduce, forget)
+
+
+def _registry(name: str) -> Registry:
+    from nextclick.lifecycle.registry import Registry
+    from nextclick.project import project_root
+
+    return Registry(project_root(), name)
+
+
+def _params() -> Params:
+    from nextclick.params import Params
+    from nextclick.project import project_root
+
+    return Params.read(project_root() / "params.yaml")
+
+
+def _watched(registry: Registry, params: Params) -> dict[str, Any]:
+    from nextclick.lifecycle.records import plain
+    from nextclick.lifecycle.watch import watch
+
+    return plain(watch(registry, params))

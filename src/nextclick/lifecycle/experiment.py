@@ -1,0 +1,90 @@
+"""What a split showed: sessions of both arms, the metric of each with an interval, and whether they differ."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import pandas as pd
+
+from nextclick.errors import InputError
+from nextclick.evaluation.metrics import per_prediction
+from nextclick.events.schema import quoted
+from nextclick.events.tables import parquet_files
+from nextclick.lifecycle.records import read_records
+from nextclick.lifecycle.sequential import Mean, gain, interval, mismatch
+from nextclick.monitoring.feedback import MINUTE, judged_lists
+from nextclick.params import Params
+from nextclick.serving.pointer import Pointer
+from nextclick.serving.prediction_log import FOLDER
+
+ARMS = ("champion", "challenger")
+MISMATCH = 0.01  # p-value below which the shares are not those that were asked for, and nothing can be concluded
+
+
+def results(root: Path, name: str, params: Params) -> dict[str, Any]:
+    """Of the split that runs, since its share was set. Raises InputError where none runs or nothing was clicked."""
+    pointer = Pointer.read(root, name)
+    started = [record for record in read_records(root, "split") if record["recommender"] == name and record["share"]]
+    if not pointer.split or not started:
+        raise InputError(f"{name}: no split runs; start one with `nextclick split V=10%`")
+    since, until = datetime.fromisoformat(started[-1]["at"]), datetime.now(UTC)
+    arms = {str(pointer.version): ARMS[0], str(pointer.split.version): ARMS[1]}
+    exposed = exposures(root, since, arms)
+    patience = round(params.monitoring.label_minutes * MINUTE)
+    judged = judged_lists(root, since, until, params.ingest.event_types[0], patience)
+    return {
+        "since": since.isoformat(),
+        "share": pointer.split.share,
+        **compared(judged, exposed, pointer.split.share, params),
+    }
+
+
+def exposures(root: Path, since: datetime, arms: dict[str, str]) -> pd.DataFrame:
+    """Sessions that got a list: session_id, its arm, and how many arms it saw. arms: by model_version."""
+    files = ", ".join(quoted(str(file)) for file in parquet_files(root / FOLDER))
+    with duckdb.connect() as database:
+        shown = database.sql(
+            f"SELECT DISTINCT session_id, model_version FROM read_parquet([{files}], hive_partitioning = false) "
+            f"WHERE moment >= make_timestamptz({round(since.timestamp() * 1e6)})"
+        ).df()
+    shown = shown.assign(arm=shown["model_version"].map(arms)).dropna(subset=["arm"])
+    return shown.groupby("session_id", as_index=False)["arm"].agg(arm="first", arms="nunique")
+
+
+def compared(judged: pd.DataFrame, exposed: pd.DataFrame, share: float, params: Params) -> dict[str, Any]:
+    """judged: as `judged_lists`, exposed: as `exposures`. A session that saw both arms, because the share was
+    changed in its midst, belongs to neither."""
+    figure = f"{params.evaluation.decide_on}@{params.evaluation.k}"
+    whole = exposed[exposed["arms"] == 1]
+    lists = judged.merge(whole, "inner", "session_id")
+    lists["value"] = per_prediction(lists["rank"].to_numpy(np.int64), params.evaluation.k)[figure]
+    sessions = lists.groupby(["arm", "session_id"], as_index=False)["value"].agg(sum="sum", count="count")
+    parts = {arm: sessions[sessions["arm"] == arm] for arm in ARMS}
+    means = {arm: Mean.of(part["sum"].to_numpy(), part["count"].to_numpy()) for arm, part in parts.items()}
+    seen = {arm: int((whole["arm"] == arm).sum()) for arm in ARMS}
+    alpha = params.lifecycle.alpha
+    pvalue = mismatch(seen["champion"], seen["challenger"], share)
+    low, high = gain(means["champion"], means["challenger"], alpha)
+    return {
+        "metric": figure,
+        **{
+            arm: {"sessions": seen[arm], "judged": mean.n, "value": mean.value, "interval": interval(mean, alpha)}
+            for arm, mean in means.items()
+        },
+        "mixed": int((exposed["arms"] > 1).sum()),
+        "gain": [low, high],
+        "sample_ratio_p": pvalue,
+        "verdict": _verdict(pvalue, low, high),
+    }
+
+
+def _verdict(pvalue: float, low: float, high: float) -> str:
+    if pvalue < MISMATCH:
+        return "void: the shares are not those that were asked for"
+    if not np.isfinite([low, high]).all():
+        return "unknown"
+    return "better" if low > 0 else "worse" if high < 0 else "no difference yet"

@@ -1,0 +1,126 @@
+"""Take a person out of everything that is kept of live clicks, and say which versions were trained on them."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import yaml
+
+from nextclick.errors import InputError
+from nextclick.events.schema import quoted
+from nextclick.events.tables import lock_of, parquet_files
+from nextclick.features.store.connect import apply_definitions, connect
+from nextclick.features.store.online import OnlineStates
+from nextclick.files import locked
+from nextclick.lifecycle.records import write_record
+from nextclick.lifecycle.registry import Registry
+from nextclick.lifecycle.tools import dvc, git
+from nextclick.params import Params
+from nextclick.serving.prediction_log import FOLDER, SHADOW
+from nextclick.stream.log import LOG, QUARANTINE
+
+OFFLINE = (Path("data/raw"), Path("data/interim"), Path("data/split"), Path("data/features/store"))
+COLUMNS = ("user_id", "session_id")
+
+
+def forget(registry: Registry, params: Params, user: str | None, session: str | None) -> dict[str, Any]:
+    """Remove a user with all sessions, or one session; twice is once. Returns the record, which names the person by a
+    hash alone.
+
+    Offline files that stages made are rewritten too; the next `dvc repro` makes them, and the bundle, anew without the
+    person. Raises InputError where neither is named, and StoreUnavailableError, before anything was changed, where the
+    online store does not answer.
+    """
+    if (user is None) == (session is None):
+        raise InputError("expected one of --user and --session")
+    root = registry.root
+    live = [file for folder in (LOG, FOLDER, SHADOW, QUARANTINE) for file in parquet_files(root / folder)]
+    offline = [file for folder in OFFLINE for file in parquet_files(root / folder)]
+    sessions = {session} if session else set()
+    for file in (*live, *offline) if user else ():
+        sessions |= _sessions_of(file, str(user))
+    _forget_online(root, params, user, sessions)
+    removed = {}
+    with locked(lock_of(root / LOG)):
+        for file in (*live, *offline):
+            if count := _rewrite(file, user, sessions):
+                removed[str(file.relative_to(root))] = count
+    about = {
+        "person": hashlib.sha256(f"{'user' if user else 'session'}:{user or session}".encode()).hexdigest(),
+        "sessions": len(sessions),
+        "removed": removed,
+        "versions": trained_on(registry, user, sessions),
+        "unreadable": [str(path.relative_to(root)) for path in (root / "data/raw").rglob("*") if _is_text(path)],
+    }
+    path = write_record(root, "forget", about)
+    return {**about, "record": str(path.relative_to(root))}
+
+
+def trained_on(registry: Registry, user: str | None, sessions: set[str]) -> list[str]:
+    """The versions whose training events, as DVC keeps them, hold the person."""
+    cache, found = Path(dvc(registry.root, "cache", "dir").strip()), []
+    for version in registry.versions():
+        lock = yaml.safe_load(git(registry.root, "show", f"{version.commit}:dvc.lock"))
+        outs = {out["path"]: out["md5"] for stage in lock["stages"].values() for out in stage.get("outs", [])}
+        md5 = outs["data/split/train.parquet"]
+        file = cache / "files/md5" / md5[:2] / md5[2:]
+        if not file.is_file() or _count(file, user, sessions):  # what cannot be looked at may hold them
+            found.append(version.number)
+    return found
+
+
+def _forget_online(root: Path, params: Params, user: str | None, sessions: set[str]) -> None:
+    apply_definitions(root, params)
+    store = connect(root, params, timeout=1)
+    OnlineStates(store).forget(sorted(sessions))
+    if user:
+        OnlineStates(store, "user_history").forget([user])
+
+
+def _sessions_of(file: Path, user: str) -> set[str]:
+    with duckdb.connect() as database:
+        table = database.read_parquet(str(file), hive_partitioning=False)
+        if not {"user_id", "session_id"} <= set(table.columns):
+            return set()
+        rows = table.filter(f"CAST(user_id AS VARCHAR) = {quoted(user)}").project("CAST(session_id AS VARCHAR)")
+        return {row[0] for row in rows.distinct().fetchall()}
+
+
+def _theirs(columns: list[str], user: str | None, sessions: set[str]) -> str | None:
+    """The condition on a row that is theirs; None where the file says nothing of persons."""
+    asked = {"user_id": [user] if user else [], "session_id": sorted(sessions)}
+    conditions = [
+        f"CAST({column} AS VARCHAR) IN ({', '.join(quoted(str(value)) for value in values)})"
+        for column, values in asked.items()
+        if column in columns and values
+    ]
+    return " OR ".join(conditions) or None
+
+
+def _count(file: Path, user: str | None, sessions: set[str]) -> int:
+    with duckdb.connect() as database:
+        table = database.read_parquet(str(file), hive_partitioning=False)
+        condition = _theirs(table.columns, user, sessions)
+        return int(table.filter(condition).count("*").fetchall()[0][0]) if condition else 0
+
+
+def _rewrite(file: Path, user: str | None, sessions: set[str]) -> int:
+    """Without them; how many rows they had."""
+    count = _count(file, user, sessions)
+    if count:
+        scratch = file.with_name(f".{file.name}")
+        with duckdb.connect(config={"threads": 1}) as database:
+            database.execute("SET TimeZone = 'UTC'")
+            table = database.read_parquet(str(file), hive_partitioning=False)
+            kept = table.filter(f"NOT coalesce({_theirs(table.columns, user, sessions)}, false)")
+            kept.write_parquet(str(scratch), compression="zstd")
+        scratch.replace(file)
+    return count
+
+
+def _is_text(path: Path) -> bool:
+    """Of a source that is not Parquet, in which nothing was looked for."""
+    return path.is_file() and path.suffix not in (".parquet", ".dvc") and not path.name.startswith(".")

@@ -1,0 +1,119 @@
+"""From an answer back to everything that made it, and from a version to the same version made again."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import duckdb
+import yaml
+
+from nextclick.errors import InputError
+from nextclick.events.schema import quoted
+from nextclick.events.tables import parquet_files
+from nextclick.lifecycle.records import read_records
+from nextclick.lifecycle.registry import Registry, Version
+from nextclick.lifecycle.tools import DVC, dvc, git
+from nextclick.ranking.bundle import load_bundle
+from nextclick.serving.prediction_log import FOLDER, SHADOW
+
+
+def lineage(registry: Registry, request_id: str) -> dict[str, Any]:
+    """Of one answer. Raises InputError where the prediction log does not hold it, or its bundle is no version."""
+    files = [file for folder in (FOLDER, SHADOW) for file in parquet_files(registry.root / folder)]
+    listed = ", ".join(quoted(str(file)) for file in files)
+    found: list[tuple] = []
+    if files:
+        with duckdb.connect() as database:
+            database.execute("SET TimeZone = 'UTC'")
+            found = database.execute(
+                "SELECT session_id, CAST(moment AS VARCHAR), model_version, degraded, shown, filename "
+                f"FROM read_parquet([{listed}], hive_partitioning = false, filename = true) WHERE request_id = ?",
+                [request_id],
+            ).fetchall()
+    shown = [row for row in found if str(SHADOW) not in row[-1]]
+    if not shown:
+        raise InputError(f"{registry.root / FOLDER}: holds no answer {request_id}")
+    session, moment, bundle, degraded, items, file = shown[0]
+    version = registry.of_bundle(bundle)
+    answer = {
+        "request_id": request_id,
+        "session_id": session,
+        "moment": moment,
+        "shown": items,
+        "degraded": degraded,
+        "logged": str(Path(file).relative_to(registry.root)),
+        "shadows": [row[2] for row in found if row not in shown],
+    }
+    if version is None:
+        raise InputError(
+            f"{request_id}: bundle {bundle} is no version of {registry.name}; `nextclick register` names one"
+        )
+    return {**answer, **made_of(registry, version)}
+
+
+def made_of(registry: Registry, version: Version) -> dict[str, Any]:
+    """What a version was made of: commit, params, and the hash of every file that its stages read and wrote."""
+    lock = yaml.safe_load(git(registry.root, "show", f"{version.commit}:dvc.lock"))
+    params = yaml.safe_load(git(registry.root, "show", f"{version.commit}:params.yaml"))
+    hashes = {
+        part["path"]: part["md5"]
+        for stage in lock["stages"].values()
+        for part in (*stage.get("deps", []), *stage.get("outs", []))
+        if "md5" in part
+    }
+    mine = [
+        record["file"]
+        for record in read_records(registry.root, "gate", "promote", "rollback", "retrain", "shadow", "split", "forget")
+        if version.bundle in (record.get("bundle"), record.get("challenger"))
+        or version.number in record.get("versions", [])
+    ]
+    return {
+        "recommender": registry.name,
+        "version": version.number,
+        "bundle": version.bundle,
+        "commit": version.commit,
+        "params": params,
+        "data": {path: md5 for path, md5 in hashes.items() if path.startswith("data/")},
+        "code": {path: md5 for path, md5 in hashes.items() if path.startswith(("src/", "notebooks/"))},
+        "decisions": mine,
+    }
+
+
+def reproduce(registry: Registry, version: Version) -> dict[str, Any]:
+    """Make a version again, in a clean clone at its commit, from raw data on, and compare every file of the bundle."""
+    artifact = registry.artifact
+    with TemporaryDirectory(prefix="nextclick-reproduce-") as scratch:
+        clone = Path(scratch) / "clone"
+        git(registry.root, "clone", "--quiet", "--no-checkout", str(registry.root), str(clone))
+        git(clone, "checkout", "--quiet", version.commit)
+        # the same libraries, on the clone's own source
+        (clone / ".venv").symlink_to(Path(sys.executable).parents[1])
+        cache = dvc(registry.root, "cache", "dir").strip()
+        dvc(clone, "config", "--local", "cache.dir", cache)
+        raw = [str(path.relative_to(clone)) for path in clone.glob("data/raw/*.dvc")]
+        if raw:
+            dvc(clone, "checkout", *raw)
+        environment = {**os.environ, "PYTHONPATH": str(clone / "src")}
+        stages = yaml.safe_load((clone / "dvc.lock").read_text())["stages"]
+        outs = {out["path"]: name for name, stage in stages.items() for out in stage.get("outs", [])}
+        command = [*DVC, "repro", "--force", outs[str(artifact)]]
+        done = subprocess.run(command, cwd=clone, env=environment, stdout=sys.stderr)
+        if done.returncode:
+            raise InputError(f"{registry.name} {version.number}: `dvc repro` ended with {done.returncode}")
+        made = load_bundle(clone / artifact)[1]
+    kept = load_bundle(registry.bundle(version))[1]
+    differing = sorted(name for name in kept["files"] if kept["files"][name] != made["files"].get(name))
+    return {
+        "recommender": registry.name,
+        "version": version.number,
+        "commit": version.commit,
+        "bundle": kept["version"],
+        "made": made["version"],
+        "same": made == kept,
+        "differing": differing,
+    }

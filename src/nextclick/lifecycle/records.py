@@ -1,0 +1,50 @@
+"""Decision records: one JSON file each, that names inputs by hash, evidence, rule and outcome."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+FOLDER = Path("reports/decisions")
+
+
+def plain(value: Any) -> Any:
+    """For JSON, which knows no NaN: what is missing is null."""
+    if isinstance(value, dict):
+        return {key: plain(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def write_record(root: Path, kind: str, about: dict[str, Any], name: str | None = None) -> Path:
+    """Write reports/decisions/KIND-NAME.json in one step; the name is the moment, unless it is given. A record that
+    is written again stays as it is where it says the same, and else is replaced."""
+    now = datetime.now(UTC)
+    path = root / FOLDER / f"{kind}-{name or now.strftime('%Y%m%dT%H%M%S%fZ')}.json"
+    record = plain({"kind": kind, "at": now.isoformat(), **about})
+    if path.is_file():
+        there = json.loads(path.read_text())
+        if there == record | {"at": there["at"]}:
+            return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_name(f".{path.name}")
+    scratch.write_text(json.dumps(record, indent=1) + "\n")
+    scratch.replace(path)
+    return path
+
+
+def read_records(root: Path, *kinds: str) -> list[dict[str, Any]]:
+    """Records of these kinds, oldest first, each with its `file`."""
+    files = [path for kind in kinds for path in (root / FOLDER).glob(f"{kind}-*.json")]
+    found = [{**json.loads(path.read_text()), "file": str(path.relative_to(root))} for path in files]
+    return sorted(found, key=lambda record: (record["at"], record["file"]))
+
+
+def sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

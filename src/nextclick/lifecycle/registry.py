@@ -1,0 +1,135 @@
+"""Versions of a recommender: GTO tags on the commits whose dvc.lock names the bundle, and their bundles side by side.
+
+What a tag names, DVC can bring back on any clone (`dvc artifacts get . recommender --stage prod`); models/registry
+holds what this machine has already, so that a service loads any version at once.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from nextclick.errors import InputError
+from nextclick.files import locked, scratch_folder
+from nextclick.lifecycle.tools import dvc, git, gto
+from nextclick.ranking.bundle import load_bundle
+
+FOLDER = Path("models/registry")
+PROD = "prod"
+
+
+@dataclass(frozen=True)
+class Version:
+    """number: as GTO has it, v3.0.0. bundle: what the manifest says. commit: whose dvc.lock names the bundle."""
+
+    number: str
+    bundle: str
+    commit: str
+
+
+@dataclass(frozen=True)
+class Registry:
+    """name: of the recommender, one of the artifacts in dvc.yaml."""
+
+    root: Path
+    name: str
+
+    @property
+    def artifact(self) -> Path:
+        """Where the pipeline puts its bundle, from the root. Raises InputError where dvc.yaml does not say."""
+        artifacts = yaml.safe_load((self.root / "dvc.yaml").read_text()).get("artifacts", {})
+        if self.name not in artifacts:
+            raise InputError(f"{self.root / 'dvc.yaml'}: names no artifact {self.name}; it has {', '.join(artifacts)}")
+        return Path(artifacts[self.name]["path"])
+
+    def versions(self) -> list[Version]:
+        """Oldest first."""
+        tags = f"refs/tags/{self.name}@*"
+        listed = git(self.root, "for-each-ref", "--format=%(refname:short) %(*objectname) %(contents:subject)", tags)
+        found = []
+        for line in listed.splitlines():
+            tag, commit, *subject = line.split()
+            if subject[:1] == ["bundle"] and len(subject) == 2:
+                found.append(Version(tag.partition("@")[2], subject[1], commit))
+        return sorted(found, key=lambda version: [int(part) for part in re.findall(r"\d+", version.number)])
+
+    def version(self, asked: str) -> Version:
+        """A version by its number (v3.0.0, v3, 3) or its bundle. Raises InputError where there is none."""
+        number = asked if asked.startswith("v") else f"v{asked}"
+        number = number if number.count(".") == 2 else f"{number}.0.0"
+        for version in self.versions():
+            if number == version.number or asked == version.bundle:
+                return version
+        known = ", ".join(version.number for version in self.versions()) or "none; `nextclick register` makes the first"
+        raise InputError(f"{self.name} has no version {asked}; there are {known}")
+
+    def of_bundle(self, bundle: str) -> Version | None:
+        return next((version for version in self.versions() if version.bundle == bundle), None)
+
+    def register(self) -> Version:
+        """Make the pipeline's bundle a version, the next number; one that is a version already stays what it is.
+
+        Raises InputError where HEAD is not the commit that says how the bundle was made.
+        """
+        folder = self.root / self.artifact
+        bundle = load_bundle(folder)[1]["version"]
+        with locked(self.root / FOLDER / f".{self.name}.lock"):
+            version = self.of_bundle(bundle)
+            if version is None:
+                self._committed(folder)
+                last = self.versions()[-1].number if self.versions() else "v0.0.0"
+                number = f"v{int(last[1:].split('.')[0]) + 1}.0.0"
+                gto(self.root, "register", self.name, "HEAD", "--version", number, "-m", f"bundle {bundle}")
+                version = self.version(number)
+            if not self.folder(version).is_dir():
+                with scratch_folder(self.folder(version).with_name(f".{version.number}")) as scratch:
+                    shutil.copytree(folder, scratch / "bundle")
+                    (scratch / "bundle").rename(self.folder(version))
+        return version
+
+    def folder(self, version: Version) -> Path:
+        return self.root / FOLDER / self.name / version.number
+
+    def bundle(self, version: Version) -> Path:
+        """The folder of its bundle, brought from DVC where it is not here, and checked to be the one registered."""
+        folder = self.folder(version)
+        with locked(self.root / FOLDER / f".{self.name}.lock"):
+            if not folder.is_dir():
+                with scratch_folder(folder.with_name(f".{version.number}")) as scratch:
+                    where = ("--rev", version.number, "-o", str(scratch / "bundle"))
+                    dvc(self.root, "artifacts", "get", str(self.root), self.name, *where)
+                    (scratch / "bundle").rename(folder)
+        found = load_bundle(folder)[1]["version"]
+        if found != version.bundle:
+            raise InputError(f"{folder}: holds bundle {found}, where {self.name} {version.number} is {version.bundle}")
+        return folder
+
+    def staged(self, stage: str = PROD) -> str | None:
+        """The number of the version in a stage, as `gto show` has it: that on the commit of the stage's last tag."""
+        tags = git(
+            self.root, "for-each-ref", "--format=%(refname:short) %(*objectname)", f"refs/tags/{self.name}#{stage}#*"
+        )
+        placed = sorted((int(tag.rpartition("#")[2]), commit) for tag, commit in map(str.split, tags.splitlines()))
+        numbers = {version.commit: version.number for version in self.versions()}
+        return numbers.get(placed[-1][1]) if placed else None
+
+    def assign(self, version: Version, stage: str = PROD) -> None:
+        if self.staged(stage) != version.number:
+            # without --force, GTO lets no version come back to a stage
+            gto(self.root, "assign", self.name, "--version", version.number, "--stage", stage, "--force")
+
+    def _committed(self, folder: Path) -> None:
+        lock = yaml.safe_load((self.root / "dvc.lock").read_text())
+        if git(self.root, "status", "--porcelain", "--", "dvc.lock", "dvc.yaml", "params.yaml").strip():
+            raise InputError(
+                "dvc.lock, dvc.yaml or params.yaml: commit them first, so that the version can be made again"
+            )
+        outs = [out["path"] for stage in lock["stages"].values() for out in stage.get("outs", [])]
+        if str(self.artifact) not in outs:
+            raise InputError(f"{self.root / 'dvc.lock'}: names no {self.artifact}; run `dvc repro` first")
+        if dvc(self.root, "status", "--json", str(self.artifact)).strip() not in ("", "{}"):
+            raise InputError(f"{folder}: not what dvc.lock names; run `dvc repro` first")

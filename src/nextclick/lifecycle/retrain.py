@@ -1,0 +1,138 @@
+"""Retraining without anyone watching: new data, `dvc repro`, the gate, and only then the service; at every step it may
+be killed, and run again it ends the same."""
+
+from __future__ import annotations
+
+import fcntl
+import importlib.util
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from nextclick.errors import InputError
+from nextclick.lifecycle.gate import gate
+from nextclick.lifecycle.promotion import champion, promote
+from nextclick.lifecycle.records import write_record
+from nextclick.lifecycle.registry import Registry, Version
+from nextclick.lifecycle.tools import DVC, dvc, git, stream
+from nextclick.lifecycle.window import FOLDER as WINDOW
+from nextclick.lifecycle.window import cut_window, newest_day
+from nextclick.params import Params
+
+JOURNAL, LOCK = Path("models/retrain.json"), Path("models/.retrain.lock")
+LEFT_SECONDS = 10  # after which a lock of git is taken for one that was left
+MADE = ("dvc.lock", "reports", f"{WINDOW}.dvc")  # what a retraining commits
+
+
+def retrain(registry: Registry, params: Params) -> dict[str, Any]:
+    """One round; returns its record: `promoted`, `held`, `rejected`, or `unchanged` where nothing new was learned.
+
+    Raises InputError where another one runs, or where code or params are not committed.
+    """
+    root = registry.root
+    with _alone(root):
+        _release_git(root)
+        _refuse_changes(root)
+        begun = _begin(registry, params)
+        if begun["until"]:
+            cut_window(root, params.lifecycle.window_days, date.fromisoformat(begun["until"]))
+            dvc(root, "add", str(WINDOW))
+        stream(root, [*DVC, "repro"])
+        _commit(root, "The pipeline run on new data")
+        version = registry.register()
+        outcome = _decide(registry, params, version, begun["champion"])
+        if outcome["outcome"] != "unchanged":
+            write_record(root, "retrain", {"recommender": registry.name, **begun, **outcome}, version.number)
+            _commit(root, f"{registry.name} {version.number}: {outcome['outcome']}")
+        (root / JOURNAL).unlink()
+    return outcome
+
+
+def _decide(registry: Registry, params: Params, version: Version, before: str | None) -> dict[str, Any]:
+    """before: the champion when the round began, by its bundle: who was judged, also where it was replaced since."""
+    about = {"version": version.number, "bundle": version.bundle}
+    if version.bundle == before:
+        return {**about, "outcome": "unchanged"}
+    against = registry.bundle(registry.version(before)) if before else None
+    judged = gate(registry.root, params, registry.bundle(version), against, registry.name)
+    about |= {"gate": judged["file"], "reason": judged["reason"]}
+    if judged["verdict"] != "promote":
+        return {**about, "outcome": {"hold": "held", "reject": "rejected"}[judged["verdict"]]}
+    present = champion(registry)
+    if (present.bundle if present else None) not in (before, version.bundle):
+        return {**about, "outcome": "held", "reason": "another champion took over meanwhile"}
+    evidence = {"gate": judged["file"], "reason": judged["reason"], "promised": judged["metric"]["challenger"]}
+    promoted = promote(registry, version, evidence)
+    return {**about, "outcome": "promoted", "promotion": promoted["record"], "bento": bento(registry.root, version)}
+
+
+def bento(root: Path, version: Version) -> str | None:
+    """Build the bento of the bundle that the pipeline just made, tagged with its version; once. None where the extra
+    `serve` is not installed."""
+    if importlib.util.find_spec("bentoml") is None:
+        return None
+    tag = f"nextclick:{version.number}"
+    there = subprocess.run([sys.executable, "-m", "bentoml", "get", tag], cwd=root, capture_output=True)
+    if there.returncode:
+        if not (root / "build/requirements.txt").is_file():
+            stream(root, ["make", "build/requirements.txt"])
+        stream(root, [sys.executable, "-m", "bentoml", "build", "--version", version.number])
+    return tag
+
+
+def _begin(registry: Registry, params: Params) -> dict[str, Any]:
+    """What the round goes by: the window's end, and the champion. A round that was killed goes on by its own."""
+    journal = registry.root / JOURNAL
+    if not journal.is_file():
+        present = champion(registry)
+        live = Path(params.ingest.path) == WINDOW
+        begun = {
+            "until": newest_day(registry.root).isoformat() if live else None,
+            "champion": present.bundle if present else None,
+        }
+        journal.parent.mkdir(parents=True, exist_ok=True)
+        scratch = journal.with_name(f".{journal.name}")
+        scratch.write_text(json.dumps(begun))
+        scratch.replace(journal)
+    return json.loads(journal.read_text())
+
+
+@contextmanager
+def _alone(root: Path) -> Iterator[None]:
+    path = root / LOCK
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(f"{path}: another retraining runs") from None
+        yield
+
+
+def _release_git(root: Path) -> None:
+    """A round that was killed may have left git's own lock; who else holds it has time to end."""
+    lock = root / ".git/index.lock"
+    while (root / JOURNAL).is_file() and lock.is_file():
+        if time.time() - lock.stat().st_mtime > LEFT_SECONDS:
+            lock.unlink(missing_ok=True)
+        time.sleep(0.5)
+
+
+def _refuse_changes(root: Path) -> None:
+    """What a version was made of has to be in a commit."""
+    changed = [line[3:] for line in git(root, "status", "--porcelain", "--untracked-files=no").splitlines()]
+    strange = [name for name in changed if not name.startswith(MADE)]
+    if strange:
+        raise InputError(f"{', '.join(strange[:5])}: commit or undo these changes first")
+
+
+def _commit(root: Path, message: str) -> None:
+    git(root, "add", "--", *(name for name in MADE if (root / name).exists()))
+    if git(root, "diff", "--cached", "--name-only").strip():
+        git(root, "commit", "--quiet", "-m", message)

@@ -1,0 +1,73 @@
+"""After a promotion: what visitors click is held against what the gate saw, and a broken promise is rolled back."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nextclick.errors import InputError
+from nextclick.evaluation.metrics import per_prediction
+from nextclick.lifecycle.promotion import champion, promise, rollback
+from nextclick.lifecycle.registry import Registry
+from nextclick.lifecycle.sequential import Mean, interval
+from nextclick.monitoring.feedback import MINUTE, judged_lists
+from nextclick.params import Params
+from nextclick.serving.pointer import Pointer
+
+
+def watch(registry: Registry, params: Params) -> dict[str, Any]:
+    """Look again and again until the champion's time is over; returns the last look. One that was killed goes on where
+    time is now, and a champion whose time is over is left alone."""
+    while True:
+        seen = look(registry, params, datetime.now(UTC))
+        if seen["verdict"] != "watching":
+            return seen
+        time.sleep(params.lifecycle.watch_every_minutes * 60)
+
+
+def look(registry: Registry, params: Params, now: datetime) -> dict[str, Any]:
+    """One look at the present champion: `watching`, `kept`, or `rolled back`.
+
+    The promise is what the gate measured, less `lifecycle.promise_loss`; it is broken when the whole of an interval
+    that holds at every look lies below.
+    """
+    pointer = Pointer.read(registry.root, registry.name)
+    version = champion(registry)
+    promised = promise(registry.root, version.bundle if version else None)
+    if version is None or promised is None or len(pointer.history) < 2:
+        return {"verdict": "kept", "reason": "nothing was promised, or there is nothing to go back to"}
+    since = datetime.fromisoformat(pointer.history[-1][1])
+    ends = since + timedelta(hours=params.lifecycle.watch_hours)
+    mean = clicked(registry.root, version.bundle, since, min(now, ends), params)
+    least = promised * (1 - params.lifecycle.promise_loss)
+    low, high = interval(mean, params.lifecycle.alpha)
+    seen = {
+        "version": version.number,
+        "sessions": mean.n,
+        "promised": promised,
+        "least": least,
+        "interval": [low, high],
+        "until": ends.isoformat(),
+    }
+    if np.isfinite(high) and high < least:
+        reason = f"{mean.n} sessions give at most {high:.4f} where at least {least:.4f} was promised"
+        return {**seen, "verdict": "rolled back", **rollback(registry, None, {"reason": reason, "evidence": seen})}
+    return {**seen, "verdict": "kept" if now >= ends else "watching"}
+
+
+def clicked(root: Path, bundle: str, since: datetime, until: datetime, params: Params) -> Mean:
+    """The deciding metric of a bundle's lists, by the clicks that followed."""
+    patience = round(params.monitoring.label_minutes * MINUTE)
+    try:
+        judged = judged_lists(root, since, until, params.ingest.event_types[0], patience)
+    except InputError:  # nothing was served or clicked yet
+        return Mean(float("nan"), float("nan"), 0)
+    judged = judged[judged["model_version"] == bundle]
+    figure = f"{params.evaluation.decide_on}@{params.evaluation.k}"
+    values = per_prediction(judged["rank"].to_numpy(np.int64), params.evaluation.k)[figure]
+    sessions = judged.assign(value=values).groupby("session_id")["value"].agg(["sum", "count"])
+    return Mean.of(sessions["sum"].to_numpy(), sessions["count"].to_numpy())

@@ -1,0 +1,172 @@
+"""A simulated shop of two weeks, its window, and bundles to be judged on it."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from nextclick.events.sessions import SessionLog
+from nextclick.lifecycle.evidence import Window
+from nextclick.lifecycle.registry import Registry, Version
+from nextclick.params import Params
+from nextclick.ranking.bundle import _sha256, _version_of, save_bundle
+from nextclick.ranking.recommender import Recommender, train_recommender
+
+ROOT = Path(__file__).parents[2]
+SIZES = {
+    "simulator": {"sessions": 3000, "items": 200, "users": 300, "days": 14},
+    "split": {"test_days": 4},
+    "retrieval": {"dimensions": 8, "encoder_epochs": 1, "width": 40, "nearest": 20},
+    "ranker": {"rounds": 30, "checkpoint_rounds": 10, "max_depth": 3},
+    "gate": {"parity_moments": 40},
+}
+
+
+@dataclass(frozen=True)
+class Shop:
+    """root: of a project through ingest and split."""
+
+    root: Path
+    params: Params
+    window: Window
+    items: pd.DataFrame
+
+    @property
+    def types(self) -> list[str]:
+        return self.params.ingest.event_types
+
+    def log(self, events: pd.DataFrame) -> SessionLog:
+        return SessionLog.from_events(events, self.types)
+
+    def train(self, events: pd.DataFrame, **about) -> Recommender:
+        params = self.params.model_copy(update=about)
+        return train_recommender(self.log(events), params, event_types=self.types, items=self.items)[0]
+
+    def save(self, recommender: Recommender, folder: Path, until: pd.Timestamp) -> Path:
+        about = {"params": self.params, "trained_until": until.isoformat(), "metrics": {}, "items": self.items}
+        save_bundle(recommender, folder, **about)
+        return folder
+
+    def bundle(self, folder: Path, events: pd.DataFrame | None = None, until: pd.Timestamp | None = None) -> Path:
+        """Trained on the window's training events, unless on others."""
+        events = self.window.train if events is None else events
+        return self.save(self.train(events), folder, until or events["timestamp"].max())
+
+
+@pytest.fixture(scope="session")
+def simulated(tmp_path_factory) -> Shop:
+    root = tmp_path_factory.mktemp("simulated")
+    (root / "dvc.yaml").write_text("")
+    (root / "params.yaml").write_text(yaml.safe_dump(SIZES))
+    for stage in ("simulate", "ingest", "split"):
+        subprocess.run([sys.executable, "-m", "nextclick.cli", stage], check=True, cwd=root, capture_output=True)
+    items = pd.read_parquet(root / "data/interim/items.parquet")
+    return Shop(root, Params.read(root / "params.yaml"), Window.read(root), items)
+
+
+@pytest.fixture(scope="session")
+def champion(simulated, tmp_path_factory) -> Path:
+    return simulated.bundle(tmp_path_factory.mktemp("champion") / "bundle")
+
+
+def rewritten(folder: Path, **changes) -> None:
+    """A manifest that says otherwise, as if it had been bundled so."""
+    manifest = json.loads((folder / "manifest.json").read_text())
+    del manifest["version"]
+    manifest |= changes
+    manifest["files"] = {name: _sha256(folder / name) for name in manifest["files"]}
+    (folder / "manifest.json").write_text(json.dumps({"version": _version_of(manifest), **manifest}))
+
+
+PIPELINE = {
+    "stages": {
+        "split": {"cmd": "cp given/$(cat which).parquet data/split/train.parquet", "deps": ["which"],
+                  "outs": ["data/split/train.parquet"]},
+        "train": {"cmd": "mkdir -p models && rm -rf models/bundle && cp -r given/$(cat which) models/bundle",
+                  "deps": ["which"], "outs": ["models/bundle"]},
+    },
+    "artifacts": {"recommender": {"path": "models/bundle", "type": "model"}},
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Project:
+    """A git and DVC project whose pipeline makes the bundle that the file `which` names. first: a version that knows a
+    week less than second."""
+
+    root: Path
+    params: Params
+    first: Version | None = None
+    second: Version | None = None
+
+    @property
+    def registry(self) -> Registry:
+        return Registry(self.root, "recommender")
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+
+    def begin(self, bundles: dict[str, Path], events: dict[str, pd.DataFrame], remote: Path) -> None:
+        for folder in ("given", "data/split", "models"):
+            (self.root / folder).mkdir(parents=True)
+        for name, bundle in bundles.items():
+            shutil.copytree(bundle, self.root / "given" / name)
+            events[name].to_parquet(self.root / "given" / f"{name}.parquet")
+        (self.root / "dvc.yaml").write_text(yaml.safe_dump(PIPELINE))
+        (self.root / "params.yaml").write_text(yaml.safe_dump(json.loads(self.params.model_dump_json())))
+        (self.root / ".gitignore").write_text("/data/\n/models/\n/given/\n.feast/\n")
+        self.run("git", "init", "-q")
+        self.run("git", "config", "user.name", "Test")
+        self.run("git", "config", "user.email", "test@localhost")
+        self.run("dvc", "init", "-q")
+        # DVC looks for a version where the configuration of its commit says
+        self.run("dvc", "remote", "add", "-d", "store", str(remote))
+
+    def run(self, *command: str) -> str:
+        done = subprocess.run(command, cwd=self.root, env=self.environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def nextclick(self, *arguments: str) -> dict:
+        return json.loads(self.run(sys.executable, "-m", "nextclick.cli", *arguments).splitlines()[-1])
+
+    def make(self, which: str) -> Version:
+        """Run the pipeline for another bundle, commit, register."""
+        (self.root / "which").write_text(which)
+        self.run("dvc", "repro", "-q")
+        self.run("git", "add", "-A")
+        self.run("git", "commit", "-q", "-m", f"The bundle {which}")
+        return self.registry.register()
+
+
+@pytest.fixture(scope="session")
+def older(simulated, tmp_path_factory) -> Path:
+    """A bundle that knows a week less than the champion."""
+    train = simulated.window.train
+    ends = train.groupby("session_id")["timestamp"].transform("max")
+    folder = tmp_path_factory.mktemp("older") / "bundle"
+    return simulated.bundle(folder, train[ends < train["timestamp"].max() - pd.Timedelta(days=7)])
+
+
+@pytest.fixture(scope="session")
+def made(simulated, champion, older, tmp_path_factory) -> Project:
+    train = simulated.window.train
+    ends = train.groupby("session_id")["timestamp"].transform("max")
+    early = train[ends < train["timestamp"].max() - pd.Timedelta(days=7)]
+    project = Project(tmp_path_factory.mktemp("made"), simulated.params)
+    project.begin({"old": older, "new": champion}, {"old": early, "new": train}, tmp_path_factory.mktemp("remote"))
+    return replace(project, first=project.make("old"), second=project.make("new"))
+
+
+@pytest.fixture
+def project(made, tmp_path) -> Project:
+    """A copy with two versions, of which none is promoted yet."""
+    return replace(made, root=shutil.copytree(made.root, tmp_path / "project", symlinks=True))

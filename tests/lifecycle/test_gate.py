@@ -1,0 +1,205 @@
+"""A poisoned bundle never gets through, the same one never by chance, and what is missing holds."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from nextclick.events.sessions import SessionLog
+from nextclick.lifecycle.comparison import Comparison, compare, conclude
+from nextclick.lifecycle.gate import decide, gate, judge
+from nextclick.lifecycle.guards import Guard
+from nextclick.params import Params
+from nextclick.ranking.ranker import train_ranker
+from nextclick.ranking.recommender import Recommender, example_snapshot, training_examples
+from nextclick.retrieval.index import SessionIndex
+
+from .conftest import ROOT, rewritten
+
+
+@pytest.fixture
+def judged(simulated, champion):
+    """judged(challenger): the gate's verdict."""
+    return lambda challenger: judge(challenger, champion, simulated.window, simulated.params)
+
+
+def guard(record: dict, name: str) -> dict:
+    return next(one for one in record["guards"] if one["name"] == name)
+
+
+def until(shop) -> pd.Timestamp:
+    return shop.window.train["timestamp"].max()
+
+
+def ranker_of(shop, spoil) -> Recommender:
+    """Trained as ever, on examples that were spoilt."""
+    log, params = shop.log(shop.window.train), shop.params
+    about = {"event_types": shop.types, "items": shop.items}
+    snapshot, prefixes = example_snapshot(log, params.retrieval, params.ranker, 24, params.run.seed, **about)
+    examples = spoil(training_examples(snapshot, prefixes, params.ranker.negatives, params.run.seed))
+    booster, _ = train_ranker(examples, params.ranker, params.run.seed, 2)
+    return Recommender(type(snapshot).of(log, params.retrieval, params.run.seed, **about), booster)
+
+
+def with_index(recommender: Recommender, index: SessionIndex) -> Recommender:
+    snapshot = recommender.snapshot
+    return replace(recommender, snapshot=replace(snapshot, retriever=replace(snapshot.retriever, index=index)))
+
+
+def test_the_champion_itself_is_held_and_a_first_bundle_has_to_beat_the_baselines(simulated, champion, judged):
+    same = judged(champion)
+    assert same["verdict"] == "hold", same["reason"]
+    assert same["metric"]["difference"] == 0
+    assert {one["status"] for one in same["guards"]} == {"pass"}, same["guards"]
+    first = judge(champion, None, simulated.window, simulated.params)
+    assert first["verdict"] == "promote", first["reason"]
+    assert first["rival"] in ("STAN", "V-SKNN", "sequential rules", "item-kNN", "own items")
+
+
+def test_newer_data_is_promoted_over_an_old_bundle(simulated, champion, tmp_path):
+    train = simulated.window.train
+    ends = train.groupby("session_id")["timestamp"].transform("max")
+    old = simulated.bundle(tmp_path / "old", train[ends < until(simulated) - pd.Timedelta(days=7)])
+    found = judge(champion, old, simulated.window, simulated.params)
+    assert (found["verdict"], found["fresher"]) == ("promote", True), found["reason"]
+    assert judge(old, champion, simulated.window, simulated.params)["verdict"] == "reject"
+
+
+def test_shuffled_labels_are_rejected(simulated, judged, tmp_path):
+    def spoil(examples):
+        labels = np.concatenate(
+            [np.roll(examples.labels[a : a + n], s) for a, n, s in zip(
+                np.cumsum(examples.groups) - examples.groups, examples.groups,
+                np.random.default_rng(0).integers(0, 20, len(examples.groups)), strict=True)]
+        )  # fmt: skip
+        return replace(examples, labels=labels)
+
+    found = judged(simulated.save(ranker_of(simulated, spoil), tmp_path, until(simulated)))
+    assert found["verdict"] == "reject", found["reason"]
+    assert found["metric"]["high"] < 0
+
+
+@pytest.mark.parametrize("value", [0.0, np.nan])
+def test_a_ranker_that_learned_without_its_best_features_is_not_promoted(simulated, judged, tmp_path, value):
+    def spoil(examples):
+        features = np.array(examples.features)
+        features[:, : len(examples.names) // 2] = value
+        return replace(examples, features=features)
+
+    found = judged(simulated.save(ranker_of(simulated, spoil), tmp_path, until(simulated)))
+    assert found["verdict"] == "reject", found["reason"]
+
+
+@pytest.mark.parametrize("value", [0.0, np.nan])
+def test_a_feature_that_is_dead_when_served_is_named(simulated, judged, champion, tmp_path, value):
+    folder = shutil.copytree(champion, tmp_path / "bundle")
+    prices = np.load(folder / "catalogue-price.npy")
+    np.save(folder / "catalogue-price.npy", np.full_like(prices, value))
+    rewritten(folder)
+    found = judged(folder)
+    assert found["verdict"] == "reject"
+    assert "price" in found["reason"]
+
+
+def test_a_bundle_that_knows_the_window_is_rejected_whatever_its_manifest_says(simulated, judged, tmp_path):
+    both = pd.concat([simulated.window.train, simulated.window.test])
+    honest = judged(simulated.bundle(tmp_path / "honest", both))
+    assert (honest["verdict"], guard(honest, "future")["status"]) == ("reject", "fail")
+    forged = judged(simulated.bundle(tmp_path / "forged", both, until=until(simulated)))
+    assert (forged["verdict"], guard(forged, "future")["status"]) == ("reject", "fail")
+
+
+def test_a_stale_index_is_rejected(simulated, judged, champion, tmp_path):
+    from nextclick.ranking.bundle import load_bundle
+
+    recommender, _ = load_bundle(champion)
+    log = SessionLog.from_events(simulated.window.train, simulated.types, recommender.snapshot.vocabulary)
+    stale = with_index(recommender, SessionIndex.of(log.slice(0, log.n_sessions // 2)))
+    found = judged(simulated.save(stale, tmp_path / "stale", until(simulated)))
+    assert (found["verdict"], guard(found, "index")["status"]) == ("reject", "fail")
+    empty = with_index(recommender, SessionIndex.of(log.slice(0, 0)))
+    found = judged(simulated.save(empty, tmp_path / "empty", until(simulated)))
+    assert (found["verdict"], guard(found, "index")["status"]) == ("reject", "fail")
+
+
+def test_old_data_are_rejected(simulated, champion, tmp_path):
+    late = simulated.window.test.assign(timestamp=simulated.window.test["timestamp"] + pd.Timedelta(days=20))
+    window = replace(simulated.window, test=late)
+    found = judge(champion, champion, window, simulated.params)
+    assert (found["verdict"], guard(found, "age")["status"]) == ("reject", "fail")
+
+
+@pytest.mark.parametrize("name", ["index-items.npy", "ranker.ubj", "items.parquet", "manifest.json"])
+def test_a_truncated_file_is_rejected_and_named(judged, champion, tmp_path, name):
+    folder = shutil.copytree(champion, tmp_path / "bundle")
+    path = folder / name
+    path.write_bytes(path.read_bytes()[:-100])
+    found = judged(folder)
+    assert found["verdict"] == "reject"
+    assert name in found["reason"]
+
+
+def test_other_features_and_lost_event_types_are_rejected(judged, champion, tmp_path):
+    folder = shutil.copytree(champion, tmp_path / "features")
+    features = json.loads((folder / "manifest.json").read_text())["features"]
+    group = next(iter(features))
+    rewritten(folder, features={**features, group: {"temperature": "float32", **features[group]}})
+    found = judged(folder)
+    assert (found["verdict"], "temperature" in found["reason"]) == ("reject", True)
+    folder = shutil.copytree(champion, tmp_path / "types")
+    rewritten(folder, event_types=["view", "cart", "buy"])
+    assert judged(folder)["verdict"] == "reject"
+
+
+def test_a_slow_bundle_is_rejected_however_good(simulated, judged, champion, tmp_path):
+    params = simulated.params.ranker.model_copy(update={"rounds": 3000, "max_depth": 6, "eta": 0.001})
+    found = judged(simulated.save(simulated.train(simulated.window.train, ranker=params), tmp_path, until(simulated)))
+    assert (found["verdict"], guard(found, "time of a list")["status"]) == ("reject", "fail")
+
+
+def test_a_gain_that_is_too_good_is_not_promoted():
+    assert Guard("plausible gain", 0.7, Params().gate.implausible).status == "fail"
+
+
+@pytest.mark.parametrize("broken", [np.nan, np.inf])
+def test_missing_evidence_holds(broken):
+    values, sessions = np.full(400, 0.5), np.arange(400)
+    better = compare(values * 1.1, values, sessions, 0, 0.05)
+    fine = [Guard("size", 1, 2)]
+    assert decide(better, fine, Params(), False, 400, 1)[0] == "promote"
+    assert decide(better, [Guard("size", broken, 2)], Params(), False, 400, 1)[0] == "hold"
+    assert decide(compare(values * broken, values, sessions, 0, 0.05), fine, Params(), True, 400, 1)[0] == "hold"
+    assert decide(compare(values, values * 0, sessions, 0, 0.05), fine, Params(), True, 400, 1)[0] == "hold"
+    assert decide(compare(values[:0], values[:0], sessions[:0], 0, 0.05), fine, Params(), True, 400, 1)[0] == "hold"
+    assert decide(better, fine, Params(), False, 10, 1)[0] == "hold"
+    assert decide(better, fine, Params(), False, 400, Params().gate.looks + 1)[0] == "hold"
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "fresher", "verdict"),
+    [
+        (0.001, 0.05, False, "promote"),
+        (-0.001, 0.05, False, "hold"),
+        (-0.001, 0.05, True, "promote"),
+        (-0.021, 0.05, True, "hold"),
+        (-0.05, -0.001, True, "reject"),
+    ],
+)
+def test_the_rule(low, high, fresher, verdict):
+    assert conclude(Comparison(0.3, 0.3, 0, low, high, 0.05), Params().gate, fresher)[0] == verdict
+
+
+def test_the_record_and_its_notebook_stand_beside_each_other_and_the_same_inputs_are_judged_once(
+    simulated, champion, tmp_path
+):
+    root = shutil.copytree(simulated.root, tmp_path / "project")
+    shutil.copytree(ROOT / "notebooks", root / "notebooks")
+    record = gate(root, simulated.params, champion, None, "recommender")
+    assert record["verdict"] == "promote"
+    assert (root / record["file"]).is_file()
+    drawn = (root / record["file"]).with_suffix(".ipynb").read_text()
+    assert "PROMOTE" in drawn
+    assert gate(root, simulated.params, champion, None, "recommender") == record

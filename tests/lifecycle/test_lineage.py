@@ -1,0 +1,124 @@
+"""From an answer to all that made it, from a version to the same bytes; and a person who wants to be forgotten is."""
+
+import json
+import shutil
+from datetime import UTC, datetime
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from nextclick.errors import InputError
+from nextclick.events.state import Click
+from nextclick.features.store.connect import apply_definitions, connect
+from nextclick.features.store.online import OnlineStates
+from nextclick.lifecycle.forget import forget
+from nextclick.lifecycle.lineage import lineage, made_of, reproduce
+from nextclick.lifecycle.promotion import promote
+from nextclick.lifecycle.records import read_records
+
+from .test_retrain import happen
+from .test_watch import visit
+
+NOW = datetime(2026, 1, 10, tzinfo=UTC)
+
+
+def test_an_answer_names_its_version_commit_params_data_and_decisions(project):
+    promote(project.registry, project.second, {"reason": "seen"})
+    visit(project.root, project.second.bundle, NOW, 3, 1.0, "request")
+    found = json.loads(json.dumps(lineage(project.registry, "request1")))
+    assert (found["version"], found["session_id"], found["shown"]) == ("v2.0.0", "request1", ["a", "b"])
+    assert found["commit"] == project.run("git", "rev-parse", "HEAD").strip()
+    assert found["params"]["run"] == {"seed": 7, "threads": 2}
+    assert set(found["data"]) == {"data/split/train.parquet"}
+    (promoted,) = read_records(project.root, "promote")
+    assert found["decisions"] == [promoted["file"]]
+    assert (project.root / found["logged"]).is_file()
+    with pytest.raises(InputError, match="holds no answer nothing"):
+        lineage(project.registry, "nothing")
+    visit(project.root, "0123456789ab", NOW, 1, 1.0, "stranger")
+    with pytest.raises(InputError, match="bundle 0123456789ab is no version"):
+        lineage(project.registry, "stranger0")
+    assert made_of(project.registry, project.first)["data"] != found["data"]
+
+
+def test_a_version_is_made_again_bit_by_bit_and_one_that_is_not_says_where(project):
+    # the clone makes it of what it has: here of files that are in the commit
+    (project.root / ".gitignore").write_text("/data/\n/models/\n.feast/\n")
+    project.run("git", "add", "-A")
+    version = remade(project)
+    found = reproduce(project.registry, version)
+    assert (found["same"], found["differing"]) == (True, [])
+    # what was not in a commit cannot come again
+    shutil.rmtree(project.root / "given/new")
+    shutil.copytree(project.root / "given/old", project.root / "given/new")
+    project.run("git", "add", "-A")
+    project.run("git", "commit", "-q", "--amend", "-m", "Another bundle under the same name")
+    project.run("git", "tag", "-f", "-a", "-m", f"bundle {version.bundle}", f"recommender@{version.number}")
+    found = reproduce(project.registry, project.registry.version(version.number))
+    assert found["same"] is False
+    assert "ranker.ubj" in found["differing"]
+
+
+def remade(project):
+    """The second version once more, registered at a commit that holds all it needs."""
+    project.run("git", "tag", "-d", f"recommender@{project.second.number}")
+    project.run("git", "commit", "-q", "-m", "With its sources")
+    shutil.rmtree(project.root / "models/registry/recommender/v2.0.0")
+    return project.registry.register()
+
+
+def test_a_person_who_is_forgotten_is_nowhere_and_versions_that_knew_him_are_named(project, simulated):
+    root, events = project.root, simulated.window.train
+    person = events.dropna(subset=["user_id"])["user_id"].value_counts().index[0]
+    theirs = set(events[events["user_id"] == person]["session_id"].astype(str))
+    other = next(session for session in events["session_id"].astype(str).unique() if session not in theirs)
+    happen(root, events)
+    (root / "data/interim").mkdir(parents=True)
+    events.to_parquet(root / "data/interim/events.parquet")
+    for session in (*sorted(theirs), other):
+        visit(root, project.second.bundle, NOW, 1, 1.0, session)
+    params = project.params
+    apply_definitions(root, params)
+    online = OnlineStates(connect(root, params))
+    click = Click(1_767_700_000_000, "e", "i1", 0)
+    online.write({session: (click,) for session in (*theirs, other)})
+    OnlineStates(connect(root, params), "user_history").write({person: (click,)})
+
+    found = forget(project.registry, params, person, None)
+    assert found["sessions"] == len(theirs)
+    assert person not in (root / found["record"]).read_text()
+    for file in root.glob("data/**/*.parquet"):
+        table = pq.ParquetFile(file).read().to_pandas()
+        if "session_id" in table:
+            assert not set(table["session_id"].astype(str)) & theirs, file
+        if "user_id" in table:
+            assert person not in set(table["user_id"]), file
+    left = pd.read_parquet(root / "data/interim/events.parquet")
+    assert len(left) == (~events["session_id"].astype(str).isin(theirs)).sum()
+    assert [bool(row.state) for row in online.read([*theirs, other])] == [False] * len(theirs) + [True]
+    assert not OnlineStates(connect(root, params), "user_history").read([person])[0].state
+    knew = [v.number for v, day in ((project.first, 7), (project.second, 0))
+            if knows(events, theirs, day)]  # fmt: skip
+    assert found["versions"] == knew
+    assert forget(project.registry, params, person, None)["removed"] == {}
+    with pytest.raises(InputError, match="one of --user and --session"):
+        forget(project.registry, params, None, None)
+
+
+def knows(events: pd.DataFrame, sessions: set[str], days: int) -> bool:
+    ends = events.groupby("session_id")["timestamp"].transform("max")
+    early = events[ends < events["timestamp"].max() - pd.Timedelta(days=days)] if days else events
+    return bool(set(early["session_id"].astype(str)) & sessions)
+
+
+def test_redis_forgets_too(project, redis_server, monkeypatch):
+    monkeypatch.setenv("NEXTCLICK_REDIS", redis_server().address)
+    features = project.params.features.model_copy(update={"online_store": "redis"})
+    params = project.params.model_copy(update={"features": features})
+    apply_definitions(project.root, params)
+    online = OnlineStates(connect(project.root, params))
+    click = Click(1_767_700_000_000, "e", "i1", 0)
+    online.write({"s": (click,), "t": (click,)})
+    forget(project.registry, params, None, "s")
+    assert [bool(row.state) for row in online.read(["s", "t"])] == [False, True]

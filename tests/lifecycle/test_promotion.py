@@ -1,0 +1,133 @@
+"""Versions are tags that DVC can bring back, and the service's pointer says which of them answer."""
+
+import json
+import shutil
+
+import pytest
+
+from nextclick.errors import InputError
+from nextclick.lifecycle.promotion import champion, promotable, promote, rollback, shadow, split
+from nextclick.lifecycle.records import read_records, write_record
+from nextclick.ranking.bundle import load_bundle
+from nextclick.serving.pointer import Pointer
+
+
+def test_a_version_is_a_tag_that_a_clean_clone_brings_back(project, tmp_path_factory):
+    first, second = project.first, project.second
+    assert (first.number, second.number) == ("v1.0.0", "v2.0.0")
+    assert project.registry.register() == second  # the same bundle stays the version that it is
+    assert [project.registry.version(asked) for asked in ("v1", "1", "v1.0.0", first.bundle)] == [first] * 4
+    promote(project.registry, first, {})
+    # the folder is only what this machine has at hand
+    shutil.rmtree(project.root / "models/registry")
+    assert load_bundle(project.registry.bundle(first))[1]["version"] == first.bundle
+    clone = tmp_path_factory.mktemp("clone")
+    project.run("dvc", "push", "-q", "--all-tags")
+    promote(project.registry, second, {})
+    project.run("git", "clone", "-q", str(project.root), str(clone / "project"))
+    for stage, version in (("prod", second), ("v1.0.0", first)):
+        where = ["--stage", stage] if stage == "prod" else ["--rev", stage]
+        out = str(clone / stage)
+        project.run("dvc", "artifacts", "get", str(clone / "project"), "recommender", *where, "-o", out)
+        assert load_bundle(clone / stage)[1]["version"] == version.bundle
+
+
+def test_what_cannot_be_made_again_is_no_version(project):
+    (project.root / "which").write_text("old")
+    project.run("git", "tag", "-d", "recommender@v1.0.0")
+    project.run("dvc", "repro", "-q")
+    with pytest.raises(InputError, match=r"dvc\.lock.*commit"):
+        project.registry.register()
+    with pytest.raises(InputError, match="has no version v7; there are v2"):
+        project.registry.version("v7")
+    with pytest.raises(InputError, match="names no artifact other"):
+        type(project.registry)(project.root, "other").register()
+
+
+def test_promotion_and_rollback_move_the_pointer_the_tag_and_the_record(project):
+    first, second = project.first, project.second
+    registry = project.registry
+    assert champion(registry) is None
+    with pytest.raises(InputError, match="no champion before"):
+        rollback(registry, None, {})
+    promote(registry, first, {"reason": "the first"})
+    promote(registry, second, {"reason": "better"})
+    pointer = Pointer.read(project.root, "recommender")
+    assert (pointer.version, pointer.bundle) == (second.bundle, "models/registry/recommender/v2.0.0")
+    assert registry.staged() == "v2.0.0"
+    back = rollback(registry, None, {"reason": "worse after all"})
+    assert (champion(registry), registry.staged()) == (first, "v1.0.0")
+    assert back["version"] == "v1.0.0"
+    rollback(registry, second, {"reason": "a person's choice"})
+    assert (champion(registry), registry.staged()) == (second, "v2.0.0")
+    shown = json.loads(project.run("gto", "show", "--json"))["recommender"]
+    assert (shown["version"], shown["stage"]["prod"]) == ("v2.0.0", "v2.0.0")
+    told = [(r["kind"], r["version"], r["reason"]) for r in read_records(project.root, "promote", "rollback")]
+    assert told == [
+        ("promote", "v1.0.0", "the first"),
+        ("promote", "v2.0.0", "better"),
+        ("rollback", "v1.0.0", "worse after all"),
+        ("rollback", "v2.0.0", "a person's choice"),
+    ]
+
+
+def test_a_promotion_that_was_killed_half_way_ends_the_same_when_it_comes_again(project):
+    first, second = project.first, project.second
+    promote(project.registry, first, {})
+    once = promote(project.registry, second, {"reason": "r"})
+    pointer = Pointer.read(project.root, "recommender")
+    (project.root / once["record"]).unlink()
+    assert promote(project.registry, second, {"reason": "r"}) == once
+    assert Pointer.read(project.root, "recommender") == pointer
+
+
+def test_only_the_gates_word_on_the_present_champion_promotes(project):
+    first, second = project.first, project.second
+    registry = project.registry
+
+    def say(challenger, against, verdict):
+        about = {"challenger": challenger.bundle, "champion": against and against.bundle, "verdict": verdict}
+        write_record(project.root, "gate", {**about, "reason": "seen", "metric": {"challenger": 0.3}})
+
+    with pytest.raises(InputError, match=r"v1\.0\.0 against the baselines: no verdict yet; run `nextclick gate"):
+        promotable(registry, first)
+    say(first, None, "promote")
+    promote(registry, first, promotable(registry, first))
+    say(second, None, "promote")  # against nobody: that was before
+    with pytest.raises(InputError, match="no verdict yet"):
+        promotable(registry, second)
+    for verdict in ("hold", "reject"):
+        say(second, first, verdict)
+        with pytest.raises(InputError, match=f"the gate says {verdict}: seen"):
+            promotable(registry, second)
+    say(second, first, "promote")
+    assert promotable(registry, second)["promised"] == 0.3
+
+
+def test_shadow_and_split_end_with_the_champion_that_they_stood_beside(project):
+    first, second = project.first, project.second
+    registry = project.registry
+    promote(registry, first, {})
+    shadow(registry, second)
+    split(registry, second, 0.1)
+    pointer = Pointer.read(project.root, "recommender")
+    assert (pointer.shadow.version, pointer.split.version, pointer.split.share) == (second.bundle, second.bundle, 0.1)
+    with pytest.raises(InputError, match="is the champion"):
+        split(registry, first, 0.1)
+    split(registry, None, 0)
+    assert Pointer.read(project.root, "recommender").split is None
+    promote(registry, second, {})
+    assert Pointer.read(project.root, "recommender").shadow is None
+
+
+def test_the_commands_say_what_they_did_and_what_was_wrong(project):
+    assert project.nextclick("promote", "v1", "--reason", "the first")["version"] == "v1.0.0"
+    assert project.nextclick("split", "v2=10%")["share"] == 0.1
+    assert project.nextclick("shadow", "v2")["version"] == "v2.0.0"
+    pointer = json.loads((project.root / "models/deployed/recommender.json").read_text())
+    assert pointer["split"]["share"] == 0.1
+    for wrong in ("v2", "v2=0%", "v2=100%", "v2=x"):
+        with pytest.raises(AssertionError, match="expected a version and its share"):
+            project.nextclick("split", wrong)
+    with pytest.raises(AssertionError, match="no verdict yet"):
+        project.nextclick("promote", "v2")

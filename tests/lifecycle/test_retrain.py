@@ -1,0 +1,228 @@
+"""Retraining needs nobody: it may be killed at any step, never runs twice at once, and deploys nothing bad."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pytest
+import yaml
+
+from nextclick.errors import InputError
+from nextclick.lifecycle import retrain as module
+from nextclick.lifecycle.promotion import champion
+from nextclick.lifecycle.records import read_records
+from nextclick.lifecycle.retrain import JOURNAL, LOCK, retrain
+from nextclick.lifecycle.window import cut_window, newest_day
+from nextclick.stream.log import LOG, EventLog
+from nextclick.stream.validation import EVENTS
+
+from .conftest import ROOT, Project
+
+INTERIM = [f"data/interim/{name}.parquet" for name in ("events", "items", "quarantine")]
+PARTS = [f"data/split/{name}.parquet" for name in ("train", "test", "embargoed")]
+CLI = f"{sys.executable} -m nextclick.cli"
+STAGES = {
+    "ingest": {"cmd": f"{CLI} ingest", "deps": ["data/raw/window"], "params": ["ingest"], "outs": INTERIM},
+    "split": {"cmd": f"{CLI} split", "deps": INTERIM[:1], "params": ["split"], "outs": PARTS},
+    "train": {
+        "cmd": f"{sys.executable} train_stage.py",
+        "deps": [PARTS[0], "train_stage.py"],
+        "params": ["retrieval", "ranker"],
+        "outs": ["models/bundle"],
+    },
+}
+ARTIFACTS = {"recommender": {"path": "models/bundle", "type": "model"}}
+
+
+def happen(root: Path, events: pd.DataFrame) -> None:
+    """Events come in live."""
+    rows = events.assign(arrived=events["timestamp"], late=False)
+    table = pa.Table.from_pandas(rows[EVENTS.names].astype({"event_id": str, "session_id": str}), EVENTS)
+    EventLog(root / LOG).append(table)
+
+
+@pytest.fixture(scope="module")
+def days(simulated) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The first eleven days of events, and the others."""
+    events = pd.read_parquet(simulated.root / "data/interim/events.parquet")
+    cut = events["timestamp"].min().normalize() + pd.Timedelta(days=11)
+    return events[events["timestamp"] < cut], events[events["timestamp"] >= cut]
+
+
+@pytest.fixture(scope="module")
+def begun(simulated, days, tmp_path_factory) -> Project:
+    """A project whose first round has made the champion; more has happened since."""
+    root = tmp_path_factory.mktemp("begun")
+    ingest = simulated.params.ingest.model_copy(update={"path": "data/raw/window"})
+    gate = simulated.params.gate.model_copy(update={"margin": 0.1, "coverage_loss": 0.5, "slice_loss": 0.5})
+    project = Project(root, simulated.params.model_copy(update={"ingest": ingest, "gate": gate}))
+    (root / "dvc.yaml").write_text(yaml.safe_dump({"stages": STAGES, "artifacts": ARTIFACTS}))
+    (root / "params.yaml").write_text(yaml.safe_dump(json.loads(project.params.model_dump_json())))
+    for name in (".gitignore", ".dvcignore", "bentofile.yaml"):
+        shutil.copy(ROOT / name, root / name)
+    with (root / ".gitignore").open("a") as ignored:
+        ignored.write(".bentoml/\n")
+    shutil.copytree(ROOT / "notebooks", root / "notebooks")
+    shutil.copy(Path(__file__).with_name("train_stage.py"), root)
+    (root / "build").mkdir()
+    (root / "build/requirements.txt").write_text("nextclick\n")
+    project.run("git", "init", "-q")
+    project.run("git", "config", "user.name", "Test")
+    project.run("git", "config", "user.email", "test@localhost")
+    project.run("dvc", "init", "-q")
+    project.run("git", "add", "-A")
+    project.run("git", "commit", "-q", "-m", "The project")
+    happen(root, days[0])
+    started(project).wait_to_end()
+    happen(root, days[1])
+    return project
+
+
+class Round(subprocess.Popen):
+    """`nextclick retrain` in a process group of its own."""
+
+    def __init__(self, project: Project) -> None:
+        environment = project.environment | {
+            "BENTOML_HOME": str(project.root / ".bentoml"),
+            "BENTOML_DO_NOT_TRACK": "1",
+        }
+        (project.root / ".bentoml").mkdir(exist_ok=True)
+        command = [sys.executable, "-m", "nextclick.cli", "retrain", "--no-watch"]
+        self.said = (project.root / "build/said").open("w")
+        super().__init__(
+            command, cwd=project.root, env=environment, stdout=subprocess.PIPE, stderr=self.said, start_new_session=True
+        )
+
+    def wait_to_end(self) -> dict:
+        out, _ = self.communicate()
+        assert self.returncode == 0, Path(self.said.name).read_text()
+        return json.loads(out.splitlines()[-1])
+
+    def kill_when(self, reached) -> None:
+        deadline = time.monotonic() + 300
+        while not reached():
+            assert self.poll() is None, Path(self.said.name).read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.002)
+        os.killpg(self.pid, signal.SIGKILL)
+        self.wait()
+
+
+def started(project: Project) -> Round:
+    return Round(project)
+
+
+def copied(project: Project, root: Path) -> Project:
+    return Project(shutil.copytree(project.root, root, symlinks=True), project.params)
+
+
+def state(project: Project) -> dict:
+    """All that a round decides, without moments."""
+    decisions = {
+        record["file"].partition("-")[0] if record["kind"] in ("promote",) else record["file"]: record["verdict"]
+        if record["kind"] == "gate"
+        else record.get("outcome", record.get("version"))
+        for record in read_records(project.root, "gate", "promote", "retrain")
+    }
+    present = champion(project.registry)
+    return {
+        "lock": (project.root / "dvc.lock").read_text(),
+        "window": (project.root / "data/raw/window.dvc").read_text(),
+        "versions": [(version.number, version.bundle) for version in project.registry.versions()],
+        "champion": present and present.number,
+        "stage": project.registry.staged(),
+        "decisions": decisions,
+        "promotions": len(read_records(project.root, "promote")),
+        "bentos": sorted(path.name for path in (project.root / ".bentoml/bentos/nextclick").glob("v*")),
+        "dirty": project.run("git", "status", "--porcelain"),
+    }
+
+
+def test_a_round_killed_at_every_step_ends_as_one_that_was_not(begun, tmp_path):
+    whole = copied(begun, tmp_path / "whole")
+    assert state(whole)["champion"] == "v1.0.0"
+    outcome = started(whole).wait_to_end()
+    assert outcome["outcome"] == "promoted", outcome
+    expected = state(whole)
+    assert expected["champion"] == expected["stage"] == "v2.0.0"
+    assert expected["promotions"] == 2
+    assert expected["bentos"] == ["v1.0.0", "v2.0.0"]
+    assert expected["dirty"] == ""
+
+    killed = copied(begun, tmp_path / "killed")
+    root = killed.root
+    first = {name: (root / name).read_bytes() for name in ("dvc.lock", "data/raw/window.dvc")}
+    pointer = (root / "models/deployed/recommender.json").read_text()
+    steps = {
+        "begun": lambda: (root / JOURNAL).is_file(),
+        "window cut": lambda: (root / "data/raw/window.dvc").read_bytes() != first["data/raw/window.dvc"],
+        "trained": lambda: (root / "dvc.lock").read_bytes() != first["dvc.lock"],
+        "tagged": lambda: (root / ".git/refs/tags/recommender@v2.0.0").is_file(),
+        "judged": lambda: len(read_records(root, "gate")) == 2,
+        "pointed": lambda: (root / "models/deployed/recommender.json").read_text() != pointer,
+        "recorded": lambda: len(read_records(root, "promote")) == 2,
+        "told": lambda: len(read_records(root, "retrain")) == 2,
+    }
+    for reached in steps.values():
+        started(killed).kill_when(reached)
+    assert started(killed).wait_to_end()["outcome"] == "promoted"
+    assert state(killed) == expected
+    assert started(killed).wait_to_end()["outcome"] == "unchanged"
+    assert state(killed) == expected
+
+
+def test_two_at_once_are_refused(begun, tmp_path):
+    import fcntl
+
+    with (begun.root / LOCK).open("a") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(InputError, match="another retraining runs"):
+            retrain(begun.registry, begun.params)
+
+
+def test_code_that_is_in_no_commit_is_not_trained(begun, tmp_path):
+    project = copied(begun, tmp_path / "changed")
+    with (project.root / "params.yaml").open("a") as params:
+        params.write("\n# changed\n")
+    with pytest.raises(InputError, match=r"params\.yaml: commit or undo"):
+        retrain(project.registry, project.params)
+
+
+def test_a_week_of_bad_data_is_learned_from_and_not_deployed(begun, days, tmp_path):
+    project = copied(begun, tmp_path / "bad")
+    shutil.rmtree(project.root / LOG)
+    # every click of the newest days is logged with an item of another: a broken join upstream
+    bad = days[1][days[1]["timestamp"] < days[1]["timestamp"].max() - pd.Timedelta(days=1)]
+    good = days[1].drop(bad.index)
+    events = pd.concat([days[0], good])
+    mixed = events.assign(item_id=events["item_id"].sample(frac=1, random_state=0).to_numpy())
+    happen(project.root, mixed)
+    outcome = started(project).wait_to_end()
+    assert outcome["outcome"] in ("held", "rejected"), outcome
+    assert champion(project.registry).number == "v1.0.0"
+    assert module.JOURNAL.name not in os.listdir(project.root / "models")
+
+
+def test_the_window_holds_whole_days_each_event_once(days, tmp_path):
+    for part in (*days, days[0].head(500)):
+        happen(tmp_path, part)
+    pd.DataFrame({"item_id": ["a"], "price": [1.0]}).to_parquet(tmp_path / "data/live/items.parquet")
+    until = newest_day(tmp_path)
+    count = cut_window(tmp_path, 3, until)
+    window = pd.read_parquet(tmp_path / "data/raw/window/events.parquet")
+    every = pd.concat(days)
+    last = pd.Timestamp(until, tz="UTC")
+    inside = every[(every["timestamp"] < last) & (every["timestamp"] >= last - pd.Timedelta(days=3))]
+    assert set(window["event_id"]) == set(inside["event_id"].astype(str))
+    assert count == len(window) == len(inside)
+    assert (tmp_path / "data/raw/window/items.parquet").is_file()
+    before = (tmp_path / "data/raw/window/events.parquet").read_bytes()
+    cut_window(tmp_path, 3, until)
+    assert (tmp_path / "data/raw/window/events.parquet").read_bytes() == before

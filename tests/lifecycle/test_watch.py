@@ -1,0 +1,158 @@
+"""Splits and watches may be looked at all the time, and say so only when it is so."""
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from scipy.stats import norm
+
+from nextclick.lifecycle import sequential
+from nextclick.lifecycle.experiment import compared, results
+from nextclick.lifecycle.promotion import champion, promote, split
+from nextclick.lifecycle.records import read_records
+from nextclick.lifecycle.sequential import Mean, gain, interval, mismatch
+from nextclick.lifecycle.watch import look
+from nextclick.params import Params
+from nextclick.stream.log import LOG, EventLog
+from nextclick.stream.validation import EVENTS
+
+LOOKS = np.arange(200, 4001, 100)
+
+
+def false_alarms(trials: int = 300) -> float:
+    """How often an interval misses the mean at one of many looks."""
+    random, missed = np.random.default_rng(0), 0
+    for _ in range(trials):
+        counts = random.integers(1, 6, LOOKS[-1])
+        sums = random.binomial(counts, random.beta(2, 4, LOOKS[-1])).astype(float)
+        bounds = [interval(Mean.of(sums[:n], counts[:n]), 0.05) for n in LOOKS]
+        missed += any(low > 1 / 3 or high < 1 / 3 for low, high in bounds)
+    return missed / trials
+
+
+def test_looking_all_the_time_is_safe_and_an_ordinary_interval_would_not_be(monkeypatch):
+    assert false_alarms() <= 0.05
+    # the planted bug: the interval of a single look
+    monkeypatch.setattr(
+        sequential, "radius", lambda variance, n, alpha: norm.ppf(1 - alpha / 2) * np.sqrt(variance / n)
+    )
+    assert false_alarms() > 0.15
+
+
+def test_two_arms_that_are_the_same_do_not_differ_and_two_that_are_not_do():
+    random, wrong, right = np.random.default_rng(1), 0, 0
+    for _ in range(200):
+        arms = random.random(LOOKS[-1]) < 0.1
+        counts = random.integers(1, 6, LOOKS[-1])
+        sums = random.binomial(counts, 0.3).astype(float)
+        better = np.where(arms, random.binomial(counts, 0.4), sums)
+        for n in LOOKS:
+            sides = [(values[:n], arms[:n]) for values in (sums, better)]
+            bounds = [gain(Mean.of(v[~a], counts[:n][~a]), Mean.of(v[a], counts[:n][a]), 0.05) for v, a in sides]
+            if bounds[0][0] > 0 or bounds[0][1] < 0:
+                wrong += 1
+                break
+        right += bounds[1][0] > 0
+    assert wrong <= 10
+    assert right >= 190
+
+
+def test_shares_that_were_not_asked_for_void_the_split():
+    assert mismatch(9000, 1000, 0.1) > 0.9
+    assert mismatch(9100, 900, 0.1) < 0.01
+    assert mismatch(0, 0, 0.1) == 1
+
+
+def served(root, rows, clicks) -> None:
+    """rows: request, session, moment, version, shown. clicks: session, moment, item."""
+    folder = root / "data/predictions/date=2026-01-01"
+    folder.mkdir(parents=True, exist_ok=True)
+    table = pa.table(
+        {
+            "request_id": [row[0] for row in rows],
+            "session_id": [row[1] for row in rows],
+            "moment": pa.array([row[2] for row in rows], pa.timestamp("ms", "UTC")),
+            "model_version": [row[3] for row in rows],
+            "degraded": pa.array([None] * len(rows), pa.string()),
+            "shown": pa.array([row[4] for row in rows], pa.list_(pa.string())),
+        }
+    )
+    pq.write_table(table, folder / f"{len(list(folder.iterdir()))}.parquet")
+    events = [
+        {"event_id": f"{session}-{moment}", "session_id": session, "user_id": None, "item_id": item,
+         "event_type": "view", "timestamp": moment, "arrived": moment, "late": False}
+        for session, moment, item in clicks
+    ]  # fmt: skip
+    EventLog(root / LOG).append(pa.Table.from_pylist(events, EVENTS))
+
+
+def visit(root, version: str, since: datetime, sessions: int, hits: float, name: str = "s") -> None:
+    """Sessions of one list and one click, a share of which hits its first place."""
+    rows, clicks = [], []
+    for n in range(sessions):
+        moment = since + timedelta(milliseconds=n)
+        rows.append((f"{name}{n}", f"{name}{n}", moment, version, ["a", "b"]))
+        clicks.append((f"{name}{n}", moment + timedelta(seconds=1), "a" if n < hits * sessions else "x"))
+    served(root, rows, clicks)
+
+
+@pytest.fixture
+def watched(project):
+    """A project in which v2 was promoted over v1, with a promise of 0.5."""
+    first, second = project.first, project.second
+    promote(project.registry, first, {"promised": 0.4})
+    promote(project.registry, second, {"promised": 0.5})
+    return project, first, second
+
+
+@pytest.mark.parametrize(("hits", "verdict"), [(0.5, "watching"), (0.46, "watching"), (0.2, "rolled back")])
+def test_a_promise_that_is_not_kept_is_rolled_back(watched, hits, verdict):
+    project, first, second = watched
+    now = datetime.now(UTC)
+    visit(project.root, second.bundle, now, 1500, hits)
+    seen = look(project.registry, project.params, now + timedelta(hours=1))
+    assert seen["verdict"] == verdict
+    assert champion(project.registry) == (first if verdict == "rolled back" else second)
+    if verdict == "rolled back":
+        (record,) = read_records(project.root, "rollback")
+        assert record["evidence"]["sessions"] == 1500
+        # and the old one is not rolled back in turn
+        assert look(project.registry, project.params, now + timedelta(hours=1))["verdict"] == "kept"
+
+
+def test_clicks_on_other_versions_few_clicks_and_a_time_that_is_over_change_nothing(watched):
+    project, first, second = watched
+    now = datetime.now(UTC)
+    visit(project.root, first.bundle, now, 1500, 0.0)
+    assert look(project.registry, project.params, now + timedelta(hours=1))["verdict"] == "watching"
+    visit(project.root, second.bundle, now, 10, 0.0, "t")
+    assert look(project.registry, project.params, now + timedelta(hours=1))["verdict"] == "watching"
+    assert look(project.registry, project.params, now + timedelta(hours=25))["verdict"] == "kept"
+    assert champion(project.registry) == second
+
+
+def test_a_running_split_is_read_from_what_was_served(project):
+    first, second = project.first, project.second
+    promote(project.registry, first, {})
+    started = project.root / split(project.registry, second, 0.25)["record"]
+    now = datetime.now(UTC).replace(microsecond=0) - timedelta(minutes=30)
+    started.write_text(json.dumps(json.loads(started.read_text()) | {"at": now.isoformat()}))
+    visit(project.root, first.bundle, now, 3000, 0.3, "a")
+    visit(project.root, second.bundle, now, 1000, 0.5, "b")
+    found = json.loads(json.dumps(results(project.root, "recommender", project.params)))
+    assert found["verdict"] == "better"
+    assert (found["champion"]["sessions"], found["challenger"]["sessions"]) == (3000, 1000)
+    assert found["gain"][0] < 0.2 < found["gain"][1]
+    visit(project.root, second.bundle, now, 400, 0.5, "c")
+    assert results(project.root, "recommender", project.params)["verdict"].startswith("void")
+
+
+def test_a_session_that_saw_both_arms_belongs_to_neither():
+    judged = pd.DataFrame({"session_id": ["s", "t"], "rank": [1, 1]})
+    exposed = pd.DataFrame({"session_id": ["s", "t"], "arm": ["champion"] * 2, "arms": [1, 2]})
+    found = compared(judged, exposed, 0.5, Params())
+    assert (found["champion"]["sessions"], found["mixed"], found["verdict"]) == (1, 1, "unknown")
