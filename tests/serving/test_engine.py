@@ -207,7 +207,7 @@ def test_values_older_than_may_be_are_told_and_counted(shop, request, monkeypatc
         counted = {view: stale_reads(view) for view in ("session_state", "item_statistics")}
 
         def ask_at(now: int, **about):
-            return made.recommend([Query("r", "s", 5, **about)], now, time.perf_counter())[0]
+            return made.recommend([Query("r", "s", 5, made.deployment.model, **about)], now, time.perf_counter())[0]
 
         limit = newest + 2 * 3_600_000
         just = ask_at(limit)

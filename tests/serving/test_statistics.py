@@ -17,6 +17,7 @@ from nextclick.features.store.online import OnlineStates
 from nextclick.params import Params
 from nextclick.serving import deployment
 from nextclick.serving.deployment import Deployment
+from nextclick.serving.pointer import DEFAULT_NAME, Pointer
 from nextclick.stream.statistics import FOLDER, moment_of, publish_due, published
 
 TYPES = ["view", "cart", "purchase"]
@@ -117,7 +118,7 @@ def test_the_bundle_that_is_swapped_in_has_them_too(shop, bundles, publish, depl
     publish(milliseconds(coming["timestamp"].max()))
     deployed.look()
     newest = deployed.model.statistics_at
-    (shop / "models/deployed.json").write_text(json.dumps({"bundle": str(bundles[1])}))
+    Pointer(bundle=str(bundles[1])).write(shop, DEFAULT_NAME)
     deployed.look()
     assert deployed.model.version == json.loads((bundles[1] / "manifest.json").read_text())["version"]
     assert deployed.model.statistics_at == newest
