@@ -19,6 +19,9 @@ from nextclick.retrieval.index import SessionIndex
 
 from .conftest import ROOT, rewritten
 
+# many deep trees on few examples: made in seconds, and some hundred times the work of the champion's
+SLOW = {"rounds": 3000, "max_depth": 8, "eta": 0.001, "max_examples": 300, "min_child_weight": 0.01}
+
 
 @pytest.fixture
 def judged(simulated, champion):
@@ -155,7 +158,7 @@ def test_other_features_and_lost_event_types_are_rejected(judged, champion, tmp_
 
 
 def test_a_slow_bundle_is_rejected_however_good(simulated, judged, champion, tmp_path):
-    params = simulated.params.ranker.model_copy(update={"rounds": 3000, "max_depth": 6, "eta": 0.001})
+    params = simulated.params.ranker.model_copy(update=SLOW)
     found = judged(simulated.save(simulated.train(simulated.window.train, ranker=params), tmp_path, until(simulated)))
     assert (found["verdict"], guard(found, "time of a list")["status"]) == ("reject", "fail")
 

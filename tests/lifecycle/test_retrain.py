@@ -145,6 +145,7 @@ def state(project: Project) -> dict:
     }
 
 
+@pytest.mark.timeout(1800)  # ten rounds, however busy the machine
 def test_a_round_killed_at_every_step_ends_as_one_that_was_not(begun, tmp_path):
     whole = copied(begun, tmp_path / "whole")
     assert state(whole)["champion"] == "v1.0.0"
