@@ -46,7 +46,7 @@ serve: setup
 # What the image installs, in the versions of uv.lock.
 build/requirements.txt: pyproject.toml uv.lock | setup
 	@mkdir -p build
-	VIRTUAL_ENV= $(UV) export --locked --only-group image --prune mypy --no-hashes --no-header --no-annotate --quiet -o $@
+	VIRTUAL_ENV= $(UV) export --locked --only-group image --no-hashes --no-header --no-annotate --quiet -o $@
 
 # The same as a CycloneDX list, for those who look for advisories.
 build/bill-of-materials.json: pyproject.toml uv.lock | setup
@@ -64,4 +64,4 @@ image: build/requirements.txt build/bill-of-materials.json
 	sed 's|python_version:.*|base_image: $(BASE)|' bentofile.yaml > build/bentofile.yaml
 	.venv/bin/bentoml build -f build/bentofile.yaml
 	.venv/bin/bentoml containerize nextclick:latest --backend $(BACKEND) -t $(IMAGE)-built $(OPTIONS)
-	$(BACKEND) build -f scripts/image/Containerfile --build-arg BASE=$(BASE) --build-arg BUILT=$(IMAGE)-built -t $(IMAGE) build
+	$(BACKEND) build --force-rm -f scripts/image/Containerfile --build-arg BASE=$(BASE) --build-arg BUILT=$(IMAGE)-built -t $(IMAGE) build
