@@ -97,7 +97,9 @@ def test_it_answers(inside):
             assert (len(answer["items"]), answer["clicks"], answer["degraded"]) == (5, 1, False)
             assert client.get("/").status_code == 200
     finally:
-        children = psutil.Process(running.pid).children(recursive=True)
-        running.terminate()
-        _, alive = psutil.wait_procs([psutil.Process(running.pid), *children], timeout=30)
+        processes = []
+        if running.poll() is None:
+            processes = [psutil.Process(running.pid), *psutil.Process(running.pid).children(recursive=True)]
+            running.terminate()
+        _, alive = psutil.wait_procs(processes, timeout=30)
         assert not alive
