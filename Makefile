@@ -64,4 +64,4 @@ image: build/requirements.txt build/bill-of-materials.json
 	sed 's|python_version:.*|base_image: $(BASE)|' bentofile.yaml > build/bentofile.yaml
 	.venv/bin/bentoml build -f build/bentofile.yaml
 	.venv/bin/bentoml containerize nextclick:latest --backend $(BACKEND) -t $(IMAGE)-built $(OPTIONS)
-	$(BACKEND) build --force-rm -f scripts/image/Containerfile --build-arg BASE=$(BASE) --build-arg BUILT=$(IMAGE)-built -t $(IMAGE) build
+	$(BACKEND) build --no-cache --force-rm -f scripts/image/Containerfile --build-arg BASE=$(BASE) --build-arg BUILT=$(IMAGE)-built -t $(IMAGE) build

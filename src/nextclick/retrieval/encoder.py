@@ -146,8 +146,8 @@ class _Parameter:
 def train_encoder(
     prefixes: Prefixes,
     *,
-    dimensions: int = 64,
-    epochs: int = 4,
+    dimensions: int = 128,
+    epochs: int = 2,
     negatives: int = 2048,
     temperature: float = 0.08,
     rate: float = 0.004,
