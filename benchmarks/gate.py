@@ -23,14 +23,15 @@ from nextclick.lifecycle.evidence import first_of_each
 from nextclick.params import Params
 from nextclick.progress import progress_bar
 from nextclick.project import project_root
+from nextclick.ranking.bundle import load_bundle
 from nextclick.ranking.recommender import train_recommender
 
 TRIALS, WEEKS = 1000, 4
-SEEDS = (7, 8)
 
 
 def ranks_of_two(params: Params) -> pd.DataFrame:
-    """session, first, second: the ranks of two trainings on the test window, cached in build/gate-ranks.parquet."""
+    """session, first, second: the ranks on the test window of the pipeline's bundle, and of one trained with another
+    seed; cached in build/gate-ranks.parquet."""
     root = project_root()
     cache = root / "build/gate-ranks.parquet"
     if cache.is_file():
@@ -41,12 +42,12 @@ def ranks_of_two(params: Params) -> pd.DataFrame:
         next_clicks(SessionLog.read(root / "data/split/test.parquet", types, log.vocabulary)), params
     )
     items = pd.read_parquet(root / "data/interim/items.parquet")
-    found = {"session": prefixes.sessions}
-    for name, seed in zip(("first", "second"), SEEDS, strict=True):
-        seeded = params.model_copy(update={"run": params.run.model_copy(update={"seed": seed})})
-        recommender, _ = train_recommender(log, seeded, event_types=types, items=items)
-        found[name] = ranks_of(recommender.recommend(prefixes, params.evaluation.k), prefixes.targets)
-    table = pd.DataFrame(found)
+    seeded = params.model_copy(update={"run": params.run.model_copy(update={"seed": params.run.seed + 1})})
+    first, _ = load_bundle(root / "models/bundle")
+    second, _ = train_recommender(log, seeded, event_types=types, items=items)
+    lists = [recommender.recommend(prefixes, params.evaluation.k) for recommender in (first, second)]
+    ranks = [ranks_of(shown, prefixes.targets) for shown in lists]
+    table = pd.DataFrame({"session": prefixes.sessions, "first": ranks[0], "second": ranks[1]})
     cache.parent.mkdir(exist_ok=True)
     table.to_parquet(cache)
     return table

@@ -67,8 +67,6 @@ def begun(simulated, days, tmp_path_factory) -> Project:
     (root / "params.yaml").write_text(yaml.safe_dump(json.loads(project.params.model_dump_json())))
     for name in (".gitignore", ".dvcignore", "bentofile.yaml"):
         shutil.copy(ROOT / name, root / name)
-    with (root / ".gitignore").open("a") as ignored:
-        ignored.write(".bentoml/\n")
     shutil.copytree(ROOT / "notebooks", root / "notebooks")
     shutil.copy(Path(__file__).with_name("train_stage.py"), root)
     (root / "build").mkdir()
@@ -85,15 +83,20 @@ def begun(simulated, days, tmp_path_factory) -> Project:
     return project
 
 
+def bentos(project: Project) -> Path:
+    """Beside the project, since a bento holds the project's files."""
+    return project.root.with_name(f"{project.root.name}-bentos")
+
+
 class Round(subprocess.Popen):
     """`nextclick retrain` in a process group of its own."""
 
     def __init__(self, project: Project) -> None:
         environment = project.environment | {
-            "BENTOML_HOME": str(project.root / ".bentoml"),
+            "BENTOML_HOME": str(bentos(project)),
             "BENTOML_DO_NOT_TRACK": "1",
         }
-        (project.root / ".bentoml").mkdir(exist_ok=True)
+        bentos(project).mkdir(exist_ok=True)
         command = [sys.executable, "-m", "nextclick.cli", "retrain", "--no-watch"]
         self.said = (project.root / "build/said").open("w")
         super().__init__(
@@ -140,7 +143,7 @@ def state(project: Project) -> dict:
         "stage": project.registry.staged(),
         "decisions": decisions,
         "promotions": len(read_records(project.root, "promote")),
-        "bentos": sorted(path.name for path in (project.root / ".bentoml/bentos/nextclick").glob("v*")),
+        "bentos": sorted(path.name for path in (bentos(project) / "bentos/nextclick").glob("v*")),
         "dirty": project.run("git", "status", "--porcelain"),
     }
 
@@ -154,7 +157,7 @@ def test_a_round_killed_at_every_step_ends_as_one_that_was_not(begun, tmp_path):
     expected = state(whole)
     assert expected["champion"] == expected["stage"] == "v2.0.0"
     assert expected["promotions"] == 2
-    assert expected["bentos"] == ["v1.0.0", "v2.0.0"]
+    assert expected["bentos"] == ["v2.0.0"]
     assert expected["dirty"] == ""
 
     killed = copied(begun, tmp_path / "killed")

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ def retrain(registry: Registry, params: Params) -> dict[str, Any]:
     """
     root = registry.root
     with _alone(root):
-        _release_git(root)
+        _recover(root)
         _refuse_changes(root)
         begun = _begin(registry, params)
         if begun["until"]:
@@ -115,13 +115,29 @@ def _alone(root: Path) -> Iterator[None]:
         yield
 
 
-def _release_git(root: Path) -> None:
-    """A round that was killed may have left git's own lock; who else holds it has time to end."""
-    lock = root / ".git/index.lock"
-    while (root / JOURNAL).is_file() and lock.is_file():
-        if time.time() - lock.stat().st_mtime > LEFT_SECONDS:
-            lock.unlink(missing_ok=True)
+def _recover(root: Path) -> None:
+    """What a killed round left half-written goes: locks of git and DVC, and the files that DVC writes in place. Nothing
+    is lost: the stages that had ended are in DVC's run cache."""
+    if not (root / JOURNAL).is_file():
+        return
+    while locks := [*root.glob(".git/*.lock"), *root.glob(".git/refs/**/*.lock")]:
+        for lock in locks:
+            with suppress(FileNotFoundError):
+                if time.time() - lock.stat().st_mtime > LEFT_SECONDS:  # who else holds it has time to end
+                    lock.unlink()
         time.sleep(0.5)
+    reads = root / ".dvc/tmp/rwlock"
+    try:
+        json.loads(reads.read_text())
+    except FileNotFoundError:
+        pass
+    except ValueError:
+        reads.unlink()
+    for name in ("dvc.lock", f"{WINDOW}.dvc"):
+        if git(root, "ls-tree", "--name-only", "HEAD", "--", name).strip():
+            git(root, "checkout", "HEAD", "--", name)
+        else:
+            (root / name).unlink(missing_ok=True)
 
 
 def _refuse_changes(root: Path) -> None:
