@@ -44,7 +44,7 @@ def image(bundles, tmp_path_factory):
     ]
     subprocess.run([*command, "OPTIONS=--opt network=host"], cwd=project, env=environment, check=True)
     yield name
-    subprocess.run(["buildah", "rmi", "--force", name, f"{name}-built"], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(["buildah", "rmi", "--no-prune", name, f"{name}-built"], check=True, stdout=subprocess.DEVNULL)
 
 
 @pytest.fixture(scope="module")
