@@ -44,7 +44,8 @@ def image(bundles, tmp_path_factory):
     ]
     subprocess.run([*command, "OPTIONS=--opt network=host"], cwd=project, env=environment, check=True)
     yield name
-    subprocess.run(["buildah", "rmi", "--no-prune", name, f"{name}-built"], check=True, stdout=subprocess.DEVNULL)
+    for made in (name, f"{name}-built"):  # some versions of buildah remove the second by themselves
+        subprocess.run(["buildah", "rmi", made], capture_output=True)
 
 
 @pytest.fixture(scope="module")
