@@ -233,8 +233,9 @@ def main() -> None:
         best, figures = highest(port, requests, asked.rate)
         found["highest"] = {"rate": round(best, 1), **figures}
         if asked.overload:
+            rate = best or asked.rate
             found["overload"] = {
-                f"{times}x": load(port, requests[: int(best * times * 10)], best * times).figures()
+                f"{times}x of {rate:.0f}/s": load(port, requests[: int(rate * times * 10)], rate * times).figures()
                 for times in (1, 2, 5, 10)
             }
         print(json.dumps(found, indent=1))
