@@ -4,13 +4,12 @@ import json
 import os
 import re
 import signal
+import socket
 import time
 from pathlib import Path
 
 import httpx
 import pytest
-
-from ..serving.conftest import free_port
 
 README = Path(__file__).parents[2] / "README.md"
 IDENTITY = {
@@ -25,6 +24,12 @@ def tour() -> list[str]:
     section = README.read_text().partition("## Ten minutes\n")[2].partition("\n## ")[0]
     lines = "".join(re.findall(r"^```\n(.*?)^```", section, re.MULTILINE | re.DOTALL)).splitlines()
     return [re.sub(r"\s+#.*$", "", line) for line in lines]
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
 
 
 def answering(client: httpx.Client) -> str:
@@ -42,7 +47,7 @@ def until(client: httpx.Client, bundle: str) -> None:
 
 
 @pytest.fixture
-def clone(runs):
+def locked_clone(runs):
     """With its lock in a commit, as it is where the machine is of the kind that made the committed one."""
     made = runs.made
     made.environment.update(IDENTITY)
@@ -52,7 +57,8 @@ def clone(runs):
     return made
 
 
-def test_the_ten_minutes_work_word_for_word(clone):
+def test_the_ten_minutes_work_word_for_word(locked_clone):
+    clone = locked_clone
     serve, *lines = tour()
     port = free_port()
     clone.environment.update(BENTOML_PORT=str(port), NEXTCLICK_METRICS=f"127.0.0.1:{free_port()}")
