@@ -30,6 +30,7 @@ def copy(tmp_path_factory) -> Path:
     return root
 
 
+@pytest.mark.ml_test("data-6")
 def test_the_examples_apply_and_what_they_add_works(copy):
     assert list(EXAMPLES) == ["Add a source", "Add a feature", "Add a candidate generator", "Add an alarm"]
     for title, change in EXAMPLES.items():
