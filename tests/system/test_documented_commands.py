@@ -133,10 +133,7 @@ def test_make_serve_answers_the_curl_below_it(runs):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    environment = {
-        "BENTOML_PORT": str(port),
-        "NEXTCLICK_METRICS": f"127.0.0.1:{port + 1 if port < 65535 else port - 1}",
-    }
+    environment = {"BENTOML_PORT": str(port), "NEXTCLICK_METRICS": f"127.0.0.1:{port + 1 if port < 65535 else port - 1}"}
     service = runs.made.start("env", *(f"{name}={value}" for name, value in environment.items()), *SERVED.split())
     try:
         _wait_until_ready(port, service)
