@@ -1,7 +1,6 @@
-"""README and docs lead where they say: files, sections, tests and notebooks exist, and figures are those of the reports."""
+"""README and docs lead where they say: files, sections, tests and notebooks exist, and figures are the reports'."""
 
 import importlib.util
-import json
 import re
 import subprocess
 from pathlib import Path
@@ -74,38 +73,37 @@ def test_figures_are_those_of_the_reports(tmp_path):
     assert figures.with_figures(text, tmp_path) == text
 
 
-def test_quotations_are_what_the_notebooks_say():
-    """Where the notebooks lie as dvc.lock names them."""
-    changed = subprocess.run(
-        [".venv/bin/dvc", "data", "status", "--json"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    missing = json.dumps(json.loads(changed.stdout or "{}")) if changed.returncode == 0 else "reports/notebooks"
-    if "reports/notebooks" in missing:
-        pytest.skip("the pipeline has not run here, or on other data")
-    text = (ROOT / "docs/questions.md").read_text()
-    assert figures.with_quotations(text, ROOT / "reports/notebooks") == text
-
-
-def test_a_wrong_figure_and_a_wrong_quotation_are_written_again(tmp_path):
+def test_a_wrong_figure_is_written_again_and_one_that_is_not_there_is_an_error(tmp_path):
     (tmp_path / "reports").mkdir()
     (tmp_path / "reports/m.json").write_text('{"mrr@20": 0.3048}')
     (tmp_path / "reports/p.csv").write_text("method,value\na,0.1\nb,0.25\n")
-    cells = [
-        {"cell_type": "markdown", "source": ["# ## Who?"]},
-        {"cell_type": "code", "source": [], "outputs": [{"output_type": "stream", "text": ["They.\n", "Table\n"]}]},
-    ]
-    (tmp_path / "01_a.ipynb").write_text(json.dumps({"cells": cells}))
-    text = '[0.999](../reports/m.json "mrr@20") [0.9](../reports/p.csv "b, value")\n\n'
-    text += '> We.\n>\n> [01_a](../notebooks/01_a.ipynb "Who?")\n'
-    right = figures.with_quotations(figures.with_figures(text, tmp_path), tmp_path)
-    assert right == text.replace("0.999", "0.305").replace("0.9]", "0.2]").replace("We.", "They.")
+    text = '[0.999](../reports/m.json "mrr@20") [0.99](../reports/p.csv "b, value")'
+    right = text.replace("0.999", "0.305").replace("0.99]", "0.25]")
+    assert figures.with_figures(text, tmp_path) == right
+    with pytest.raises(KeyError, match="0 rows hold c"):
+        figures.with_figures('[1](../reports/p.csv "c, value")', tmp_path)
 
 
-def test_every_metric_that_an_alarm_names_exists():
-    source = "".join((ROOT / f"src/nextclick/{name}/metrics.py").read_text() for name in ("serving", "stream"))
-    for name in re.findall(r"nextclick_[a-z_]+", (ROOT / "docs/operations.md").read_text()):
-        known = name.removesuffix("_total").removeprefix("nextclick_stream_")
-        assert f'"{known}"' in source, name
+QUOTED = re.compile(r"\[(?P<text>\d[^\]]*)\]\((?P<path>[^)#\s]*\.md)(?:#[^)\s]*)?\)")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_figure_of_another_page_stands_there(page):
+    for quoted in QUOTED.finditer(page.read_text()):
+        assert quoted["text"].isdigit() or quoted["text"] in (page.parent / quoted["path"]).read_text(), quoted[0]
+
+
+def metrics(folder: str) -> set[str]:
+    """The names in a file of metrics, as Prometheus shows them but for `_total`."""
+    source = (ROOT / f"src/nextclick/{folder}/metrics.py").read_text()
+    return set(re.findall(r'(?:Counter|Gauge|Histogram)\(\s*"(\w+)"', source))
+
+
+def test_every_metric_has_a_row_that_says_what_to_do_and_every_row_a_metric():
+    there = metrics("serving") | {f"nextclick_stream_{name}" for name in metrics("stream")}
+    assert len(there) > 20
+    rows = re.findall(r"^\| `(nextclick_[a-z_]+)`", (ROOT / "docs/operations.md").read_text(), re.MULTILINE)
+    assert sorted(rows) == sorted(there)
 
 
 def test_every_param_that_is_named_exists():

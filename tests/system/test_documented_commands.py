@@ -24,6 +24,7 @@ INLINE = re.compile(r"`((?:python|nextclick|make) [^`]+)`")
 
 # run here, in this order, in the clone that `make` made
 RUN = (
+    ".venv/bin/pre-commit install",
     ".venv/bin/dvc exp show --only-changed",
     ".venv/bin/dvc metrics diff",
     ".venv/bin/dvc plots diff",
@@ -34,7 +35,20 @@ RUN = (
     ".venv/bin/nextclick parity --most 1000 --shuffle 0.2 --duplicate 0.1 --expire 0.05",
 )
 SERVED = "make serve"  # and the curl below it
+TOUR = "system/test_tour.py::test_the_ten_minutes_work_word_for_word"
 ELSEWHERE = {
+    **dict.fromkeys(
+        (
+            'git commit -qam "Shallower trees"',
+            ".venv/bin/nextclick gate v2",
+            '.venv/bin/nextclick promote v2 --reason "to see it change"',
+        ),
+        TOUR,
+    ),
+    "make setup": "system/test_clean_clone.py::test_make_sets_up_runs_every_stage_and_says_where_to_look",
+    ".venv/bin/dvc repro explore": (
+        "system/test_clean_clone.py::test_make_sets_up_runs_every_stage_and_says_where_to_look"
+    ),
     "make": "system/test_clean_clone.py::test_make_sets_up_runs_every_stage_and_says_where_to_look",
     "make test": "system/test_clean_clone.py::test_make_test_runs_tests_in_the_environment_that_it_set_up",
     "make lab": "system/test_lab.py::test_a_notebook_opens_and_runs_to_its_end",
@@ -133,11 +147,14 @@ def test_make_serve_answers_the_curl_below_it(runs):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    environment = {"BENTOML_PORT": str(port), "NEXTCLICK_METRICS": f"127.0.0.1:{port + 1 if port < 65535 else port - 1}"}
+    environment = {
+        "BENTOML_PORT": str(port),
+        "NEXTCLICK_METRICS": f"127.0.0.1:{port + 1 if port < 65535 else port - 1}",
+    }
     service = runs.made.start("env", *(f"{name}={value}" for name, value in environment.items()), *SERVED.split())
     try:
         _wait_until_ready(port, service)
-        (curl,) = (command for command in shown((ROOT / "README.md").read_text()) if command.startswith("curl "))
+        (curl,) = (command for command in shown((ROOT / "README.md").read_text()) if "3000/recommend" in command)
         answer = json.loads(runs.made.run(*shlex.split(curl.replace("localhost:3000", f"127.0.0.1:{port}"))))
         assert len(answer["items"]) == 2
         assert answer["clicks"] == 1
