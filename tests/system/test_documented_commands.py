@@ -74,12 +74,18 @@ ELSEWHERE = {
     ".venv/bin/nextclick benchmark --train train.parquet --test test.parquet": (
         "evaluation/test_benchmark.py::test_figures_come_from_the_ranks_it_writes"
     ),
-    ".venv/bin/nextclick register": "lifecycle/test_promotion.py::test_the_commands_say_what_they_did_and_what_was_wrong",
-    ".venv/bin/nextclick gate v1": "lifecycle/test_promotion.py::test_only_the_gates_word_on_the_present_champion_promotes",
+    ".venv/bin/nextclick register": (
+        "lifecycle/test_promotion.py::test_the_commands_say_what_they_did_and_what_was_wrong"
+    ),
+    ".venv/bin/nextclick gate v1": (
+        "lifecycle/test_promotion.py::test_only_the_gates_word_on_the_present_champion_promotes"
+    ),
     ".venv/bin/nextclick promote v1": (
         "lifecycle/test_promotion.py::test_promotion_and_rollback_move_the_pointer_the_tag_and_the_record"
     ),
-    ".venv/bin/nextclick shadow v2": "serving/test_promotion_under_load.py::test_a_split_is_followed_sticky_and_a_shadow_logged",
+    ".venv/bin/nextclick shadow v2": (
+        "serving/test_promotion_under_load.py::test_a_split_is_followed_sticky_and_a_shadow_logged"
+    ),
     ".venv/bin/nextclick split v2=10%": (
         "serving/test_promotion_under_load.py::test_a_split_is_followed_sticky_and_a_shadow_logged"
     ),
@@ -87,7 +93,9 @@ ELSEWHERE = {
     ".venv/bin/nextclick rollback": (
         "lifecycle/test_promotion.py::test_promotion_and_rollback_move_the_pointer_the_tag_and_the_record"
     ),
-    ".venv/bin/nextclick retrain": "lifecycle/test_retrain.py::test_a_round_killed_at_every_step_ends_as_one_that_was_not",
+    ".venv/bin/nextclick retrain": (
+        "lifecycle/test_retrain.py::test_a_round_killed_at_every_step_ends_as_one_that_was_not"
+    ),
 }
 
 
