@@ -14,6 +14,7 @@ import yaml
 
 from nextclick.params import Features, Ingest, Params
 
+pytest_plugins = ["ml_test_score"]
 ROOT = Path(__file__).parents[1]
 TYPES = ["view", "cart", "purchase"]
 START = pd.Timestamp("2026-01-06 10:30", tz="UTC")  # a Tuesday

@@ -26,6 +26,7 @@ def online(project, params) -> OnlineStates:
     return OnlineStates(connect(project, params))
 
 
+@pytest.mark.ml_test("monitor-3")
 def test_nothing_differs_even_with_late_repeated_and_forgotten_events(snapshot, online, shop_events):
     arriving = arrivals(shop_events(60, 1), 1, shuffle=0.3, duplicate=0.2)
     assert arriving["event_id"].duplicated().any()

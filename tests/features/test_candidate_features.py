@@ -67,6 +67,7 @@ def test_absent_columns_give_fewer_features(shop_events):
     assert not [name for name in plain.feature_names if "price" in name or "hour" in name or "cart" in name]
 
 
+@pytest.mark.ml_test("data-7")
 def test_features_of_time_types_and_catalogue_against_plain_python(snapshot, asked, items):
     described = items.set_index("item_id")
     for i in range(0, len(asked), 17):
@@ -107,6 +108,7 @@ def test_features_of_time_types_and_catalogue_against_plain_python(snapshot, ask
                 assert row[name] == pytest.approx(value, rel=1e-4, abs=1e-4, nan_ok=True), (i, item, name)
 
 
+@pytest.mark.ml_test("data-4")
 def test_what_comes_after_a_prediction_changes_none_of_its_cells(snapshot, asked):
     log = asked.log
     _, before = snapshot.features(asked)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -47,6 +48,7 @@ def test_the_order_of_the_events_changes_no_bit(events, random):
     assert same(ItemStatistics.of(log_of(events), TYPES, True), ItemStatistics.of(log_of(shuffled), TYPES, True))
 
 
+@pytest.mark.ml_test("data-7")
 def test_a_version_counts_what_a_filter_counts_and_halves_with_age():
     log = log_of([(0, 1, 0), (0, 1, 1), (3600, 1, 0), (7200, 1, 0), (7199, 2, 0)])
     version = ItemStatistics.of(log, TYPES, True, START + 2 * HOUR)

@@ -52,6 +52,7 @@ def with_index(recommender: Recommender, index: SessionIndex) -> Recommender:
     return replace(recommender, snapshot=replace(snapshot, retriever=replace(snapshot.retriever, index=index)))
 
 
+@pytest.mark.ml_test("model-5")
 def test_the_champion_itself_is_held_and_a_first_bundle_has_to_beat_the_baselines(simulated, champion, judged):
     same = judged(champion)
     assert same["verdict"] == "hold", same["reason"]
@@ -71,6 +72,7 @@ def test_newer_data_is_promoted_over_an_old_bundle(simulated, champion, tmp_path
     assert judge(old, champion, simulated.window, simulated.params)["verdict"] == "reject"
 
 
+@pytest.mark.ml_test("infra-4")
 def test_shuffled_labels_are_rejected(simulated, judged, tmp_path):
     def spoil(examples):
         labels = np.concatenate(
@@ -96,6 +98,7 @@ def test_a_ranker_that_learned_without_its_best_features_is_not_promoted(simulat
     assert found["verdict"] == "reject", found["reason"]
 
 
+@pytest.mark.ml_test("monitor-5")
 @pytest.mark.parametrize("value", [0.0, np.nan])
 def test_a_feature_that_is_dead_when_served_is_named(simulated, judged, champion, tmp_path, value):
     folder = shutil.copytree(champion, tmp_path / "bundle")
@@ -128,6 +131,7 @@ def test_a_stale_index_is_rejected(simulated, judged, champion, tmp_path):
     assert (found["verdict"], guard(found, "index")["status"]) == ("reject", "fail")
 
 
+@pytest.mark.ml_test("monitor-4")
 def test_old_data_are_rejected(simulated, champion, tmp_path):
     late = simulated.window.test.assign(timestamp=simulated.window.test["timestamp"] + pd.Timedelta(days=20))
     window = replace(simulated.window, test=late)
@@ -145,6 +149,7 @@ def test_a_truncated_file_is_rejected_and_named(judged, champion, tmp_path, name
     assert name in found["reason"]
 
 
+@pytest.mark.ml_test("monitor-1")
 def test_other_features_and_lost_event_types_are_rejected(judged, champion, tmp_path):
     folder = shutil.copytree(champion, tmp_path / "features")
     features = json.loads((folder / "manifest.json").read_text())["features"]
@@ -157,6 +162,7 @@ def test_other_features_and_lost_event_types_are_rejected(judged, champion, tmp_
     assert judged(folder)["verdict"] == "reject"
 
 
+@pytest.mark.ml_test("monitor-6")
 def test_a_slow_bundle_is_rejected_however_good(simulated, judged, champion, tmp_path):
     params = simulated.params.ranker.model_copy(update=SLOW)
     found = judged(simulated.save(simulated.train(simulated.window.train, ranker=params), tmp_path, until(simulated)))
@@ -167,6 +173,7 @@ def test_a_gain_that_is_too_good_is_not_promoted():
     assert Guard("plausible gain", 0.7, Params().gate.implausible).status == "fail"
 
 
+@pytest.mark.ml_test("monitor-5")
 @pytest.mark.parametrize("broken", [np.nan, np.inf])
 def test_missing_evidence_holds(broken):
     values, sessions = np.full(400, 0.5), np.arange(400)

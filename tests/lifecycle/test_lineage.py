@@ -23,6 +23,7 @@ from .test_watch import visit
 NOW = datetime(2026, 1, 10, tzinfo=UTC)
 
 
+@pytest.mark.ml_test("infra-5")
 def test_an_answer_names_its_version_commit_params_data_and_decisions(project):
     promote(project.registry, project.second, {"reason": "seen"})
     visit(project.root, project.second.bundle, NOW, 3, 1.0, "request")
@@ -42,6 +43,7 @@ def test_an_answer_names_its_version_commit_params_data_and_decisions(project):
     assert made_of(project.registry, project.first)["data"] != found["data"]
 
 
+@pytest.mark.ml_test("infra-1")
 def test_a_version_is_made_again_bit_by_bit_and_one_that_is_not_says_where(project):
     # the clone makes it of what it has: here of files that are in the commit
     (project.root / ".gitignore").write_text("/data/\n/models/\n.feast/\n")
@@ -68,6 +70,7 @@ def remade(project):
     return project.registry.register()
 
 
+@pytest.mark.ml_test("data-5")
 def test_a_person_who_is_forgotten_is_nowhere_and_versions_that_knew_him_are_named(project, simulated):
     root, events = project.root, simulated.window.train
     person = events.dropna(subset=["user_id"])["user_id"].value_counts().index[0]
@@ -112,6 +115,7 @@ def knows(events: pd.DataFrame, sessions: set[str], days: int) -> bool:
     return bool(set(early["session_id"].astype(str)) & sessions)
 
 
+@pytest.mark.ml_test("data-5")
 def test_redis_forgets_too(project, redis_server, monkeypatch):
     monkeypatch.setenv("NEXTCLICK_REDIS", redis_server().address)
     features = project.params.features.model_copy(update={"online_store": "redis"})

@@ -32,6 +32,7 @@ def test_a_version_is_a_tag_that_a_clean_clone_brings_back(project, tmp_path_fac
         assert load_bundle(clone / stage)[1]["version"] == version.bundle
 
 
+@pytest.mark.ml_test("model-1")
 def test_what_cannot_be_made_again_is_no_version(project):
     (project.root / "which").write_text("old")
     project.run("git", "tag", "-d", "recommender@v1.0.0")
@@ -81,6 +82,7 @@ def test_a_promotion_that_was_killed_half_way_ends_the_same_when_it_comes_again(
     assert Pointer.read(project.root, "recommender") == pointer
 
 
+@pytest.mark.ml_test("infra-4")
 def test_only_the_gates_word_on_the_present_champion_promotes(project):
     first, second = project.first, project.second
     registry = project.registry

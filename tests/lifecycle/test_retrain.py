@@ -191,6 +191,7 @@ def test_two_at_once_are_refused(begun, tmp_path):
             retrain(begun.registry, begun.params)
 
 
+@pytest.mark.ml_test("model-1")
 def test_code_that_is_in_no_commit_is_not_trained(begun, tmp_path):
     project = copied(begun, tmp_path / "changed")
     with (project.root / "params.yaml").open("a") as params:
@@ -199,6 +200,7 @@ def test_code_that_is_in_no_commit_is_not_trained(begun, tmp_path):
         retrain(project.registry, project.params)
 
 
+@pytest.mark.ml_test("monitor-2")
 def test_a_week_of_bad_data_is_learned_from_and_not_deployed(begun, days, tmp_path):
     project = copied(begun, tmp_path / "bad")
     shutil.rmtree(project.root / LOG)

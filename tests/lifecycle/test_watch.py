@@ -109,6 +109,7 @@ def watched(project):
     return project, first, second
 
 
+@pytest.mark.ml_test("monitor-7")
 @pytest.mark.parametrize(("hits", "verdict"), [(0.5, "watching"), (0.46, "watching"), (0.2, "rolled back")])
 def test_a_promise_that_is_not_kept_is_rolled_back(watched, hits, verdict):
     project, first, second = watched

@@ -87,6 +87,7 @@ def test_the_window_is_that_of_the_list(tmp_path):
     assert counts_of(tmp_path, *DAY)["lists"].tolist() == [1]
 
 
+@pytest.mark.ml_test("monitor-7")
 def test_figures_are_those_of_the_evaluation_with_their_intervals(tmp_path):
     lists = [(f"r{n}", f"s{n}", 0.0, ["a", "b"]) for n in range(50)]
     serve(tmp_path, lists)

@@ -101,6 +101,7 @@ def test_a_file_that_nobody_bundled_is_refused(saved):
         load_bundle(folder)
 
 
+@pytest.mark.ml_test("data-1")
 def test_a_missing_file_and_another_feature_are_named(saved):
     folder, _, manifest = saved
     features = manifest["features"]

@@ -24,6 +24,7 @@ class Killed(BaseException):
     """Stands for the kill signal, from which no code recovers."""
 
 
+@pytest.mark.ml_test("infra-2")
 def test_a_killed_run_resumes_and_ends_with_the_same_bytes(examples, tmp_path, monkeypatch):
     whole, curves = train_ranker(examples, PARAMS, 1, 2, checkpoints=tmp_path / "whole")
     assert len(curves["train"]) == 12

@@ -36,6 +36,7 @@ def recommender() -> Recommender:
     return train_recommender(chain_log(800, 0), PARAMS, event_types=["view"])[0]
 
 
+@pytest.mark.ml_test("infra-2")
 def test_the_step_ahead_is_recommended_first(recommender):
     prefixes = next_clicks(chain_log(100, 1))
     first = recommender.recommend(prefixes, 3)[:, 0]

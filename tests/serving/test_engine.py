@@ -192,6 +192,7 @@ def stale_reads(view: str) -> float:
     return REGISTRY.get_sample_value("nextclick_stale_reads_total", {"view": view}) or 0
 
 
+@pytest.mark.ml_test("monitor-4")
 @pytest.mark.parametrize("store", ["sqlite", "redis"])
 def test_values_older_than_may_be_are_told_and_counted(shop, request, monkeypatch, store):
     if store == "redis":

@@ -37,6 +37,7 @@ def rows(root) -> list[dict]:
     return [row for file in files for row in pq.read_table(file).to_pylist()]
 
 
+@pytest.mark.ml_test("infra-5")
 def test_every_answer_is_a_row_whose_features_its_state_gives_again(tmp_path, model):
     log = PredictionLog(tmp_path, days=10_000)
     put = [prediction(model, n) for n in range(25)]

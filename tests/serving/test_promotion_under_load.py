@@ -76,6 +76,7 @@ def swaps(service) -> str:
     return next(line for line in service.metrics().splitlines() if line.startswith("nextclick_bundle_swaps_total"))
 
 
+@pytest.mark.ml_test("infra-7")
 def test_a_running_service_follows_promotion_and_rollback_and_fails_no_request(registry, running):
     first, second = registry.versions()
     with Load(running.port) as requests:
@@ -91,6 +92,7 @@ def test_a_running_service_follows_promotion_and_rollback_and_fails_no_request(r
     assert {json.loads(body)["model_version"] for body in requests.answers.bodies} == {first.bundle, second.bundle}
 
 
+@pytest.mark.ml_test("infra-6")
 def test_a_split_is_followed_sticky_and_a_shadow_logged(registry, running):
     first, second = registry.versions()
     split(registry, second, 0.3)

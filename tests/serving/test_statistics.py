@@ -70,6 +70,7 @@ def milliseconds(moment: pd.Timestamp) -> int:
     return int(moment.timestamp() * 1000)
 
 
+@pytest.mark.ml_test("monitor-3")
 def test_what_is_served_is_what_is_computed_offline(shop, params, publish, deployed, known, coming):
     bundled = deployed.model.recommender.snapshot
     first = milliseconds(coming["timestamp"].min()) // DAY * DAY + DAY

@@ -37,6 +37,7 @@ def test_good_events_come_through_in_their_order_and_the_late_are_marked():
     assert judged.events["late"].to_pylist() == [False, False, True, False]
 
 
+@pytest.mark.ml_test("monitor-2")
 def test_each_broken_message_has_its_place_and_reason():
     judged = judge(
         b"{",
@@ -109,6 +110,7 @@ values = {name: st.text(max_size=3) | st.integers(-5, NOW // 1000) | st.none() f
 nearly_good = st.fixed_dictionaries({name: st.just(GOOD.get(name, "u")) | value for name, value in values.items()})
 
 
+@pytest.mark.ml_test("data-1")
 @settings(max_examples=25, deadline=None)
 @given(st.lists(nearly_good, min_size=1, max_size=8))
 def test_files_are_judged_alike(tmp_path_factory, events):

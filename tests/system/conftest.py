@@ -6,6 +6,7 @@ import signal
 import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -27,13 +28,13 @@ class Clone:
     environment: dict[str, str]
     started: list[subprocess.Popen] = field(default_factory=list)
 
-    def start(self, *command: str) -> subprocess.Popen:
-        """Run a command in the clone, in a process group of its own."""
+    def start(self, *command: str, output: int | IO[str] = subprocess.PIPE) -> subprocess.Popen:
+        """Run a command in the clone, in a process group of its own. output: where what it says goes."""
         process = subprocess.Popen(
             command,
             cwd=self.root,
             env=self.environment,
-            stdout=subprocess.PIPE,
+            stdout=output,
             stderr=subprocess.STDOUT,
             text=True,
             start_new_session=True,

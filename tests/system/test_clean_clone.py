@@ -3,6 +3,7 @@
 import json
 
 import nbformat
+import pytest
 import yaml
 from jupyter_server.services.contents.largefilemanager import LargeFileManager
 from jupytext.sync_contentsmanager import build_sync_jupytext_contents_manager_class
@@ -14,6 +15,7 @@ def stages_run(output: str) -> list[str]:
     return [name for name in STAGES if f"Running stage '{name}'" in output]
 
 
+@pytest.mark.ml_test("infra-3")
 def test_make_sets_up_runs_every_stage_and_says_where_to_look(runs):
     assert stages_run(runs.made_said) == STAGES
     assert "reports/metrics/evaluate.json" in runs.made_said
@@ -38,6 +40,7 @@ def test_the_feature_store_works_with_nothing_installed_beside(runs):
     assert found["differing"] == 0
 
 
+@pytest.mark.ml_test("infra-1")
 def test_two_clean_clones_give_the_same_lock_to_the_byte(runs):
     assert runs.made_lock == runs.repeated_lock
     assert set(yaml.safe_load(runs.made_lock)["stages"]) == set(STAGES)

@@ -22,12 +22,14 @@ LOCKED = {
 }
 
 
+@pytest.mark.ml_test("monitor-1")
 @pytest.mark.parametrize("name", sorted(set(ADVISORIES) - {"open"}))
 def test_the_lock_stands_above_what_is_known_to_be_unsafe(name):
     known = ADVISORIES[name]
     assert LOCKED[name] >= Version(known["floor"]), known["advisory"]
 
 
+@pytest.mark.ml_test("data-4")
 def test_feature_views_hold_no_code_that_feast_would_rebuild_from_its_registry():
     definitions = (ROOT / "src/nextclick/features/store/definitions.py").read_text()
     assert "on_demand" not in definitions

@@ -1,0 +1,112 @@
+"""The README's ten minutes, followed word for word in a clone through which `make` went."""
+
+import json
+import os
+import re
+import signal
+import socket
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+import yaml
+
+README = Path(__file__).parents[2] / "README.md"
+LARGER = {  # with less, no ranker is better than all baselines beyond chance
+    "simulator": {"sessions": 3000, "users": 300, "days": 14},
+    "split": {"test_days": 4},
+    "retrieval": {"width": 40, "nearest": 20},
+}
+IDENTITY = {
+    f"GIT_{who}_{what}": value
+    for who in ("AUTHOR", "COMMITTER")
+    for what, value in (("NAME", "Test"), ("EMAIL", "test@localhost"))
+}
+
+
+def tour() -> list[str]:
+    """The lines of its blocks, without comments."""
+    section = README.read_text().partition("## Ten minutes\n")[2].partition("\n## ")[0]
+    lines = "".join(re.findall(r"^```\n(.*?)^```", section, re.MULTILINE | re.DOTALL)).splitlines()
+    return [re.sub(r"\s+#.*$", "", line) for line in lines]
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def answering(client: httpx.Client) -> str:
+    answer = client.post("/recommend", json={"session_id": "visitor-1"})
+    assert answer.status_code == 200, answer.text
+    return answer.json()["model_version"]
+
+
+def until(client: httpx.Client, bundle: str) -> None:
+    """A bundle answers within some seconds; no request fails meanwhile."""
+    deadline = time.monotonic() + 60
+    while answering(client) != bundle:
+        assert time.monotonic() < deadline, f"{bundle} does not answer"
+        time.sleep(0.2)
+
+
+@pytest.fixture
+def locked_clone(runs):
+    """On a shop large enough for a verdict, with its lock in a commit."""
+    made = runs.made
+    made.environment.update(IDENTITY)
+    params = yaml.safe_load((made.root / "params.yaml").read_text())
+    for section, values in LARGER.items():
+        params[section].update(values)
+    (made.root / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+    made.dvc("repro")
+    made.run("git", "commit", "-qam", "A larger shop and its lock")
+    return made
+
+
+def test_the_ten_minutes_work_word_for_word(locked_clone):
+    clone = locked_clone
+    serve, *lines = tour()
+    port = free_port()
+    clone.environment.update(BENTOML_PORT=str(port), NEXTCLICK_METRICS=f"127.0.0.1:{free_port()}")
+    service, client = clone.start(*serve.split()), httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10)
+    said: dict[str, str] = {}
+    try:
+        _wait_until_ready(client, service)
+        for line in lines:
+            command = line.replace("localhost:3000", f"127.0.0.1:{port}")
+            said[line] = clone.run("bash", "-c", command)
+            program, _, _ = line.partition(" --reason")
+            if program.startswith((".venv/bin/nextclick promote", ".venv/bin/nextclick rollback")):
+                until(client, json.loads((clone.root / "models/deployed/recommender.json").read_text())["version"])
+            elif "models/nowhere" in line:
+                time.sleep(2)  # it looks once a second
+                answering(client)
+    finally:
+        os.killpg(service.pid, signal.SIGTERM)
+        log = service.communicate(timeout=60)[0]
+    verdicts = [json.loads(_last(said[f".venv/bin/nextclick gate v{n}"]))["verdict"] for n in (1, 2)]
+    assert verdicts[0] == "promote"
+    assert verdicts[1] in ("hold", "reject")
+    (refused,) = (json.loads(_last(text)) for line, text in said.items() if line.startswith("curl"))
+    assert refused["quarantined"][0]["field"] == "event_id"
+    assert "bundle refused" in log
+    assert "models/nowhere" in log
+
+
+def _last(output: str) -> str:
+    return output.strip().splitlines()[-1]
+
+
+def _wait_until_ready(client: httpx.Client, service) -> None:
+    for _ in range(600):
+        assert service.poll() is None, service.communicate()[0]
+        try:
+            if client.get("/readyz").status_code == 200:
+                return
+        except httpx.HTTPError:
+            pass
+        time.sleep(0.5)
+    raise AssertionError("the service did not get ready")
