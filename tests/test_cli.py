@@ -1,5 +1,6 @@
-"""The help of every command shows how it is called, in a way that would work."""
+"""The help of every command shows how it is called, in a way that would work; mistakes end with code 2 and a line."""
 
+import re
 import shlex
 
 import pytest
@@ -27,3 +28,31 @@ def test_help_has_an_example_that_parses(command):
 def test_without_a_command_the_help_lists_all_of_them():
     shown = CliRunner().invoke(app, [])
     assert all(f" {name} " in shown.stdout for name in COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_outside_of_a_project_every_command_ends_with_code_2_and_one_line(command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    examples = re.findall(r"Example: nextclick (.+)", COMMANDS[command].help)
+    assert examples
+    for example in examples:
+        ended = CliRunner().invoke(app, shlex.split(example))
+        assert ended.exit_code == 2
+        assert ended.stdout == ""
+        (line,) = ended.stderr.splitlines()
+        assert line.startswith("nextclick: ")
+
+
+@pytest.mark.parametrize("asked", [["dance"], ["parity", "--most", "many"], ["simulate", "--fast"]])
+def test_what_is_no_command_or_option_ends_with_code_2(asked):
+    assert CliRunner().invoke(app, asked).exit_code == 2
+
+
+def test_the_shell_is_taught_the_commands():
+    completed = CliRunner().invoke(
+        app,
+        [],
+        prog_name="nextclick",
+        env={"_NEXTCLICK_COMPLETE": "complete_bash", "COMP_WORDS": "nextclick mat", "COMP_CWORD": "1"},
+    )
+    assert completed.stdout.split() == ["materialise"]

@@ -23,6 +23,9 @@ app = typer.Typer(no_args_is_help=True, pretty_exceptions_show_locals=False)
 def nextclick() -> None:
     """From a shop's raw clickstream to recommendations that change within seconds of a click.
 
+    Results are JSON on stdout, progress is on stderr. Exit codes: 0, done; 2, something is to be mended, which one line
+    on stderr says; 1, a fault of nextclick itself. `nextclick --install-completion` teaches the shell its commands.
+
     Example: nextclick benchmark --train train.parquet --test test.parquet
     """
 
