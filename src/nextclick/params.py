@@ -117,6 +117,16 @@ class Serving(Section):
 
 class Monitoring(Section):
     label_minutes: float = Field(30, gt=0)
+    windows_to_false_alarm: float = Field(104, gt=1)
+    effect: float = Field(0.1, ge=0, lt=1)
+    drift_share: float = Field(0.3, gt=0, le=1)
+    sessions: int = Field(200, ge=1)
+    promise_loss: float = Field(0.1, ge=0, lt=1)
+    age_days: float = Field(28, gt=0)
+    new_items: float = Field(0.1, gt=0, lt=1)
+    broken_share: float = Field(0.01, gt=0, lt=1)
+    vanished_share: float = Field(0.5, gt=0, lt=1)
+    robot_share: float = Field(0.02, gt=0, lt=1)
 
 
 class Gate(Section):

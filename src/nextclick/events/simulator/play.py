@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from nextclick.events.simulator.scenarios import Scenario
 from nextclick.events.simulator.walk import CART, NORMAL_DRAWS, PURCHASE, UNIFORM_DRAWS, VIEW, walk
 from nextclick.events.simulator.world import FAVOURITES, World, build_world
 from nextclick.files import move_files, scratch_folder
@@ -23,32 +24,35 @@ BOT_VIEWS, BOT_DWELL = (40, 120), (300, 900)  # ranges; ms
 DAY, HOUR = 86_400_000, 3_600_000
 
 
-def simulate(params: Simulator, seed: int, out: Path) -> dict:
+def simulate(params: Simulator, seed: int, out: Path, scenario: Scenario | None = None) -> dict:
     """Write events.parquet, items.parquet and oracle.parquet to the folder `out`; returns counts.
 
     oracle.parquet holds, for each view that has an event of its session before it, the rank of the viewed item in the
     true distribution of the next view (see `walk`): the share of ranks up to k is the hit rate at k that nobody can
-    beat in expectation. A bot goes through the catalogue in order, so its next view is certain: rank 1.
+    beat in expectation. A bot goes through the catalogue in order, so its next view is certain: rank 1. A scenario has
+    chance of its own; items.parquet says what is true at the end.
     """
-    rng = np.random.default_rng(seed)
-    world = build_world(params, rng)
+    rng, chance = np.random.default_rng(seed), np.random.default_rng([seed, 1])
+    scenario = scenario or Scenario()
+    before, after = scenario.worlds(build_world(params, rng), chance)
     weekday = (params.start.weekday() + np.arange(params.days)) % 7
     busy = WEEKDAYS[weekday] * rng.lognormal(0, 0.05, params.days)
     per_day = rng.multinomial(params.sessions, busy / busy.sum())
     sessions: list[pd.DataFrame] = []
     with progress_bar(total=params.sessions, desc="simulate", unit="session") as progress:
         for day, count in enumerate(per_day):
+            world, bots = (after if day >= scenario.onset else before), scenario.bots(params.bots, day)
             popularity, catalogue = world.popularity(day), world.catalogue(day)
             for _ in range(count):
                 start = day * DAY + int((rng.choice(24, p=HOURS / HOURS.sum()) + rng.random()) * HOUR)
-                if rng.random() < params.bots:
+                if rng.random() < bots:
                     sessions.append(_bot(rng, catalogue, start))
                 else:
                     sessions.append(_person(rng, params, world, popularity, start))
             progress.update(int(count))
     played = pd.concat(sessions, keys=range(len(sessions)), names=["session", None])
     with scratch_folder(out.with_name(f".scratch-{out.name}")) as scratch:
-        counts = _write(played, world, params, scratch)
+        counts = _write(played, after, params, scratch, scenario, chance)
         move_files(("events.parquet", "items.parquet", "oracle.parquet"), scratch, out)
     return counts
 
@@ -86,7 +90,14 @@ def _bot(rng: np.random.Generator, catalogue: np.ndarray, start: int) -> pd.Data
     return pd.DataFrame({"user": -1, "item": items, "type": VIEW, "time": times, "rank": (np.arange(views) > 0) * 1})
 
 
-def _write(played: pd.DataFrame, world: World, params: Simulator, out: Path) -> dict:
+def _write(
+    played: pd.DataFrame,
+    world: World,
+    params: Simulator,
+    out: Path,
+    scenario: Scenario,
+    chance: np.random.Generator,
+) -> dict:
     played = played.reset_index("session").sort_values(["time", "session"], kind="stable", ignore_index=True)
     ids = np.char.add("e", np.char.zfill(np.arange(len(played)).astype(np.str_), 9))
     item_ids = np.char.add("i", np.char.zfill(np.arange(params.items).astype(np.str_), 6))
@@ -102,6 +113,7 @@ def _write(played: pd.DataFrame, world: World, params: Simulator, out: Path) -> 
             "timestamp": (first_day + pd.to_timedelta(played["time"], unit="ms")).astype("datetime64[ms, UTC]"),
         }
     )
+    events = scenario.track(events, first_day, chance)
     events.to_parquet(out / "events.parquet", index=False)
     predicted = played["rank"] > 0
     pd.DataFrame({"event_id": ids[predicted], "rank": played["rank"][predicted].astype(np.int32)}).to_parquet(

@@ -47,8 +47,8 @@ class World:
     """A shop with its labels and its popularity through time.
 
     titles, categories: (n,) str. prices: (n,) float64. launch_days: (n,) int64, days after the first day, negative for
-    items that were there before. appeal: (n,) Zipf. peak_days, spans, heights: (n,) each item's rise and fade: days,
-    days, log units. activity: (U,) how often each user comes, sums to 1.
+    items that were there before. appeal: (n,) Zipf, 0 where no longer on sale. peak_days, spans, heights: (n,) each
+    item's rise and fade: days, days, log units. activity: (U,) how often each user comes, sums to 1.
     """
 
     shop: Shop
@@ -75,7 +75,7 @@ class World:
     def catalogue(self, day: int) -> np.ndarray:
         """The items on sale on `day`, in the order of the category pages."""
         members = self.shop.members
-        return members[self.launch_days[members] <= day]
+        return members[(self.launch_days[members] <= day) & (self.appeal[members] > 0)]
 
 
 def _ties(
