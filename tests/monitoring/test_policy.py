@@ -18,7 +18,7 @@ SHOP = Simulator(sessions=2000, items=300, users=500, days=14, launches=0)
 
 
 @pytest.fixture(scope="module")
-def halves(halves_factory):
+def halves(tmp_path_factory):
     """Of a scenario: facts before it, facts and events after its onset, and the items known before."""
 
     @cache

@@ -38,8 +38,8 @@ def broken_data(facts: dict, before: dict, said: dict[str, list[str]], rules: Mo
     for kind, share in before["mix"].items():
         if facts["mix"].get(kind, 0.0) < share * rules.vanished_share:
             wrong.append(f"{kind} is {facts['mix'].get(kind, 0.0):.2%} of the events, {share:.2%} before")
-    if facts["per_day"] < before["per_day"] * rules.vanished_share:
-        wrong.append(f"{facts['per_day']:,.0f} events a day came, {before['per_day']:,.0f} before")
+    if (facts["per_day"] or 0) < before["per_day"] * rules.vanished_share:
+        wrong.append(f"{facts['per_day'] or 0:,.0f} events a day came, {before['per_day']:,.0f} before")
     if (facts["robots"] or 0) > before["robots"] + rules.robot_share:
         wrong.append(f"{facts['robots']:.1%} of the sessions are robots, {before['robots']:.1%} were before")
     return wrong
