@@ -11,7 +11,7 @@ ingest = {
     "session_gap_minutes": 30,
 }
 features = {"item_stats_every": 24.0, "session_ttl_hours": 48.0, "online_store": "sqlite"}
-evaluation = {"k": 20, "decide_on": "mrr"}
+evaluation = {"k": 20, "decide_on": "mrr", "reference": 2000}
 
 # %%
 import json
@@ -25,6 +25,8 @@ from nextclick.evaluation import metrics, slices
 from nextclick.evaluation.baselines import BASELINES
 from nextclick.events.prefixes import next_clicks
 from nextclick.events.sessions import SessionLog
+from nextclick.monitoring.reference import FOLDER, Reference
+from nextclick.params import Params
 from nextclick.plots import use_style
 from nextclick.project import project_root
 from nextclick.ranking.bundle import load_bundle
@@ -40,7 +42,8 @@ train = SessionLog.read(root / "data/split/train.parquet", ingest["event_types"]
 test = SessionLog.read(root / "data/split/test.parquet", ingest["event_types"], vocabulary)
 prefixes = next_clicks(test)
 # live, item statistics are published as the clicks of the test come in, and each prediction reads the newest
-both = pd.concat([pd.read_parquet(root / f"data/split/{part}.parquet") for part in ("train", "test")])
+events = {part: pd.read_parquet(root / f"data/split/{part}.parquet") for part in ("train", "test")}
+both = pd.concat(events.values())
 snapshot = recommender.snapshot.over(
     SessionLog.from_events(both, ingest["event_types"], vocabulary), ingest["event_types"],
     features["item_stats_every"], int(prefixes.moments.min()), int(prefixes.moments.max()),
@@ -155,6 +158,8 @@ headline |= {
 (root / "reports/metrics").mkdir(parents=True, exist_ok=True)
 (root / "reports/metrics/evaluate.json").write_text(json.dumps(headline, indent=1) + "\n")
 (root / "reports/plots").mkdir(parents=True, exist_ok=True)
+params = Params(run=run, ingest=ingest, features=features, evaluation=evaluation)
+Reference.of(recommender, manifest, events["test"], events["train"], headline[decisive], params).save(root / FOLDER)
 by_slice.to_csv(root / "reports/plots/slices.csv", index=False)
 board.rename_axis("method").reset_index().to_csv(root / "reports/plots/baselines.csv", index=False)
 print(json.dumps(headline, indent=1))

@@ -193,6 +193,37 @@ def feedback(
 
 
 @command
+def drift(
+    since: Annotated[datetime | None, typer.Option(help="What was served from then on (UTC).")] = None,
+    until: Annotated[datetime | None, typer.Option(help="And before then (UTC).")] = None,
+    events: Annotated[Path | None, typer.Option(help="Parquet: events to replay, in place of the logs.")] = None,
+    days: Annotated[float | None, typer.Option(min=0, help="Only the last so many of the file.")] = None,
+    exit_code: Annotated[bool, typer.Option(help="End with 10 for `retrain`, 20 for `alert`.")] = True,
+) -> dict:
+    """Compare what was served with the bundle's reference, and decide: retrain, hold, or alert (fix the data).
+
+    Example: nextclick drift --since 2026-03-01 --until 2026-03-08
+    """
+    from nextclick.monitoring.commands import drift_live, drift_of_file
+    from nextclick.monitoring.policy import EXIT_CODES
+    from nextclick.params import Params
+    from nextclick.project import project_root
+
+    root = project_root()
+    params = Params.read(root / "params.yaml")
+    if events:
+        found = drift_of_file(root, events, days, params)
+    elif since and until:
+        found = drift_live(root, since.replace(tzinfo=UTC), until.replace(tzinfo=UTC), params)
+    else:
+        raise InputError("drift: expected --since and --until, or --events")
+    if exit_code and (code := EXIT_CODES[found["outcome"]]):
+        print(json.dumps(found))
+        sys.exit(code)
+    return found
+
+
+@command
 def parity(
     events: Annotated[Path, typer.Option(help="Parquet: sessions to play.")] = Path("data/split/test.parquet"),
     train: Annotated[

@@ -86,6 +86,7 @@ class Ranker(Section):
 class Evaluation(Section):
     k: int = Field(20, ge=1)
     decide_on: Literal["hr", "mrr", "ndcg"] = "mrr"
+    reference: int = Field(2_000, ge=1)
 
 
 class Diagnosis(Section):

@@ -113,7 +113,7 @@ def column_drift(
             shares = shares_of(column.places(sample[column.name]), column.width)
             gap = distance(column.shares, shares)
             row |= {"distance": gap, "drifted": gap > row["limit"], "nulls": shares[-1], "unknown": shares[-2]}
-            if shares[-1] == 1:
+            if shares[-1] == 1 and column.shares[-1] < 1:
                 said["all null"].append(column.name)
         rows.append(row)
     said["new"] = [str(name) for name in current.columns if name not in {column.name for column in columns}]

@@ -35,3 +35,11 @@ def facts_of(events: pd.DataFrame, known_items: np.ndarray) -> dict:
         "new_items": float((~items.dropna().isin(known_items)).mean()) if items.notna().any() else None,
         "robots": float(((size >= ROBOT_VIEWS) & (distinct == size)).mean()) if len(size) else None,
     }
+
+
+def facts_by_day(events: pd.DataFrame, known_items: np.ndarray) -> dict[str, dict]:
+    """`facts_of` each day (UTC, ISO text) that has events with a time."""
+    if "timestamp" not in events:
+        return {}
+    days = events["timestamp"].dt.strftime("%Y-%m-%d")
+    return {str(day): facts_of(part, known_items) for day, part in events.groupby(days)}

@@ -1,0 +1,223 @@
+"""Is the monitor any good? `python benchmarks/monitoring.py --seeds 20`: many shops, each with nothing or with one thing
+happening to it on a day, judged week by week by the monitor's own functions. Prints JSON, draws docs/monitoring.png.
+
+A shop's model learns its first ten days, the next four give the reference and the promise. From day 14 on the scenario
+acts; the two weeks behind it are the windows. A year of undisturbed weeks is drawn, in whole sessions, from the two
+weeks of the shop to which nothing happens. Right: hold where nothing happens or it does no harm, alert for bots and a
+broken tracker, retrain where the lists of both weeks, over all shops, lose more than `promise_loss`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import binomtest
+
+from nextclick.evaluation.metrics import paired_ratio, per_prediction
+from nextclick.events.sessions import SessionLog
+from nextclick.events.simulator import Scenario, simulate
+from nextclick.monitoring.reference import Reference
+from nextclick.monitoring.replay import Replay, replay
+from nextclick.monitoring.window import Monitor
+from nextclick.params import Evaluation, Monitoring, Params, Ranker, Retrieval, Run, Simulator
+from nextclick.project import project_root
+from nextclick.ranking.recommender import Recommender, train_recommender
+
+WEEKS, AGAIN, ONSET = 52, 4, 14
+ALL = 100_000
+STRENGTH = {
+    "none": 0.0,
+    "catalogue_change": 0.3,
+    "taste_shift": 0.8,
+    "price_shock": 1.0,
+    "seasonal_swing": 0.8,
+    "bot_attack": 0.1,
+    "tracking_bug": 0.1,
+}
+SHOP = Simulator(sessions=8000, items=300, users=1000, days=28, launches=0, trend=0)
+PARAMS = Params(
+    simulator=SHOP,
+    retrieval=Retrieval(width=60, nearest=40, dimensions=16),
+    ranker=Ranker(rounds=60, max_depth=4, negatives=10),
+    evaluation=Evaluation(k=5, reference=1500),
+)
+KNOWN = ["event_id", "session_id", "item_id", "event_type"]
+
+
+class Play:
+    """One shop with one scenario: its windows by week, raw and as the model of the days before would serve them."""
+
+    def __init__(self, kind: str, seed: int) -> None:
+        with TemporaryDirectory() as folder:
+            simulate(SHOP, seed, Path(folder), Scenario(kind, STRENGTH[kind], ONSET))  # type: ignore[arg-type]
+            self.events = pd.read_parquet(Path(folder) / "events.parquet")
+            self.items = pd.read_parquet(Path(folder) / "items.parquet")
+        self.params = PARAMS.model_copy(update={"run": Run(seed=seed, threads=1)})
+        model, held_out = self.model(0, 10), self.days(10, 14)
+        seen = self.replayed(model, held_out, ALL)
+        promised = self.metric(seen.judged).mean()
+        manifest = {"version": kind, "trained_until": held_out["timestamp"].min().isoformat()}
+        reference = Reference.of(model, manifest, held_out, self.days(0, 10), float(promised), self.params)
+        self.model_before, self.promised = model, float(promised)
+        self.monitor = Monitor(reference, model.snapshot.vocabulary.ids, self.params)
+        self.weeks = [self.days(ONSET, ONSET + 7), self.days(ONSET + 7, ONSET + 14)]
+        self.replays = [self.replayed(model, clean(week), self.params.evaluation.reference) for week in self.weeks]
+        self.limits = self.monitor.limits(self.replays[0].served["session"].nunique())
+
+    def days(self, first: int, last: int) -> pd.DataFrame:
+        since = pd.Timestamp(SHOP.start, tz="UTC")
+        day = (self.events["timestamp"] - since) / pd.Timedelta(days=1)
+        return self.events[(day >= first) & (day < last)]
+
+    def model(self, first: int, last: int) -> Recommender:
+        types = self.params.ingest.event_types
+        log = SessionLog.from_events(clean(self.days(first, last)), types)
+        return train_recommender(log, self.params, event_types=types, items=self.items)[0]
+
+    def replayed(self, model: Recommender, events: pd.DataFrame, most: int) -> Replay:
+        types, hours = self.params.ingest.event_types, self.params.features.item_stats_every
+        before = clean(self.events[self.events["timestamp"] < events["timestamp"].min()])
+        k, seed = self.params.evaluation.k, self.params.run.seed
+        return replay(model, events, before, types, hours=hours, k=k, most=most, seed=seed)
+
+    def metric(self, judged: pd.DataFrame) -> np.ndarray:
+        k = self.params.evaluation.k
+        return per_prediction(judged["rank"].to_numpy(np.int64), k)[f"{self.params.evaluation.decide_on}@{k}"]
+
+    def decision(self, week: int, random: np.random.Generator | None = None) -> str:
+        """Of a week, or of whole sessions drawn from it."""
+        events, seen = self.weeks[week], self.replays[week]
+        served, judged = seen.served, seen.judged
+        if random is not None:
+            events = drawn(events, "session_id", random)
+            names = random.choice(judged["session"].unique(), judged["session"].nunique())
+            served, judged = (chosen(table, "session", names) for table in (served, judged))
+        found = self.monitor.judge(events, served, self.monitor.performance(judged), limits=self.limits)
+        return found["decision"]["outcome"]
+
+
+def clean(events: pd.DataFrame) -> pd.DataFrame:
+    return events.dropna(subset=KNOWN).drop_duplicates("event_id")
+
+
+def drawn(events: pd.DataFrame, column: str, random: np.random.Generator) -> pd.DataFrame:
+    names = events[column].dropna().unique()
+    table = chosen(events, column, random.choice(names, len(names)))
+    return table.assign(event_id=table["event_id"] + "-" + table[column])
+
+
+def chosen(table: pd.DataFrame, column: str, names: np.ndarray) -> pd.DataFrame:
+    """The rows of these sessions, of those named twice twice, under names of their own."""
+    rows = table.groupby(column).indices
+    places = [rows[name] for name in names]
+    copies = np.repeat(np.arange(len(names)), [len(part) for part in places])
+    picked = table.iloc[np.concatenate(places)]
+    return picked.assign(**{column: picked[column] + "-" + copies.astype(str)})
+
+
+def trials(seed: int, years: int = WEEKS) -> dict[str, Any]:
+    """Of one seed: by scenario the decision of each week and of drawn ones, and the value of the lists."""
+    random, found = np.random.default_rng([seed, 2]), {}
+    for kind in STRENGTH:
+        play = Play(kind, seed)
+        found[kind] = {
+            "weeks": [play.decision(week) for week in (0, 1)],
+            "drawn": [play.decision(0, random) for _ in range(AGAIN)],
+            "promised": play.promised,
+            "value": [float(play.metric(seen.judged).mean()) for seen in play.replays],
+        }
+        if kind == "none":
+            found[kind]["year"] = [play.decision(week % 2, random) for week in range(years)]
+        if kind in ("none", "taste_shift"):  # the same number of days, newer
+            new, last = play.model(ONSET - 3, ONSET + 7), clean(play.weeks[1])
+            pair = [play.replayed(model, last, ALL).judged for model in (new, play.model_before)]
+            found[kind]["again"] = [play.metric(judged).tolist() for judged in pair]
+            found[kind]["sessions"] = [f"{seed}-{name}" for name in pair[0]["session"]]
+    return found
+
+
+def summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    table = {}
+    for kind in STRENGTH:
+        parts = [run[kind] for run in runs]
+        loss = 1 - np.mean([part["value"] for part in parts]) / np.mean([part["promised"] for part in parts])
+        right = expected(kind, loss)
+        first = [outcome for part in parts for outcome in (part["weeks"][0], *part["drawn"])]
+        hits = first.count(right)
+        delays = [part["weeks"].index(right) + 1 for part in parts if right in part["weeks"]]
+        table[kind] = {
+            "strength": STRENGTH[kind],
+            "loss": round(float(loss), 3),
+            "right": right,
+            "windows": len(first),
+            "right_share": hits / len(first),
+            "right_interval": list(binomtest(hits, len(first)).proportion_ci(method="wilson")),
+            "outcomes": {outcome: first.count(outcome) for outcome in ("retrain", "hold", "alert")},
+            "weeks_until_right": float(np.mean(delays)) if delays else None,
+            "shops_right_in_two_weeks": len(delays) / len(parts),
+        }
+    year = [outcome for run in runs for outcome in run["none"]["year"]]
+    again = {}
+    for kind in ("none", "taste_shift"):
+        new, old = (np.concatenate([run[kind]["again"][side] for run in runs]) for side in (0, 1))
+        sessions = np.concatenate([run[kind]["sessions"] for run in runs])
+        again[kind] = paired_ratio(new, old, sessions, 7)
+    false = {outcome: year.count(outcome) for outcome in ("retrain", "alert")}
+    return {"shops": len(runs), "scenarios": table, "undisturbed_weeks": len(year), "false": false, "retrained": again}
+
+
+def expected(kind: str, loss: float) -> str:
+    if kind in ("bot_attack", "tracking_bug"):
+        return "alert"
+    return "retrain" if loss > Monitoring().promise_loss else "hold"
+
+
+def draw(found: dict[str, Any], path: Path) -> None:
+    import matplotlib.pyplot as plt
+
+    from nextclick.plots import use_style
+
+    use_style()
+    table = pd.DataFrame({kind: part["outcomes"] for kind, part in found["scenarios"].items()}).T
+    table = table.div(table.sum(axis=1), axis=0).iloc[::-1]
+    labels = [f"{kind} {STRENGTH[kind]:g}: {found['scenarios'][kind]['right']}" for kind in table.index]
+    fig, ax = plt.subplots(figsize=(8, 3.5))
+    left = np.zeros(len(table))
+    for outcome in table:
+        ax.barh(labels, table[outcome], left=left, label=outcome)
+        left += table[outcome].to_numpy()
+    ax.set(
+        xlabel="share of first windows",
+        title=f"Decisions by scenario, strength and what is right ({found['shops']} shops)",
+    )
+    ax.legend(loc="lower center", ncols=3, bbox_to_anchor=(0.5, -0.45))
+    fig.savefig(path, dpi=110)
+
+
+def results(seeds: int, workers: int) -> Iterator[dict[str, Any]]:
+    with ProcessPoolExecutor(workers) as pool:
+        yield from pool.map(trials, range(1, seeds + 1))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--workers", type=int, default=1)
+    asked = parser.parse_args()
+    runs = []
+    for run in results(asked.seeds, asked.workers):
+        runs.append(run)
+        partial = project_root() / "build/monitoring.json"
+        partial.parent.mkdir(exist_ok=True)
+        partial.write_text(json.dumps(runs))
+    made = summary(runs)
+    draw(made, project_root() / "docs/monitoring.png")
+    print(json.dumps(made, indent=1))
