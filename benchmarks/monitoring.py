@@ -1,4 +1,4 @@
-"""Is the monitor any good? `python benchmarks/monitoring.py --seeds 20`: many shops, each with nothing or with one thing
+"""Is the monitor any good? `python benchmarks/monitoring.py --seeds 20`: many shops, each with nothing or one thing
 happening to it on a day, judged week by week by the monitor's own functions. Prints JSON, draws docs/monitoring.png.
 
 A shop's model learns its first ten days, the next four give the reference and the promise. From day 14 on the scenario
