@@ -46,8 +46,6 @@ BY_HAND = {
     "data-2": "05_diagnose measures what each group earns at every run; nothing fails where one earns nothing",
     "data-3": "`python benchmarks/costs.py` measures each part's time; nothing fails where one is dear",
     "model-3": "`python benchmarks/road.py` runs the variants as DVC experiments; a person reads the table",
-    "model-4": "`python benchmarks/year.py` lives through a year without retraining; a person reads the picture",
-    "model-6": "the gate's guard `slices` and 04_evaluate judge each slice; no test plants one that fails in a slice",
 }
 ABSENT = {
     "model-2": "needs a shop with real visitors; `nextclick feedback` gives the figure that would be compared",

@@ -10,8 +10,9 @@ import pytest
 
 from nextclick.events.sessions import SessionLog
 from nextclick.lifecycle.comparison import Comparison, compare, conclude
+from nextclick.lifecycle.evidence import Candidate, labels_of
 from nextclick.lifecycle.gate import decide, gate, judge
-from nextclick.lifecycle.guards import Guard
+from nextclick.lifecycle.guards import Guard, guards
 from nextclick.params import Params
 from nextclick.ranking.ranker import train_ranker
 from nextclick.ranking.recommender import Recommender, example_snapshot, training_examples
@@ -63,6 +64,7 @@ def test_the_champion_itself_is_held_and_a_first_bundle_has_to_beat_the_baseline
     assert first["rival"] in ("STAN", "V-SKNN", "sequential rules", "item-kNN", "own items")
 
 
+@pytest.mark.ml_test("model-4")
 def test_newer_data_is_promoted_over_an_old_bundle(simulated, champion, tmp_path):
     train = simulated.window.train
     ends = train.groupby("session_id")["timestamp"].transform("max")
@@ -160,6 +162,22 @@ def test_other_features_and_lost_event_types_are_rejected(judged, champion, tmp_
     folder = shutil.copytree(champion, tmp_path / "types")
     rewritten(folder, event_types=["view", "cart", "buy"])
     assert judged(folder)["verdict"] == "reject"
+
+
+@pytest.mark.ml_test("model-6")
+def test_a_loss_in_one_slice_is_rejected_and_named_though_the_whole_hardly_moves(simulated, champion):
+    params = simulated.params
+    theirs = Candidate.load(champion, simulated.window, params)
+    after_cart = (labels_of(theirs)["last event"] == "cart").to_numpy()
+    assert params.gate.slice_predictions < after_cart.sum() < 0.3 * len(after_cart)
+    ours = replace(theirs)
+    ours.__dict__["ranks"] = np.where(after_cart, 0, theirs.ranks)
+    found = guards(ours, theirs, simulated.window, params)
+    assert [(one.name, one.status) for one in found if one.status != "pass"] == [("slices", "fail")]
+    better = Comparison(0.3, 0.31, 0.03, 0.01, 0.05, 0.025)
+    verdict, reason = decide(better, found, params, False, 1000, 1)
+    assert verdict == "reject"
+    assert "last event = cart" in reason
 
 
 @pytest.mark.ml_test("monitor-6")
