@@ -5,6 +5,9 @@
 export UV_PYTHON_DOWNLOADS := never
 # where it is set, as in many containers, every import takes twice as long
 export PYTHONDONTWRITEBYTECODE :=
+# usage statistics of what is called here without nextclick
+export BENTOML_DO_NOT_TRACK := true
+export DVC_NO_ANALYTICS := 1
 UV := $(or $(shell command -v uv 2>/dev/null),.uv/bin/uv)
 PYTHON ?= python3
 

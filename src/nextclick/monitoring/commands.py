@@ -38,6 +38,9 @@ def drift_of_file(root: Path, path: Path, days: float | None, params: Params) ->
     recommender, monitor, inputs = _loaded(root, params)
     seen = _replayed(root, recommender, events, params)
     found = monitor.judge(events, seen.served, monitor.performance(seen.judged))
+    metrics = {"outcome": found["decision"]["outcome"], "drift": found["drift"], **found["performance"]}
+    (root / "reports/metrics").mkdir(parents=True, exist_ok=True)
+    (root / "reports/metrics/drift.json").write_text(_json(metrics))
     inputs["events"] = _sha256(path)
     first, last = (f"{at:%Y%m%d}" if pd.notna(at) else "undated" for at in _ends(events))
     return _written(root, f"{first}-{last}", found, inputs, seen.served, params)

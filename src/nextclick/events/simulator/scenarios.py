@@ -21,10 +21,10 @@ class Scenario:
     """kind, and from `onset` (days after the first) on, how strong:
 
     catalogue_change: the share of the items that leave, as many new ones coming in their place. taste_shift: the share
-    of the items whose ties change, and of the users who seek something else. price_shock: log units that the prices of
-    half of the items rise. seasonal_swing: the share of the users who seek the leaves of the season first. bot_attack:
-    the share of the sessions that are bots. tracking_bug: the share of the events whose item is lost, of those that are
-    sent twice, and of the carts and purchases that are never sent.
+    of the items whose ties become those of any other, and of the users who seek something else. price_shock: log units
+    that the prices of half of the items rise. seasonal_swing: the share of the users who seek the leaves of the season
+    first. bot_attack: the share of the sessions that are bots. tracking_bug: the share of the events whose item is
+    lost, of those that are sent twice, and of the carts and purchases that are never sent.
     """
 
     kind: Kind = "none"
@@ -76,10 +76,8 @@ class Scenario:
     def _new_taste(self, world: World, rng: np.random.Generator) -> tuple[World, World]:
         shop, n = world.shop, len(world.appeal)
         own = np.arange(n)
-        for first, last in zip(shop.bounds[:-1], shop.bounds[1:], strict=True):
-            members = shop.members[first:last]
-            changed = members[rng.random(len(members)) < self.strength]
-            own[changed] = np.roll(rng.permutation(changed), 1) if len(changed) > 1 else changed
+        changed = np.flatnonzero(rng.random(n) < self.strength)
+        own[changed] = rng.permutation(changed)
         substitutes, weights = shop.substitutes[own], shop.substitute_weights[own].copy()
         weights[substitutes == np.arange(n)[:, None]] = 0
         moved = rng.random(len(shop.taste)) < self.strength
