@@ -59,7 +59,7 @@ class Retrieval(Section):
     sample: int = Field(300, ge=1)
     neighbours: int = Field(500, ge=1)
     dimensions: int = Field(128, ge=1)
-    encoder_epochs: int = Field(2, ge=1)
+    encoder_epochs: int = Field(3, ge=1)
 
 
 class Features(Section):

@@ -147,7 +147,7 @@ def train_encoder(
     prefixes: Prefixes,
     *,
     dimensions: int = 128,
-    epochs: int = 2,
+    epochs: int = 3,
     negatives: int = 2048,
     temperature: float = 0.08,
     rate: float = 0.004,
