@@ -14,7 +14,6 @@ from nextclick.progress import progress_bar
 from nextclick.ranking.recommender import Recommender
 
 CHUNK = 500  # predictions at a time
-HOUR = 3_600_000  # ms
 
 
 @dataclass(frozen=True)
@@ -51,9 +50,7 @@ def replay(
         )
     known = SessionLog.from_events(pd.concat([before, events]), event_types, vocabulary)
     moments, ids = prefixes.moments, prefixes.log.session_ids
-    # versions at the same hours of the day in every replay: what lies just before them differs by hour
-    first = int(moments.min() // (step := round(hours * HOUR)) * step)
-    snapshot = recommender.snapshot.over(known, event_types, hours, first, int(moments.max()))
+    snapshot = recommender.snapshot.over(known, event_types, hours, int(moments.min()), int(moments.max()))
     recommender = replace(recommender, snapshot=snapshot)
     lists = np.full((len(prefixes), k), -1, np.int32)
     served = []
