@@ -123,6 +123,10 @@ def test_shadow_and_split_end_with_the_champion_that_they_stood_beside(project):
 
 
 def test_the_commands_say_what_they_did_and_what_was_wrong(project):
+    with pytest.raises(AssertionError, match=r"v2\.0\.0 is the champion"):  # the pipeline's own bundle, never promoted
+        project.nextclick("split", "v2=10%")
+    with pytest.raises(AssertionError, match=r"models: has no manifest\.json; expected a version"):
+        project.nextclick("gate", "models")
     assert project.nextclick("promote", "v1", "--reason", "the first")["version"] == "v1.0.0"
     assert project.nextclick("split", "v2=10%")["share"] == 0.1
     assert project.nextclick("shadow", "v2")["version"] == "v2.0.0"

@@ -25,7 +25,7 @@ def point(root, **pointer) -> None:
 
 def write(root, text: str) -> None:
     (root / "models/deployed").mkdir(exist_ok=True)
-    (root / "models/deployed/recommender.json").write_text(text)
+    (root / "models/deployed/recommender.json").write_text(text, errors="surrogateescape")
 
 
 def test_the_pointer_is_followed_there_and_back(deployed):
@@ -62,7 +62,7 @@ def test_a_broken_bundle_is_refused_with_its_reason(deployed, caplog, part, harm
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "[]", '{"bundle": 3}', '{"folder": "models/second"}', '{"bundle": "models/nowhere"}']
+    "text", ["", "{", "\udcff", "[]", '{"bundle": 3}', '{"folder": "models/second"}', '{"bundle": "models/nowhere"}']
 )
 def test_a_pointer_that_names_no_bundle_changes_nothing(deployed, caplog, text):
     made, root = deployed

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 
+import psutil
 import pyarrow.parquet as pq
 import pytest
 from load import load, post
@@ -205,3 +206,15 @@ def test_after_sigterm_it_still_answers_until_others_have_taken_over(running):
     written = pq.ParquetDataset(list((root / "data/predictions").glob("date=*/*.parquet"))).read(["request_id"])
     shown = {json.loads(body)["request_id"] for body in requests.answers.bodies}
     assert shown <= set(written["request_id"].to_pylist())
+
+
+def test_a_worker_whose_parent_is_killed_leaves_its_port_to_the_next_service(shop, serve):
+    with serve(shop) as service:
+        workers = psutil.Process(service.process.pid).children(recursive=True)
+        assert workers
+        service.process.kill()
+        service.process.wait()
+        _, alive = psutil.wait_procs(workers, timeout=30)
+        for worker in alive:
+            worker.kill()
+        assert not alive

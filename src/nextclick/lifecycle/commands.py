@@ -39,8 +39,11 @@ def gate(
     from nextclick.lifecycle.promotion import champion
 
     registry, params = _registry(name), _params()
-    folder = Path(challenger) if (Path(challenger) / "manifest.json").is_file() else None
-    folder = folder or registry.bundle(registry.version(challenger))
+    folder = Path(challenger)
+    if not folder.is_dir():
+        folder = registry.bundle(registry.version(challenger))
+    elif not (folder / "manifest.json").is_file():
+        raise InputError(f"{folder}: has no manifest.json; expected a version, or the folder of a bundle")
     present = champion(registry)
     return gate(registry.root, params, folder.absolute(), registry.bundle(present) if present else None, name)
 

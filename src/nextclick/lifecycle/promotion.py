@@ -13,6 +13,7 @@ from typing import Any
 from nextclick.errors import InputError
 from nextclick.lifecycle.records import read_records, write_record
 from nextclick.lifecycle.registry import Registry, Version
+from nextclick.ranking.bundle import load_bundle
 from nextclick.serving.pointer import Placed, Pointer, Split
 
 
@@ -78,7 +79,7 @@ def shadow(registry: Registry, version: Version | None) -> dict[str, Any]:
 def split(registry: Registry, version: Version | None, share: float) -> dict[str, Any]:
     """Let a version answer a share of the sessions, or none."""
     before = Pointer.read(registry.root, registry.name)
-    if version and version.bundle == before.version:
+    if version and version.bundle == (before.version or load_bundle(registry.root / before.bundle)[1]["version"]):
         raise InputError(f"{registry.name} {version.number} is the champion: a split needs another version")
     placed = Split(**_placed(registry, version).model_dump(), share=share) if version else None
     before.model_copy(update={"split": placed}).write(registry.root, registry.name)

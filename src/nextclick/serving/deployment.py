@@ -115,7 +115,7 @@ class Deployment:
         """What the file says and when it was written; touching it is enough to try again."""
         path = pointer_path(self._root, self._name)
         try:
-            return path.read_text(), path.stat().st_mtime_ns
+            return path.read_text(errors="replace"), path.stat().st_mtime_ns
         except FileNotFoundError:
             return Pointer.read(self._root, self._name).model_dump_json(), 0
 

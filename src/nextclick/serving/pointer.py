@@ -50,7 +50,7 @@ class Pointer(Placed):
     def read(cls, root: Path, name: str) -> Pointer:
         """What is deployed; the pipeline's own bundle where nothing was yet."""
         path = pointer_path(root, name)
-        return cls.parse(path.read_text(), path) if path.is_file() else cls(bundle=DEFAULT_BUNDLE)
+        return cls.parse(path.read_text(errors="replace"), path) if path.is_file() else cls(bundle=DEFAULT_BUNDLE)
 
     def write(self, root: Path, name: str) -> None:
         """In one step: a reader sees the old file or the new one."""

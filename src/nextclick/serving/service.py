@@ -18,6 +18,8 @@ from nextclick.serving.no_pickle import refuse_pickle
 from nextclick.serving.runtime import Runtime, freeze_heap
 from nextclick.serving.traffic import Traffic
 
+LOOK_SECONDS = 1.0  # between two looks at whether the parent lives
+
 
 @bentoml.service(
     name="nextclick",
@@ -34,6 +36,7 @@ from nextclick.serving.traffic import Traffic
 class NextClick:
     def __init__(self) -> None:
         log_as_json()
+        self._parent = os.getppid()
         root = project_root()
         self.runtime = Runtime.open(root, Params.read(root / "params.yaml"))
         app.state.runtime = self.runtime
@@ -52,8 +55,15 @@ class NextClick:
 
         if callable(end):
             loop.add_signal_handler(signal.SIGTERM, drain)
+        self._orphan_watch = asyncio.create_task(self._end_with_parent())
         refuse_pickle()
         freeze_heap()
+
+    async def _end_with_parent(self) -> None:
+        """BentoML's parent may be killed; a worker that stayed would keep the ports from the next service."""
+        while os.getppid() == self._parent:
+            await asyncio.sleep(LOOK_SECONDS)
+        os.kill(os.getpid(), signal.SIGTERM)
 
     @bentoml.on_shutdown
     def stop(self) -> None:
