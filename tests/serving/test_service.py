@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 
 import psutil
 import pyarrow.parquet as pq
@@ -114,7 +115,7 @@ def test_bundles_are_swapped_under_load_and_each_answer_is_its_bundles_own(runni
         name: json.loads((root / f"models/{name}/manifest.json").read_text())["version"]
         for name in ("bundle", "second")
     }
-    shutil.copytree(root / "models/second", root / "models/broken", dirs_exist_ok=True)
+    shutil.copytree(root / "models/bundle", root / "models/broken", dirs_exist_ok=True)
     (root / "models/broken/ranker.ubj").write_bytes(b"")
 
     def deploy(name: str) -> None:
@@ -129,14 +130,16 @@ def test_bundles_are_swapped_under_load_and_each_answer_is_its_bundles_own(runni
     def wait_for(version: str) -> None:
         wait_until(lambda: service.recommend("s")["model_version"] == version)
 
-    refused = 0
+    def told(line: str) -> bool:
+        return line in service.metrics()
+
     with Load(service.port) as requests:
-        for _ in range(SWAPS):
+        for turn in range(SWAPS):
             deploy("second")
             wait_for(versions["second"])
             deploy("broken")
-            refused += 1
-            wait_until(lambda: f"nextclick_bundles_refused_total {refused}.0" in service.metrics())
+            counted = f"nextclick_bundles_refused_total {turn + 1}.0"
+            wait_until(partial(told, counted))
             deploy("bundle")
             wait_for(versions["bundle"])
     assert set(requests.answers.statuses) == {200}, requests.answers.problems
