@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from selenium import webdriver
 
 from nextclick.params import Features, Ingest, Params
 
@@ -148,3 +149,27 @@ def params_for(online: str) -> Params:
 @pytest.fixture
 def redis_params() -> Params:
     return params_for("redis")
+
+
+@pytest.fixture
+def browser():
+    """A headless Chromium that reaches nothing but this machine, and keeps what its console says."""
+    paths = [shutil.which(name) for name in ("chromium", "chromedriver")]
+    if not all(paths):
+        if os.environ.get("NEXTCLICK_REQUIRE_SERVICES"):
+            pytest.fail("chromium and chromedriver are not installed")
+        pytest.skip("chromium and chromedriver are not installed")
+    options = webdriver.ChromeOptions()
+    options.binary_location = paths[0]
+    for argument in (
+        "headless=new",
+        "no-sandbox",
+        "disable-dev-shm-usage",
+        "window-size=1400,1000",
+        "host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",
+    ):
+        options.add_argument(f"--{argument}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options, webdriver.ChromeService(paths[1]))
+    yield driver
+    driver.quit()

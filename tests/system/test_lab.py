@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import signal
 import socket
 import time
@@ -11,7 +10,6 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from selenium import webdriver
 from selenium.webdriver.support.ui import WebDriverWait
 
 TOKEN = "of-the-test"  # the server listens on loopback, as long as the test runs
@@ -28,29 +26,6 @@ CELLS = """
 const cells = window.jupyterapp.shell.currentWidget.context.model.toJSON().cells;
 return JSON.stringify(cells.filter(cell => cell.cell_type === 'code'));
 """
-
-
-@pytest.fixture
-def browser():
-    paths = [shutil.which(name) for name in ("chromium", "chromedriver")]
-    if not all(paths):
-        if os.environ.get("NEXTCLICK_REQUIRE_SERVICES"):
-            pytest.fail("chromium and chromedriver are not installed")
-        pytest.skip("chromium and chromedriver are not installed")
-    options = webdriver.ChromeOptions()
-    options.binary_location = paths[0]
-    for argument in (
-        "headless=new",
-        "no-sandbox",
-        "disable-dev-shm-usage",
-        "window-size=1400,1000",
-        "host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",
-    ):
-        options.add_argument(f"--{argument}")
-    driver = webdriver.Chrome(options, webdriver.ChromeService(paths[1]))
-    driver.set_script_timeout(PATIENCE)
-    yield driver
-    driver.quit()
 
 
 @pytest.fixture
@@ -88,6 +63,7 @@ def wait_for(address: str, server, said: Path) -> None:
 
 
 def test_a_notebook_opens_and_runs_to_its_end(lab, browser):
+    browser.set_script_timeout(PATIENCE)
     browser.get(f"{lab}/lab/tree/01_explore.ipynb?token={TOKEN}")
     WebDriverWait(browser, PATIENCE).until(lambda b: b.execute_script(IS_OPEN))
     assert browser.execute_async_script(RUN_ALL) is None
