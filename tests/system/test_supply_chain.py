@@ -62,7 +62,8 @@ def test_no_secret_is_in_git():
 
 
 def test_a_secret_in_git_would_be_found(tmp_path):
-    (tmp_path / "settings.py").write_text('password = "hVq8-xK2_mZr41Lw"\naws = "AKIAIOSFODNN7EXAMPLQ"\n')
+    secrets = 'password = "hVq8-xK2_mZr41Lw"\n'  # pragma: allowlist secret
+    (tmp_path / "settings.py").write_text(secrets)
     command = [sys.executable, "-m", "detect_secrets", "scan", "settings.py"]
     found = subprocess.check_output(command, cwd=tmp_path, text=True)
     assert "settings.py" in json.loads(found)["results"]
