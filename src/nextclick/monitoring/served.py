@@ -18,33 +18,44 @@ PREDICTIONS, LIVE = Path("data/predictions"), Path("data/live/events")
 
 
 def served_features(root: Path, since: datetime, until: datetime, most: int) -> pd.DataFrame:
-    """A row a shown item, see `Replay.served`, of the lists that the ranker made in a window; of more than `most`, the
-    same share of each file, evenly spaced. Empty where nothing was served."""
+    """A row a shown item, see `Replay.served`, of the lists that the ranker made in a window; of more than `most` lists
+    evenly spaced ones. Empty where nothing was served."""
     first, last = since.date().isoformat(), until.date().isoformat()
-    paths = [
-        path for path in parquet_files(root / PREDICTIONS) if first <= path.parent.name.removeprefix("date=") <= last
-    ] if (root / PREDICTIONS).is_dir() else []  # fmt: skip
-    total = sum(pq.read_metadata(path).num_rows for path in paths)
-    step = max(1, -(-total // most))
-    return pd.concat([pd.DataFrame({"session": [], "moment": []}), *(_rows(p, since, until, step) for p in paths)])
+    files = parquet_files(root / PREDICTIONS) if (root / PREDICTIONS).is_dir() else []
+    within = [file for file in files if first <= file.parent.name.removeprefix("date=") <= last]
+    asked = [(file, _asked(file, since, until)) for file in within]
+    step = max(1, -(-sum(len(rows) for _, rows in asked) // most))
+    return pd.concat(
+        [pd.DataFrame({"session": [], "moment": []}), *(_rows(file, rows[::step]) for file, rows in asked)]
+    )
 
 
-def _rows(path: Path, since: datetime, until: datetime, step: int) -> pd.DataFrame:
-    table = pq.read_table(path, columns=["session_id", "moment", "scores", "features"], partitioning=None)
+def _asked(file: Path, since: datetime, until: datetime) -> np.ndarray:
+    """The places in a file of the lists that were asked for in the window."""
+    moments = pq.read_table(file, columns=["moment"], partitioning=None)["moment"].to_pandas()
+    return np.flatnonzero((moments >= since) & (moments < until))
+
+
+def _rows(file: Path, rows: np.ndarray) -> pd.DataFrame:
+    columns = ["session_id", "moment", "candidates", "scores", "shown", "features"]
+    table = pq.read_table(file, columns=columns, partitioning=None)
     names = (table.schema.metadata or {}).get(b"features", b"").decode().split(",")
-    lists = table.to_pandas().iloc[::step]
-    lists = lists[(lists["moment"] >= since) & (lists["moment"] < until) & (lists["features"].str.len() > 0)]
+    lists = table.take(rows).to_pandas()
+    lists = lists[lists["features"].str.len() > 0]
     if lists.empty:
         return pd.DataFrame()
     counts = (lists["features"].str.len() // len(names)).to_numpy()
     values = pd.DataFrame(np.concatenate(lists["features"].to_list()).reshape(-1, len(names)), columns=names)
-    # what was shown is what scored best
-    best = [np.sort(scores)[::-1][:count] for scores, count in zip(lists["scores"], counts, strict=True)]
-    times = lists["moment"].to_numpy("datetime64[ms]").astype(np.int64)
+    scores = []
+    for candidates, found, shown, count in zip(
+        lists["candidates"], lists["scores"], lists["shown"], counts, strict=True
+    ):
+        of = dict(zip(candidates, found, strict=True))
+        scores += [of[item] for item in shown[:count]]  # what follows only fills the list up, and has no features
     about = {
         "session": np.repeat(lists["session_id"].to_numpy(), counts),
-        "moment": np.repeat(times, counts),
-        "score": np.concatenate(best),
+        "moment": np.repeat(lists["moment"].to_numpy("datetime64[ms]").astype(np.int64), counts),
+        "score": np.array(scores, np.float32),
     }
     return pd.concat([pd.DataFrame(about), values], axis=1)
 
