@@ -21,6 +21,8 @@ from nextclick.events.sessions import SessionLog
 from nextclick.params import Features, Params, Ranker, Retrieval
 from nextclick.ranking.bundle import save_bundle
 from nextclick.ranking.recommender import train_recommender
+from nextclick.serving import deployment
+from nextclick.serving.deployment import Deployment
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "benchmarks"))  # for its load generator
@@ -64,6 +66,15 @@ def shop(tmp_path, bundles) -> Path:
     (tmp_path / "dvc.yaml").write_text("")
     write_params(tmp_path, PARAMS)
     return tmp_path
+
+
+@pytest.fixture
+def deployed(shop, monkeypatch):
+    """What answers, with its bundle."""
+    monkeypatch.setattr(deployment, "EVERY", 3600)  # the test itself looks
+    made = Deployment(shop)
+    yield made
+    made.close()
 
 
 def write_params(root: Path, params: Params) -> None:

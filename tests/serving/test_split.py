@@ -10,7 +10,6 @@ import pytest
 from nextclick.features.store.connect import apply_definitions, connect
 from nextclick.features.store.online import OnlineStates
 from nextclick.params import Params
-from nextclick.serving import deployment
 from nextclick.serving.deployment import Deployment
 from nextclick.serving.engine import Engine, Query
 from nextclick.serving.pointer import Placed, Pointer, Split, takes_part
@@ -26,14 +25,6 @@ SESSIONS = [f"session-{n}" for n in range(20_000)]
 def second(bundles) -> dict:
     version = json.loads((bundles[1] / "manifest.json").read_text())["version"]
     return {"bundle": str(bundles[1]), "version": version}
-
-
-@pytest.fixture
-def deployed(shop, monkeypatch):
-    monkeypatch.setattr(deployment, "EVERY", 3600)  # the test itself looks
-    made = Deployment(shop)
-    yield made
-    made.close()
 
 
 @pytest.fixture

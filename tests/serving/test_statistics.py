@@ -58,14 +58,6 @@ def publish(shop, params, known, coming):
     return lambda until: publish_due(shop, params, connect(shop, params), until)
 
 
-@pytest.fixture
-def deployed(shop, monkeypatch):
-    monkeypatch.setattr(deployment, "EVERY", 3600)  # the test itself looks
-    made = Deployment(shop)
-    yield made
-    made.close()
-
-
 def milliseconds(moment: pd.Timestamp) -> int:
     return int(moment.timestamp() * 1000)
 
