@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from nextclick.errors import InputError
-from nextclick.notebook import declared_sections, run_notebook
+from nextclick.notebook import declared_sections, normalised, run_notebook
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.py"))
@@ -145,3 +145,8 @@ def test_an_unknown_key_in_params_is_an_error_that_names_it(project):
     with pytest.raises(InputError, match="weather"):
         run_notebook("03_train", project)
     params.write_text(text)
+
+
+def test_what_is_kept_of_a_run_does_not_tell_the_patch_of_python(tmp_path):
+    notebook = nbformat.v4.new_notebook(metadata={"language_info": {"name": "python", "version": "3.11.2"}})
+    assert normalised(notebook, tmp_path).metadata == {"language_info": {"name": "python"}}

@@ -79,9 +79,10 @@ def declared_sections(notebook: NotebookNode, script: Path) -> list[str]:
 
 
 def normalised(notebook: NotebookNode, root: Path) -> NotebookNode:
-    """Without anything that differs between two runs: times, random ids, progress bars, where the project lies."""
+    """Without what differs between two runs: times, random ids, progress bars, the place, the patch of Python."""
     notebook.metadata.pop("papermill", None)
     notebook.metadata.pop("kernelspec", None)
+    notebook.metadata.get("language_info", {}).pop("version", None)  # of Python, down to the patch
     for place, cell in enumerate(notebook.cells):
         cell.id = f"cell-{place}"
         for run in ("papermill", "execution"):
