@@ -75,7 +75,7 @@ class Deployment:
         while not self._stopped.wait(EVERY):
             try:
                 self.look()
-            except Exception:
+            except Exception:  # the old bundles go on, and the next look may go well
                 log.exception("the deployment pointer could not be followed")
 
     def look(self) -> None:
