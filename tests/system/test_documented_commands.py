@@ -28,7 +28,6 @@ RUN = (
     ".venv/bin/dvc exp show --only-changed",
     ".venv/bin/dvc metrics diff",
     ".venv/bin/dvc plots diff",
-    ".venv/bin/nextclick ingest",
     ".venv/bin/dvc repro",
     ".venv/bin/feast -c src/nextclick/features/feast_repo apply",
     ".venv/bin/nextclick materialise --until 2026-01-20",
