@@ -3,13 +3,14 @@
 import json
 import shutil
 import time
-from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from typer.testing import CliRunner
 
+from nextclick.cli import app
 from nextclick.events.state import Click, advance_all
 from nextclick.features.store.connect import apply_definitions, connect
 from nextclick.features.store.online import OnlineStates
@@ -96,8 +97,9 @@ def test_hits_come_from_the_clicks_that_followed_and_statistics_that_nobody_publ
     assert json.loads((root / found["report"]).with_name("decision.json").read_text())["outcome"] == found["outcome"]
 
 
-def test_a_window_in_which_nothing_was_served_says_so(live):
+def test_the_command_says_that_a_window_is_empty_and_ends_with_what_to_do(live, monkeypatch):
     root, _, _ = live
-    since = datetime(2027, 1, 1, tzinfo=UTC)
-    found = drift_live(root, since, since + timedelta(days=1), PARAMS)
-    assert (found["outcome"], found["rule"]) == ("alert", "empty")
+    monkeypatch.chdir(root)
+    ran = CliRunner().invoke(app, ["drift", "--since", "2027-01-01", "--until", "2027-01-02"])
+    found = json.loads(ran.stdout)
+    assert (ran.exit_code, found["outcome"], found["rule"]) == (20, "alert", "empty")

@@ -18,8 +18,8 @@ from nextclick.cli import app
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md") if (ROOT / name).exists()]
 PAGES += sorted((ROOT / "docs").rglob("*.md"))
-BLOCK = re.compile(r"^ *```(?:bash|sh)?\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
-PROGRAM = re.compile(r"^(make\b|\.venv/bin/|curl |scripts/|export |python |git |docker |nextclick )")
+BLOCK = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
+PROGRAM = re.compile(r"^(make\b|\.venv/bin/|curl |scripts/|export |python |git |docker |nextclick [a-z])")
 INLINE = re.compile(r"`((?:python|nextclick|make) [^`]+)`")
 
 # run here, in this order, in the clone that `make` made
@@ -73,6 +73,12 @@ ELSEWHERE = {
     ".venv/bin/nextclick benchmark --train train.parquet --test test.parquet": (
         "evaluation/test_benchmark.py::test_figures_come_from_the_ranks_it_writes"
     ),
+    ".venv/bin/nextclick drift --since 2026-03-01 --until 2026-03-08": (
+        "monitoring/test_served.py::test_the_command_says_that_a_window_is_empty_and_ends_with_what_to_do"
+    ),
+    ".venv/bin/nextclick drift --events data/split/test.parquet --days 3": (
+        "monitoring/test_window.py::test_the_command_prints_its_record_and_ends_with_the_decision"
+    ),
     ".venv/bin/nextclick register": (
         "lifecycle/test_promotion.py::test_the_commands_say_what_they_did_and_what_was_wrong"
     ),
@@ -101,7 +107,9 @@ ELSEWHERE = {
 def shown(text: str) -> list[str]:
     """The commands in a page's fenced blocks, without comments."""
     commands = []
-    for block in BLOCK.findall(text):
+    for language, block in BLOCK.findall(text):
+        if language not in ("", "bash", "sh"):
+            continue
         joined = block.replace("\\\n", " ")
         lines = [" ".join(re.sub(r"(^|\s)#.*$", "", line).split()) for line in joined.splitlines()]
         commands += [line for line in lines if PROGRAM.match(line)]
@@ -121,6 +129,7 @@ def test_each_command_is_run_here_or_by_the_test_named(page):
 
 def test_a_command_that_nothing_runs_would_be_found():
     assert shown("```\nmake dance   # now\n```\n") == ["make dance"]
+    assert shown("```mermaid\nmake --> dance\n```\nmake it\n```bash\nmake dance\n```\n") == ["make dance"]
     assert "make dance" not in ELSEWHERE
 
 
