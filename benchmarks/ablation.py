@@ -33,8 +33,9 @@ the simulated shop.
 
 
 def ablation(log: SessionLog, params: Params, **about: object) -> pd.DataFrame:
-    hours = params.features.item_stats_every
-    snapshot, prefixes = example_snapshot(log, params.retrieval, params.ranker, hours, params.run.seed, **about)
+    snapshot, prefixes = example_snapshot(
+        log, params.retrieval, params.ranker, params.features, params.run.seed, **about
+    )
     return Laboratory(snapshot, prefixes, params.ranker, SIZE, "mrr@20", params.run).ablation()
 
 

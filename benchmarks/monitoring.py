@@ -87,10 +87,10 @@ class Play:
         return train_recommender(log, self.params, event_types=types, items=self.items)[0]
 
     def replayed(self, model: Recommender, events: pd.DataFrame, most: int) -> Replay:
-        types, hours = self.params.ingest.event_types, self.params.features.item_stats_every
+        types, features = self.params.ingest.event_types, self.params.features
         before = clean(self.events[self.events["timestamp"] < events["timestamp"].min()])
         k, seed = self.params.evaluation.k, self.params.run.seed
-        return replay(model, events, before, types, hours=hours, k=k, most=most, seed=seed)
+        return replay(model, events, before, types, features=features, k=k, most=most, seed=seed)
 
     def metric(self, judged: pd.DataFrame) -> np.ndarray:
         k = self.params.evaluation.k

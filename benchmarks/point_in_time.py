@@ -44,8 +44,7 @@ def main() -> None:
     by_feast = perf_counter() - start
 
     start = perf_counter()
-    hours = params.features.item_stats_every
-    history = ItemHistory.of(log, params.ingest.event_types, hours=hours, first=first, last=last)
+    history = ItemHistory.of(log, params.ingest.event_types, params.features, first, last)
     by_version = np.stack([version.clicks for version in history.versions])
     looked_up = by_version[history.at(moments), items]
     by_lookup = perf_counter() - start

@@ -42,9 +42,8 @@ def make_examples(params: Params, folder: Path, examples: int) -> None:
     log = SessionLog.read(folder / "split/train.parquet", TYPES)
     ranker = params.ranker.model_copy(update={"max_examples": examples})
     items = pd.read_parquet(folder / "interim/items.parquet")
-    hours = params.features.item_stats_every
     snapshot, prefixes = example_snapshot(
-        log, params.retrieval, ranker, hours, params.run.seed, event_types=TYPES, items=items
+        log, params.retrieval, ranker, params.features, params.run.seed, event_types=TYPES, items=items
     )
     training_examples(snapshot, prefixes, ranker.negatives, params.run.seed).save(folder / "examples")
     snapshot.save(folder / "snapshot")

@@ -15,10 +15,10 @@ retrieval = {
     "nearest": 150,
     "sample": 300,
     "neighbours": 500,
-    "dimensions": 64,
-    "encoder_epochs": 4,
+    "dimensions": 128,
+    "encoder_epochs": 3,
 }
-features = {"item_stats_every": 24.0, "session_ttl_hours": 48.0, "online_store": "sqlite"}
+features = {"item_stats_every": 24.0, "lateness_minutes": 30.0, "session_ttl_hours": 48.0, "online_store": "sqlite"}
 ranker = {
     "examples_share": 0.35,
     "max_examples": 100000,
@@ -46,7 +46,7 @@ from nextclick.events.sessions import SessionLog
 from nextclick.features.candidate_features import GROUPS
 from nextclick.features.store.connect import apply_definitions, connect
 from nextclick.features.store.online import OnlineStates
-from nextclick.params import Params
+from nextclick.params import Features, Params
 from nextclick.plots import use_style
 from nextclick.project import project_root
 from nextclick.ranking.recommender import example_snapshot, training_examples
@@ -68,9 +68,7 @@ about = {"event_types": ingest["event_types"], "items": items, "timed": timed}
 # The newest sessions, seen from what was known before the first of them ended: index and examples never overlap.
 
 # %%
-snapshot, prefixes = example_snapshot(
-    log, params.retrieval, params.ranker, features["item_stats_every"], run["seed"], **about
-)
+snapshot, prefixes = example_snapshot(log, params.retrieval, params.ranker, Features(**features), run["seed"], **about)
 indexed = len(snapshot.retriever.index.offsets) - 1
 print(
     f"{indexed:,} sessions make the candidates, {len(np.unique(prefixes.sessions)):,} later ones make "

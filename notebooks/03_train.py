@@ -15,8 +15,8 @@ retrieval = {
     "nearest": 150,
     "sample": 300,
     "neighbours": 500,
-    "dimensions": 64,
-    "encoder_epochs": 4,
+    "dimensions": 128,
+    "encoder_epochs": 3,
 }
 ranker = {
     "examples_share": 0.35,

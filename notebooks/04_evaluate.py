@@ -10,7 +10,7 @@ ingest = {
     "event_types": ["view", "cart", "purchase"],
     "session_gap_minutes": 30,
 }
-features = {"item_stats_every": 24.0, "session_ttl_hours": 48.0, "online_store": "sqlite"}
+features = {"item_stats_every": 24.0, "lateness_minutes": 30.0, "session_ttl_hours": 48.0, "online_store": "sqlite"}
 evaluation = {"k": 20, "decide_on": "mrr", "reference": 2000}
 
 # %%
@@ -26,7 +26,7 @@ from nextclick.evaluation.baselines import BASELINES
 from nextclick.events.prefixes import next_clicks
 from nextclick.events.sessions import SessionLog
 from nextclick.monitoring.reference import FOLDER, Reference
-from nextclick.params import Params
+from nextclick.params import Features, Params
 from nextclick.plots import use_style
 from nextclick.project import project_root
 from nextclick.ranking.bundle import load_bundle
@@ -46,7 +46,7 @@ events = {part: pd.read_parquet(root / f"data/split/{part}.parquet") for part in
 both = pd.concat(events.values())
 snapshot = recommender.snapshot.over(
     SessionLog.from_events(both, ingest["event_types"], vocabulary), ingest["event_types"],
-    features["item_stats_every"], int(prefixes.moments.min()), int(prefixes.moments.max()),
+    Features(**features), int(prefixes.moments.min()), int(prefixes.moments.max()),
 )  # fmt: skip
 recommender = replace(recommender, snapshot=snapshot)
 clicks = np.bincount(train.items[train.items >= 0], minlength=len(vocabulary))

@@ -17,10 +17,10 @@ retrieval = {
     "nearest": 150,
     "sample": 300,
     "neighbours": 500,
-    "dimensions": 64,
-    "encoder_epochs": 4,
+    "dimensions": 128,
+    "encoder_epochs": 3,
 }
-features = {"item_stats_every": 24.0, "session_ttl_hours": 48.0, "online_store": "sqlite"}
+features = {"item_stats_every": 24.0, "lateness_minutes": 30.0, "session_ttl_hours": 48.0, "online_store": "sqlite"}
 ranker = {
     "examples_share": 0.35,
     "max_examples": 100000,
@@ -35,7 +35,7 @@ ranker = {
     "held_out_share": 0.1,
     "device": "cpu",
 }
-evaluation = {"k": 20, "decide_on": "mrr"}
+evaluation = {"k": 20, "decide_on": "mrr", "reference": 2000}
 diagnosis = {"groups": 3000, "judged": 2500, "negatives": 20, "rounds": 50}
 
 # %%
@@ -48,7 +48,7 @@ import pandas as pd
 from nextclick.evaluation import metrics, slices
 from nextclick.evaluation.diagnosis import Laboratory, misses
 from nextclick.events.sessions import SessionLog
-from nextclick.params import Diagnosis, Ranker, Retrieval, Run
+from nextclick.params import Diagnosis, Features, Ranker, Retrieval, Run
 from nextclick.plots import use_style
 from nextclick.project import project_root
 from nextclick.ranking.bundle import load_bundle
@@ -63,7 +63,7 @@ log = SessionLog.read(root / "data/split/train.parquet", ingest["event_types"])
 items = pd.read_parquet(root / "data/interim/items.parquet")
 timed = json.loads((root / "reports/metrics/ingest.json").read_text())["clock"] == "real"
 snapshot, prefixes = example_snapshot(
-    log, Retrieval(**retrieval), Ranker(**ranker), features["item_stats_every"], seed,
+    log, Retrieval(**retrieval), Ranker(**ranker), Features(**features), seed,
     event_types=ingest["event_types"], items=items, timed=timed,
 )  # fmt: skip
 lab = Laboratory(snapshot, prefixes, Ranker(**ranker), Diagnosis(**diagnosis), decisive, Run(**run))

@@ -4,7 +4,7 @@
 
 # %% tags=["parameters"]
 run = {"seed": 7, "threads": 2}
-evaluation = {"k": 20, "decide_on": "mrr"}
+evaluation = {"k": 20, "decide_on": "mrr", "reference": 2000}
 
 # %%
 import json

@@ -64,6 +64,7 @@ class Retrieval(Section):
 
 class Features(Section):
     item_stats_every: float = Field(24, gt=0)
+    lateness_minutes: float = Field(30, ge=0)
     session_ttl_hours: float = Field(48, gt=0)
     online_store: Literal["sqlite", "redis"] = "sqlite"
 
@@ -103,7 +104,6 @@ class Stream(Section):
     batch_ms: int = Field(50, ge=1, le=10_000)
     batch_events: int = Field(2_000, ge=1, le=1_000_000)
     log_seconds: float = Field(5, ge=0, le=60)
-    lateness_minutes: float = Field(30, ge=0)
 
 
 class Serving(Section):

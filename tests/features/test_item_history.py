@@ -1,14 +1,14 @@
 """Published item statistics: each version knows what came before its moment, and nothing else."""
 
 import numpy as np
-import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from nextclick.events.sessions import SessionLog, Vocabulary
-from nextclick.features.item_history import HOUR, ItemHistory, publication_moments
+from nextclick.features.item_history import HOUR, MINUTE, ItemHistory, publication_moments
 from nextclick.features.item_statistics import ItemStatistics
+from nextclick.params import Features
 
 TYPES = ["view", "cart"]
 START = 1_767_225_600_000  # 2026-01-01
@@ -30,13 +30,15 @@ def same(first: ItemStatistics, second: ItemStatistics) -> bool:
 clicks = st.lists(st.tuples(st.integers(0, 20 * 3600), st.integers(0, 4), st.integers(0, 1)), min_size=2, max_size=40)
 
 
-@given(clicks, clicks, st.integers(0, 20))
-def test_what_happens_at_or_after_a_moment_changes_nothing_published_by_then(past, future, hour):
+@given(clicks, clicks, st.integers(0, 20), st.integers(0, 90))
+def test_what_happens_at_or_after_a_moment_changes_nothing_published_by_then(past, future, hour, late):
+    """Nor does what happened in the `late` minutes before, since live it may not have come yet."""
     both = [(0, 0, 0), (0, 0, 1)]  # both types, so that the columns are the same
-    past = both + [click for click in past if click[0] < hour * 3600]
-    later = [click for click in future if click[0] >= hour * 3600]
-    at = {"hours": 1, "first": START, "last": START + hour * HOUR}
-    alone, with_future = ItemHistory.of(log_of(past), TYPES, **at), ItemHistory.of(log_of(past + later), TYPES, **at)
+    until = hour * 3600 - late * 60
+    past = both + [click for click in past if click[0] < until]
+    later = [click for click in future if click[0] >= until]
+    at = (TYPES, Features(item_stats_every=1, lateness_minutes=late), START, START + hour * HOUR)
+    alone, with_future = ItemHistory.of(log_of(past), *at), ItemHistory.of(log_of(past + later), *at)
     for first, second in zip(alone.versions, with_future.versions, strict=True):
         assert same(first, second)
 
@@ -64,12 +66,16 @@ def test_a_version_counts_what_a_filter_counts_and_halves_with_age():
 
 
 def test_each_moment_reads_the_newest_version_published_by_then():
-    history = ItemHistory.of(log_of([(0, 0, 0), (0, 0, 1)]), TYPES, hours=1, first=START, last=START + 3 * HOUR)
-    moments = np.array([START - 1, START, START + HOUR - 1, START + HOUR, START + 9 * HOUR])
-    assert history.at(moments).tolist() == [0, 0, 0, 1, 3]
+    hourly, late = Features(item_stats_every=1, lateness_minutes=10), 10 * MINUTE
+    log = log_of([(0, 0, 0), (0, 0, 1), (1800, 0, 0)])
+    history = ItemHistory.of(log, TYPES, hourly, START + late, START + 3 * HOUR + late)
+    moments = np.array([START - 1, START, START + HOUR, START + HOUR + late - 1, START + HOUR + late, START + 9 * HOUR])
+    assert history.at(moments).tolist() == [0, 0, 0, 0, 1, 3]
+    assert [version.clicks[0] for version in history.versions] == [0, 3, 3, 3]
 
 
 def test_publication_moments_do_not_depend_on_where_the_log_begins():
-    moments = publication_moments(START + 5 * HOUR + 17, START + 11 * HOUR, 6)
-    assert pd.to_datetime(moments, unit="ms").hour.tolist() == [0, 6]
-    assert publication_moments(START + 6 * HOUR, START + 11 * HOUR, 6).tolist() == moments[1:].tolist()
+    features = Features(item_stats_every=6, lateness_minutes=5)
+    moments = publication_moments(features, START + 5 * HOUR + 17, START + 11 * HOUR).tolist()
+    assert moments == [START + 5 * MINUTE, START + 6 * HOUR + 5 * MINUTE]
+    assert publication_moments(features, START + 7 * HOUR, START + 11 * HOUR).tolist() == moments[1:]

@@ -30,7 +30,7 @@ def store(project, params):
 def test_a_point_in_time_join_by_feast_gives_what_the_ranker_learns_from(store, params, shop):
     log = SessionLog.from_events(shop, TYPES)
     times = log.times
-    history = ItemHistory.of(log, TYPES, hours=2, first=int(times.min()), last=int(times.max()))
+    history = ItemHistory.of(log, TYPES, params.features, int(times.min()), int(times.max()))
     random = np.random.default_rng(0)
     items = random.integers(0, len(log.vocabulary), 400)
     moments = random.integers(times.min() - HOUR, times.max() + HOUR, 400)

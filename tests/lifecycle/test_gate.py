@@ -42,7 +42,9 @@ def ranker_of(shop, spoil) -> Recommender:
     """Trained as ever, on examples that were spoilt."""
     log, params = shop.log(shop.window.train), shop.params
     about = {"event_types": shop.types, "items": shop.items}
-    snapshot, prefixes = example_snapshot(log, params.retrieval, params.ranker, 24, params.run.seed, **about)
+    snapshot, prefixes = example_snapshot(
+        log, params.retrieval, params.ranker, params.features, params.run.seed, **about
+    )
     examples = spoil(training_examples(snapshot, prefixes, params.ranker.negatives, params.run.seed))
     booster, _ = train_ranker(examples, params.ranker, params.run.seed, 2)
     return Recommender(type(snapshot).of(log, params.retrieval, params.run.seed, **about), booster)

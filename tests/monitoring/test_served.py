@@ -34,7 +34,7 @@ def live(watched, tmp_path_factory):
     shutil.copytree(watched, root)
     events = pd.read_parquet(root / "data/split/test.parquet").sort_values(["timestamp", "event_id"])
     apply_definitions(root, PARAMS)
-    deployment, states = Deployment(root), States(OnlineStates(connect(root, PARAMS)))
+    deployment, states = Deployment(root, PARAMS.features), States(OnlineStates(connect(root, PARAMS)))
     predictions = PredictionLog(root, days=100_000)
     engine = Engine(deployment, states, predictions, budget_ms=1e6, max_staleness_hours=1e6)
     known: dict[str, tuple[Click, ...]] = {}

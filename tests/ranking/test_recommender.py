@@ -7,7 +7,7 @@ import pytest
 
 from nextclick.events.prefixes import next_clicks
 from nextclick.events.sessions import SessionLog, Vocabulary
-from nextclick.params import Params, Ranker, Retrieval
+from nextclick.params import Features, Params, Ranker, Retrieval
 from nextclick.ranking.recommender import Recommender, example_snapshot, train_recommender, training_examples
 
 PARAMS = Params(
@@ -96,7 +96,8 @@ def test_statistics_are_published_only_while_examples_are_made():
     """A version costs memory and time: none may be made for times long before the first prediction."""
     log = chain_log(800, 0)
     log = replace(log, times=1_767_225_600_000 + 60_000 * log.times)  # an event a minute from 2026-01-01 on
-    snapshot, prefixes = example_snapshot(log, PARAMS.retrieval, PARAMS.ranker, 6, 0, event_types=["view"])
+    features = Features(item_stats_every=6)
+    snapshot, prefixes = example_snapshot(log, PARAMS.retrieval, PARAMS.ranker, features, 0, event_types=["view"])
     published = snapshot.knowledge.history.published_at
     assert published[0] <= prefixes.moments.min() < published[1]
     assert published[-1] <= prefixes.moments.max() < published[-1] + 6 * 3_600_000

@@ -72,7 +72,7 @@ def shop(tmp_path, bundles) -> Path:
 def deployed(shop, monkeypatch):
     """What answers, with its bundle."""
     monkeypatch.setattr(deployment, "EVERY", 3600)  # the test itself looks
-    made = Deployment(shop)
+    made = Deployment(shop, PARAMS.features)
     yield made
     made.close()
 

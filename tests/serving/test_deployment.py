@@ -9,12 +9,14 @@ from nextclick.errors import InputError
 from nextclick.serving import deployment
 from nextclick.serving.deployment import Deployment
 
+from .conftest import PARAMS
+
 
 @pytest.fixture
 def deployed(shop, bundles, monkeypatch):
     monkeypatch.setattr(deployment, "EVERY", 3600)  # the test itself looks
     shutil.copytree(bundles[1], shop / "models/second")
-    made = Deployment(shop)
+    made = Deployment(shop, PARAMS.features)
     yield made, shop
     made.close()
 
@@ -85,4 +87,4 @@ def test_another_version_than_the_pointer_names_is_refused(deployed, caplog):
 def test_a_service_does_not_start_without_its_bundle(shop):
     shutil.rmtree(shop / "models/bundle")
     with pytest.raises(InputError, match=r"manifest\.json"):
-        Deployment(shop)
+        Deployment(shop, PARAMS.features)

@@ -21,6 +21,8 @@ from nextclick.serving.prediction_log import PredictionLog
 from nextclick.serving.shop import Filters
 from nextclick.serving.states import States
 
+from .conftest import PARAMS
+
 NOW = 1_767_700_000_000
 
 
@@ -46,7 +48,9 @@ def online(shop) -> Online:
 @pytest.fixture
 def engine(shop, online):
     predictions = PredictionLog(shop, days=30)
-    engine = Engine(Deployment(shop), States(online), predictions, budget_ms=1000, max_staleness_hours=36)
+    engine = Engine(
+        Deployment(shop, PARAMS.features), States(online), predictions, budget_ms=1000, max_staleness_hours=36
+    )
     yield engine
     engine.deployment.close()
     engine.states.close()
@@ -201,7 +205,7 @@ def test_values_older_than_may_be_are_told_and_counted(shop, request, monkeypatc
     params = params.model_copy(update={"features": params.features.model_copy(update={"online_store": store})})
     apply_definitions(shop, params)
     states, predictions = OnlineStates(connect(shop, params)), PredictionLog(shop, days=10_000)
-    made = Engine(Deployment(shop), States(states), predictions, budget_ms=1000, max_staleness_hours=2)
+    made = Engine(Deployment(shop, PARAMS.features), States(states), predictions, budget_ms=1000, max_staleness_hours=2)
     try:
         newest = made.deployment.model.statistics_at
         states.write({"s": (Click(newest, "e", "i03", 0),)})

@@ -18,6 +18,8 @@ from nextclick.serving.shadow import Shadow
 from nextclick.serving.shop import Filters
 from nextclick.serving.states import States
 
+from .conftest import PARAMS
+
 SESSIONS = [f"session-{n}" for n in range(20_000)]
 
 
@@ -105,10 +107,10 @@ def test_a_share_is_between_none_and_all(share, second):
 def test_recommenders_stand_side_by_side(shop, second, monkeypatch):
     Pointer(**second).write(shop, "other")
     monkeypatch.setenv("NEXTCLICK_RECOMMENDER", "other")
-    made = Deployment(shop)
+    made = Deployment(shop, PARAMS.features)
     assert made.model.version == second["version"]
     made.close()
     monkeypatch.delenv("NEXTCLICK_RECOMMENDER")
-    made = Deployment(shop)
+    made = Deployment(shop, PARAMS.features)
     assert made.model.version != second["version"]
     made.close()

@@ -12,6 +12,7 @@ from nextclick.evaluation.parity import parity
 from nextclick.events.prefixes import next_clicks
 from nextclick.events.sessions import SessionLog
 from nextclick.events.state import Click, prefixes_of
+from nextclick.features.item_history import lateness_ms
 from nextclick.features.store.connect import apply_definitions, connect
 from nextclick.features.store.online import OnlineStates
 from nextclick.params import Params
@@ -20,8 +21,11 @@ from nextclick.serving.deployment import Deployment
 from nextclick.serving.pointer import DEFAULT_NAME, Pointer
 from nextclick.stream.statistics import FOLDER, moment_of, publish_due, published
 
+from .conftest import PARAMS
+
 TYPES = ["view", "cart", "purchase"]
 DAY = 86_400_000  # ms
+LATE = lateness_ms(PARAMS.features)
 
 
 @pytest.fixture
@@ -65,18 +69,17 @@ def milliseconds(moment: pd.Timestamp) -> int:
 @pytest.mark.ml_test("monitor-3")
 def test_what_is_served_is_what_is_computed_offline(shop, params, publish, deployed, known, coming):
     bundled = deployed.model.recommender.snapshot
-    first = milliseconds(coming["timestamp"].min()) // DAY * DAY + DAY
+    first = milliseconds(coming["timestamp"].min()) // DAY * DAY + DAY + LATE
     for moment in (first, first + DAY):
         publish(moment)
         deployed.look()
     served = deployed.model.recommender.snapshot
     assert deployed.model.statistics_at == first + DAY
     log = SessionLog.from_events(pd.concat([known, coming]), TYPES, bundled.vocabulary)
-    hours = params.features.item_stats_every
-    offline = bundled.over(log, TYPES, hours, first, milliseconds(coming["timestamp"].max()))
+    offline = bundled.over(log, TYPES, params.features, first, milliseconds(coming["timestamp"].max()))
     prefixes = next_clicks(SessionLog.from_events(coming, TYPES, bundled.vocabulary))
     prefixes = prefixes.take((prefixes.moments >= first) & (prefixes.moments < first + 2 * DAY))
-    assert len(set((prefixes.moments // DAY).tolist())) == 2, "both versions are asked for"
+    assert len(set(((prefixes.moments - LATE) // DAY).tolist())) == 2, "both versions are asked for"
     candidates, features = served.features(prefixes)
     expected_candidates, expected = offline.features(prefixes)
     np.testing.assert_array_equal(candidates.items, expected_candidates.items)
@@ -89,7 +92,7 @@ def test_what_is_served_is_what_is_computed_offline(shop, params, publish, deplo
 
 def test_a_version_takes_over_while_the_service_answers(shop, params, publish, coming, monkeypatch):
     monkeypatch.setattr(deployment, "EVERY", 0.05)
-    made = Deployment(shop)
+    made = Deployment(shop, PARAMS.features)
     try:
         before = made.model
         until = milliseconds(coming["timestamp"].max())
@@ -98,7 +101,7 @@ def test_a_version_takes_over_while_the_service_answers(shop, params, publish, c
         while made.model is before:
             assert time.monotonic() < deadline
             time.sleep(0.01)
-        assert made.model.statistics_at == until // DAY * DAY
+        assert made.model.statistics_at == (until - LATE) // DAY * DAY + LATE
         # ready when it takes over: nothing is left for the first request to make
         assert {"item_columns", "item_tables"} <= vars(made.model.recommender.snapshot.knowledge).keys()
         assert made.model.recommender.trees is before.recommender.trees

@@ -149,10 +149,9 @@ def _make_live(root: Path, kafka: str, redis: str, topic: str, **stream: float) 
         "partitions": 3,
         "batch_events": 200,
         "log_seconds": 0.3,
-        "lateness_minutes": 10,
         **stream,
     }
-    params = {"features": {"online_store": "redis"}, "stream": settings}
+    params = {"features": {"online_store": "redis", "lateness_minutes": 10}, "stream": settings}
     (root / "params.yaml").write_text(yaml.safe_dump(params))
     return Live(root, {"NEXTCLICK_KAFKA": kafka, "NEXTCLICK_REDIS": redis})
 

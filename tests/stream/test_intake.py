@@ -70,7 +70,7 @@ def test_several_workers_at_once_lead_to_the_batch(project, params, recent):
 
 def test_what_is_too_late_is_counted_and_kept_but_changes_no_state(project, params, recent):
     apply_definitions(project, params)
-    lateness = pd.Timedelta(minutes=params.stream.lateness_minutes)
+    lateness = pd.Timedelta(minutes=params.features.lateness_minutes)
     late = recent[:5].assign(
         session_id="late", timestamp=(recent["timestamp"][:5] - lateness).astype("datetime64[ms, UTC]")
     )

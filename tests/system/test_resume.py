@@ -22,10 +22,10 @@ def is_half_way(root: Path, stage: str) -> bool:
     """Whether the stage is just writing its result, has made a checkpoint, or has run half of a notebook's cells."""
     if stage == "train":
         return any(root.glob(".checkpoints/*.json"))
-    *_, command, notebook = STAGES[stage]["cmd"].split()
-    if command != "notebook":
+    notebooks = [Path(dep).stem for dep in STAGES[stage]["deps"] if dep.startswith("notebooks/")]
+    if not notebooks:
         return any(root.glob(f"data/*/.scratch-{stage}*/*.parquet"))
-    executed = root / f"reports/notebooks/.running-{notebook}/executed.ipynb"
+    executed = root / f"reports/notebooks/.running-{notebooks[0]}/executed.ipynb"
     text = executed.read_text() if executed.exists() else ""
     return text.count('"status": "completed"') > text.count('"status": "pending"') > 0
 

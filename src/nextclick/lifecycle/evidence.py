@@ -67,7 +67,7 @@ class Candidate:
         prefixes = first_of_each(next_clicks(SessionLog.from_events(window.test, types, vocabulary)), params)
         log = SessionLog.from_events(pd.concat([window.train, window.test]), types, vocabulary)
         ends = (int(prefixes.moments.min()), int(prefixes.moments.max())) if len(prefixes) else (0, 0)
-        snapshot = recommender.snapshot.over(log, types, params.features.item_stats_every, *ends)
+        snapshot = recommender.snapshot.over(log, types, params.features, *ends)
         return cls(
             folder, manifest, recommender, replace(recommender, snapshot=snapshot), prefixes, params.evaluation.k
         )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -119,8 +120,15 @@ class Registry:
 
     def assign(self, version: Version, stage: str = PROD) -> None:
         if self.staged(stage) != version.number:
+            self._await_next_second(stage)
             # without --force, GTO lets no version come back to a stage
             gto(self.root, "assign", self.name, "--version", version.number, "--stage", stage, "--force")
+
+    def _await_next_second(self, stage: str) -> None:
+        """GTO tells the last tag of a stage by its time, in whole seconds: two in one second would have no order."""
+        tags = ("--sort=-creatordate", "--count=1", f"refs/tags/{self.name}#{stage}#*")
+        last = git(self.root, "for-each-ref", "--format=%(creatordate:unix)", *tags).strip()
+        time.sleep(max(0.0, min(1.0, int(last or 0) + 1 - time.time())))
 
     def _committed(self, folder: Path) -> None:
         lock = yaml.safe_load((self.root / "dvc.lock").read_text())

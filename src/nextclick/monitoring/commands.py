@@ -88,7 +88,7 @@ def _replayed(root: Path, recommender: Recommender, events: pd.DataFrame, params
         usable,
         pd.read_parquet(root / "data/split/train.parquet"),
         types,
-        hours=params.features.item_stats_every,
+        features=params.features,
         k=params.evaluation.k,
         most=params.evaluation.reference,
         seed=params.run.seed,

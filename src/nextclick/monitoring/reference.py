@@ -44,7 +44,7 @@ class Reference:
             events,
             before,
             types,
-            hours=params.features.item_stats_every,
+            features=params.features,
             k=params.evaluation.k,
             most=params.evaluation.reference,
             seed=params.run.seed,

@@ -10,6 +10,7 @@ import pandas as pd
 from nextclick.evaluation.metrics import ranks_of
 from nextclick.events.prefixes import next_clicks
 from nextclick.events.sessions import SessionLog
+from nextclick.params import Features
 from nextclick.progress import progress_bar
 from nextclick.ranking.recommender import Recommender
 
@@ -31,12 +32,12 @@ def replay(
     before: pd.DataFrame,
     event_types: list[str],
     *,
-    hours: float,
+    features: Features,
     k: int,
     most: int,
     seed: int,
 ) -> Replay:
-    """Predict each next click of canonical `events`, with item statistics published every so many `hours` from them and
+    """Predict each next click of canonical `events`, with item statistics published from them and
     from what came `before`. Of more than `most` predictions, those of sessions that `seed` draws."""
     vocabulary = recommender.snapshot.vocabulary
     prefixes = next_clicks(SessionLog.from_events(events, event_types, vocabulary))
@@ -50,19 +51,19 @@ def replay(
         )
     known = SessionLog.from_events(pd.concat([before, events]), event_types, vocabulary)
     moments, ids = prefixes.moments, prefixes.log.session_ids
-    snapshot = recommender.snapshot.over(known, event_types, hours, int(moments.min()), int(moments.max()))
+    snapshot = recommender.snapshot.over(known, event_types, features, int(moments.min()), int(moments.max()))
     recommender = replace(recommender, snapshot=snapshot)
     lists = np.full((len(prefixes), k), -1, np.int32)
     served = []
     for first in progress_bar(range(0, len(prefixes), CHUNK), desc="replay", unit="chunk"):
         chunk = prefixes.take(slice(first, first + CHUNK))
-        candidates, features = snapshot.features(chunk)
-        scores = recommender.scores_of(candidates, features)
+        candidates, values = snapshot.features(chunk)
+        scores = recommender.scores_of(candidates, values)
         best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
         lists[first : first + CHUNK, : best.shape[1]] = np.take_along_axis(candidates.items, best, axis=1)
         rows, places = np.nonzero(np.take_along_axis(candidates.present, best, axis=1))
         shown = best[rows, places]
         about = {"session": ids[chunk.sessions[rows]], "moment": moments[first + rows], "score": scores[rows, shown]}
-        served.append(pd.concat([pd.DataFrame(about), pd.DataFrame(features[rows, shown], columns=names)], axis=1))
+        served.append(pd.concat([pd.DataFrame(about), pd.DataFrame(values[rows, shown], columns=names)], axis=1))
     judged = pd.DataFrame({"session": ids[prefixes.sessions], "rank": ranks_of(lists, prefixes.targets)})
     return Replay(pd.concat(served, ignore_index=True), judged)

@@ -12,7 +12,7 @@ import xgboost as xgb
 from nextclick.events.prefixes import Prefixes, next_clicks
 from nextclick.events.sessions import SessionLog
 from nextclick.features.item_history import ItemHistory
-from nextclick.params import Params, Ranker, Retrieval
+from nextclick.params import Features, Params, Ranker, Retrieval
 from nextclick.progress import progress_bar
 from nextclick.ranking.ranker import Examples, train_ranker
 from nextclick.ranking.snapshot import Snapshot
@@ -96,22 +96,22 @@ def example_prefixes(log: SessionLog, params: Ranker) -> tuple[SessionLog, Prefi
 
 
 def example_snapshot(
-    log: SessionLog, retrieval: Retrieval, ranker: Ranker, hours: float, seed: int, **about: Any
+    log: SessionLog, retrieval: Retrieval, ranker: Ranker, features: Features, seed: int, **about: Any
 ) -> tuple[Snapshot, Prefixes]:
     """The predictions to learn from, and the snapshot that they are seen from: what was known before the first of their
-    sessions ended, with item statistics as published every `hours` while they were made. about: see `Snapshot.of`."""
+    sessions ended, with item statistics as published while they were made. about: see `Snapshot.of`."""
     earlier, prefixes = example_prefixes(log, ranker)
     snapshot = Snapshot.of(earlier, retrieval, seed, **about)
     moments = prefixes.moments
     if not len(moments):
         return snapshot, prefixes
-    return snapshot.over(log, about["event_types"], hours, int(moments.min()), int(moments.max())), prefixes
+    return snapshot.over(log, about["event_types"], features, int(moments.min()), int(moments.max())), prefixes
 
 
 def train_recommender(log: SessionLog, params: Params, **about: Any) -> tuple[Recommender, Examples]:
     """Train the ranker on the newest sessions, then give it a snapshot of the whole log. about: see `Snapshot.of`."""
-    seed, hours = params.run.seed, params.features.item_stats_every
-    snapshot, prefixes = example_snapshot(log, params.retrieval, params.ranker, hours, seed, **about)
+    seed = params.run.seed
+    snapshot, prefixes = example_snapshot(log, params.retrieval, params.ranker, params.features, seed, **about)
     examples = training_examples(snapshot, prefixes, params.ranker.negatives, seed)
     booster, _ = train_ranker(examples, params.ranker, seed, params.run.threads)
     return Recommender(Snapshot.of(log, params.retrieval, seed, **about), booster), examples

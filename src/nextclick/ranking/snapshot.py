@@ -17,7 +17,7 @@ from nextclick.features.item_history import ItemHistory
 from nextclick.features.item_statistics import ItemStatistics
 from nextclick.features.scene import Knowledge, Scene
 from nextclick.files import mapped
-from nextclick.params import Retrieval
+from nextclick.params import Features, Retrieval
 from nextclick.retrieval.candidates import Candidates, Retriever
 from nextclick.retrieval.encoder import Encoder, train_encoder
 from nextclick.retrieval.index import SessionIndex
@@ -54,12 +54,12 @@ class Snapshot:
         knowledge = Knowledge(encoder, statistics, Catalogue.of(items, log.vocabulary, seed))
         return cls(log.vocabulary, _retriever(SessionIndex.of(log), knowledge, params), knowledge)
 
-    def over(self, log: SessionLog, event_types: list[str], hours: float, first: int, last: int) -> Snapshot:
-        """The same, with the item statistics that are published from `log` between `first` and `last` (ms), one version
-        every so many hours: for predictions made in that time. Where times only give an order, nothing changes."""
+    def over(self, log: SessionLog, event_types: list[str], features: Features, first: int, last: int) -> Snapshot:
+        """The same, with the item statistics that are published from `log` between `first` and `last` (ms):
+        for predictions made in that time. Where times only give an order, nothing changes."""
         if not self.knowledge.timed:
             return self
-        return self.with_history(ItemHistory.of(log, event_types, hours=hours, first=first, last=last))
+        return self.with_history(ItemHistory.of(log, event_types, features, first, last))
 
     def with_history(self, history: ItemHistory) -> Snapshot:
         """The same, with item statistics in versions."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nextclick.errors import InputError
+from nextclick.params import Features
 from nextclick.serving.metrics import BUNDLE, REFUSED_BUNDLES, STATISTICS_AT, SWAPS
 from nextclick.serving.model import Model
 from nextclick.serving.pointer import Placed, Pointer, pointer_path, served_name, takes_part
@@ -35,10 +36,10 @@ class Deployed:
             return self.challenger
         return self.champion
 
-    def with_published(self, root: Path) -> Deployed:
+    def with_published(self, root: Path, features: Features) -> Deployed:
         """The same with the newest item statistics that are published. Raises InputError."""
         champion, challenger, shadow = (
-            model and with_published(model, root) for model in (self.champion, self.challenger, self.shadow)
+            model and with_published(model, root, features) for model in (self.champion, self.challenger, self.shadow)
         )
         assert champion is not None
         return Deployed(champion, challenger, self.share, shadow)
@@ -51,9 +52,9 @@ class Deployed:
 class Deployment:
     """now: what answers. A request reads it once, and keeps to what it read."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, features: Features) -> None:
         """Raises InputError where a bundle that is to be served cannot be."""
-        self._root, self._name = root, served_name()
+        self._root, self._features, self._name = root, features, served_name()
         self._stopped = threading.Event()
         self._seen = self._pointer()
         self.now = self._ready(self._seen, ())
@@ -105,7 +106,7 @@ class Deployment:
             return
         self._taken = there
         try:
-            self.now = self.now.with_published(self._root)
+            self.now = self.now.with_published(self._root, self._features)
         except InputError as error:
             log.error("item statistics refused", extra={"reason": str(error)})
         if self.model.statistics_at is not None:

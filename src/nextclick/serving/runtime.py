@@ -47,7 +47,7 @@ class Runtime:
         set_num_threads(1)  # waking a second thread costs more than one request
         sys.setswitchinterval(SWITCH_SECONDS)
         apply_definitions(root, params)
-        deployment = Deployment(root)
+        deployment = Deployment(root, params.features)
         states = States(OnlineStates(connect(root, params)))
         states.warm_up()
         shown, unseen = (PredictionLog(root, params.serving.log_days, folder) for folder in (FOLDER, SHADOW))

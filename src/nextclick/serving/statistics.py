@@ -12,9 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from nextclick.errors import InputError
-from nextclick.features.item_history import ItemHistory
+from nextclick.features.item_history import ItemHistory, lateness_ms
 from nextclick.features.item_statistics import ItemStatistics
 from nextclick.features.store.offline import statistics_of
+from nextclick.params import Features
 from nextclick.ranking.snapshot import Snapshot
 from nextclick.serving.model import Model
 from nextclick.stream.statistics import moment_of, published
@@ -22,7 +23,7 @@ from nextclick.stream.statistics import moment_of, published
 KEPT = 2  # published versions: the last click of a session may be older than the newest
 
 
-def with_published(model: Model, root: Path) -> Model:
+def with_published(model: Model, root: Path, features: Features) -> Model:
     """The model with the newest versions that are published, the same one where none is newer than what it holds.
 
     A prediction reads the version that holds when it is made, as offline. Raises InputError, naming the file, where
@@ -31,7 +32,7 @@ def with_published(model: Model, root: Path) -> Model:
     snapshot = model.recommender.snapshot
     bundled = snapshot.knowledge.statistics
     until = int(bundled.last_click.max(initial=0))
-    newer = [file for file in published(root)[-KEPT:] if moment_of(file) > until]
+    newer = [file for file in published(root)[-KEPT:] if moment_of(file) - lateness_ms(features) > until]
     if model.statistics_at is None or not newer or moment_of(newer[-1]) == model.statistics_at:
         return model
     moments = np.array([until, *map(moment_of, newer)], np.int64)

@@ -89,7 +89,7 @@ def replay(
         shuffle=shuffle,
         duplicate=duplicate,
         late=late,
-        lateness_minutes=params.stream.lateness_minutes,
+        lateness_minutes=params.features.lateness_minutes,
     )
     sent = replay(coming[:most], params.stream, params.run.seed, speed=speed, rate=rate, poison=poison)
     return {**sent, "quarantined": broken} if source else sent

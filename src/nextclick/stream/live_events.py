@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from feast import FeatureStore
 
 from nextclick.events.state import Click
-from nextclick.features.item_history import HOUR
+from nextclick.features.item_history import HOUR, lateness_ms
 from nextclick.features.store.connect import connect
 from nextclick.features.store.offline import KEYS
 from nextclick.features.store.online import OnlineStates
@@ -25,16 +25,11 @@ from nextclick.stream.validation import Judged, Message, Validator
 
 log = logging.getLogger(__name__)
 
-MINUTE = 60_000  # ms
 MANY_FILES = 500  # of one day, after which they are merged
 
 
-def lateness_ms(params: Params) -> int:
-    return round(params.stream.lateness_minutes * MINUTE)
-
-
 def validator(params: Params) -> Validator:
-    return Validator(params.ingest.event_types, lateness_ms(params))
+    return Validator(params.ingest.event_types, lateness_ms(params.features))
 
 
 class LiveEvents:
@@ -49,7 +44,7 @@ class LiveEvents:
         self._to_keep: list[pa.Table] = []
         self._files: Counter[Path] = Counter()  # written by this process
         self._newest = 0  # arrival in the log, ms
-        self._published_until = 0
+        self._published = 0
 
     def judge(self, messages: Sequence[Message]) -> Judged:
         return self._validator.judge(messages)
@@ -109,14 +104,14 @@ class LiveEvents:
         Their moment has come when what may still be on its way would be too late.
         """
         step = round(self._params.features.item_stats_every * HOUR)
-        until = self._newest - lateness_ms(self._params)
-        if until // step > self._published_until // step:
-            self._published_until = until
-            Thread(target=self._publish, args=(until,)).start()
+        due = (self._newest - lateness_ms(self._params.features)) // step
+        if due > self._published:
+            self._published = due
+            Thread(target=self._publish, args=(self._newest,)).start()
 
     def _publish(self, until: int) -> None:
         try:
             publish_due(self._root, self._params, connect(self._root, self._params), until)
         except Exception:  # nobody waits for a thread's error; the next call tries again
             log.exception("item statistics were not published")
-            self._published_until = 0
+            self._published = 0

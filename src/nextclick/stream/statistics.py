@@ -13,7 +13,7 @@ from feast import FeatureStore
 from nextclick.events.schema import FIELDS, quoted
 from nextclick.events.sessions import SessionLog
 from nextclick.events.tables import lock_of, parquet_files
-from nextclick.features.item_history import HOUR, ItemHistory, publication_moments
+from nextclick.features.item_history import HOUR, ItemHistory, lateness_ms, publication_moments
 from nextclick.features.store.offline import statistics_rows
 from nextclick.files import locked
 from nextclick.params import Params
@@ -27,17 +27,18 @@ ITEMS = Path("data/interim/items.parquet")
 def publish_due(root: Path, params: Params, store: FeatureStore, until: int) -> list[Path]:
     """Publish the versions whose moment has come at `until` (ms of event time) and that are not there yet.
 
-    Each is a file `<moment in ms>.parquet` of the rows of the view item_statistics; the newest also goes to the online
-    store. The first time only the newest that is due is made. Any number of processes may call it; one does the work.
+    Each is a file `<that moment in ms>.parquet` of the rows of the view item_statistics; the newest also goes to the
+    online store. The first time only the newest that is due is made. Any number of processes may call it; one does the
+    work.
     """
     folder = root / FOLDER
     with locked(lock_of(folder)):
         there = published(root)
-        moments = publication_moments(until, until, params.features.item_stats_every)
+        moments = publication_moments(params.features, until, until)
         if there:
             step = round(params.features.item_stats_every * HOUR)
-            moments = publication_moments(moment_of(there[-1]) + step, until, params.features.item_stats_every)
-        events = _known(root, int(moments[-1])) if len(moments) else None
+            moments = publication_moments(params.features, moment_of(there[-1]) + step, until)
+        events = _known(root, int(moments[-1]) - lateness_ms(params.features)) if len(moments) else None
         if events is None or events.empty:
             return []
         folder.mkdir(parents=True, exist_ok=True)
@@ -56,7 +57,7 @@ def published(root: Path) -> list[Path]:
 
 
 def moment_of(version: Path) -> int:
-    """ms since 1970 UTC: events before it count."""
+    """When it was published, ms since 1970 UTC."""
     return int(version.stem)
 
 
@@ -70,7 +71,7 @@ def _versions(
     if (root / ITEMS).is_file():
         prices = pd.read_parquet(root / ITEMS).set_index("item_id")["price"].reindex(ids)
     for moment in moments.tolist():
-        version = ItemHistory.of(log, types, hours=params.features.item_stats_every, first=moment, last=moment)
+        version = ItemHistory.of(log, types, params.features, moment, moment)
         yield moment, statistics_rows(version, ids, types, prices.to_numpy(np.float32))
 
 

@@ -63,7 +63,7 @@ class Trial:
     def __init__(self, root: Path, n_sessions: int) -> None:
         self.root, self.params = root, Params.read(root / "params.yaml")
         self.events, self._types = clickstream(n_sessions), self.params.ingest.event_types
-        minutes = self.params.stream.lateness_minutes
+        minutes = self.params.features.lateness_minutes
         self._coming = schedule(self.events, SEED, **SHARES, lateness_minutes=minutes)
         times = self._coming["timestamp"].to_numpy("datetime64[ms]").astype(np.int64)
         timely = self._coming[self._coming["arrives"] - times <= minutes * 60_000]

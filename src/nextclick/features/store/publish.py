@@ -30,7 +30,7 @@ def publish(root: Path, params: Params, *, timed: bool) -> dict:
     log = SessionLog.from_events(events, types)
     first, last = int(log.times.min()), int(log.times.max())
     if timed:
-        history = ItemHistory.of(log, types, hours=params.features.item_stats_every, first=first, last=last)
+        history = ItemHistory.of(log, types, params.features, first, last)
     else:
         history = ItemHistory(np.array([last + 1]), (ItemStatistics.of(log, types, timed, last + 1),))
     ids = log.vocabulary.ids

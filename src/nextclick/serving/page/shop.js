@@ -3,7 +3,7 @@ const LIST = 12, PAGE = 24;
 const at = (id) => document.getElementById(id);
 let session = crypto.randomUUID?.() ?? String(Math.random()).slice(2);
 let key = sessionStorage.getItem("key") ?? "";
-let last = null, shown = 0, asked = 0;
+let last = null, shown = 0, asked = 0, browsing = 0;
 
 async function ask(path, body) {
   const headers = { ...(key && { "x-api-key": key }), ...(body && { "content-type": "application/json" }) };
@@ -63,7 +63,9 @@ async function browse(anew) {
   shown = anew ? 0 : shown;
   const query = new URLSearchParams({ limit: PAGE, offset: shown });
   if (at("category").value) query.set("category", at("category").value);
+  const turn = ++browsing;
   const page = await ask(`items?${query}`);
+  if (turn !== browsing) return; // another category was chosen meanwhile, whose answer may have come first
   types = page.event_types;
   if (anew) at("shop").replaceChildren();
   at("shop").append(...page.items.map(card));
