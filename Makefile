@@ -10,6 +10,9 @@ export BENTOML_DO_NOT_TRACK := true
 export DVC_NO_ANALYTICS := 1
 UV := $(or $(shell command -v uv 2>/dev/null),.uv/bin/uv)
 PYTHON ?= python3
+# what pipeline.engine=ray needs is installed with RAY=1, and then stays
+RAY := $(or $(RAY),$(wildcard .venv/.ready-ray))
+READY := .venv/.ready$(if $(RAY),-ray)
 
 all: repro
 
@@ -20,16 +23,16 @@ repro: setup
 	@.venv/bin/dvc metrics show reports/metrics/evaluate.json
 	@echo "Read reports/notebooks/*.ipynb, or open the notebooks with: make lab"
 
-setup: .venv/.ready
+setup: $(READY)
 
 .uv/bin/uv:
 	$(PYTHON) -m venv .uv
 	.uv/bin/pip install --quiet uv
 
-.venv/.ready: pyproject.toml uv.lock $(if $(filter .uv/bin/uv,$(UV)),.uv/bin/uv)
+$(READY): pyproject.toml uv.lock $(if $(filter .uv/bin/uv,$(UV)),.uv/bin/uv)
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
 		{ echo "nextclick needs Python 3.11 to 3.13; name one with: make PYTHON=/path/to/python3.12" >&2; exit 1; }
-	VIRTUAL_ENV= $(UV) sync --locked --extra stream --extra serve --extra monitor --python $(PYTHON)
+	VIRTUAL_ENV= $(UV) sync --locked --extra stream --extra serve --extra monitor $(if $(RAY),--extra ray) --python $(PYTHON)
 	@touch $@
 
 test: setup

@@ -3,6 +3,7 @@
 
 # %% tags=["parameters"]
 run = {"seed": 7, "threads": 2}
+pipeline = {"engine": "local", "workers": 2, "cpus_per_worker": 1}
 ingest = {
     "path": "data/raw/simulated",
     "format": "generic",
@@ -41,15 +42,15 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
+from nextclick.engine.engine import engine_of
 from nextclick.evaluation.parity import arrivals, parity
-from nextclick.events.sessions import SessionLog
 from nextclick.features.candidate_features import GROUPS
 from nextclick.features.store.connect import apply_definitions, connect
 from nextclick.features.store.online import OnlineStates
 from nextclick.params import Features, Params
 from nextclick.plots import use_style
 from nextclick.project import project_root
-from nextclick.ranking.recommender import example_snapshot, training_examples
+from nextclick.ranking.recommender import example_snapshot
 from nextclick.ranking.snapshot import Snapshot
 from nextclick.retrieval.candidates import COLUMNS
 
@@ -57,8 +58,9 @@ use_style()
 root = project_root()
 out = root / "data/features"
 features["online_store"] = "sqlite"  # what the notebook shows does not depend on which, and this is always there
-params = Params(run=run, ingest=ingest, retrieval=retrieval, features=features, ranker=ranker)
-log = SessionLog.read(root / "data/split/train.parquet", ingest["event_types"])
+params = Params(run=run, pipeline=pipeline, ingest=ingest, retrieval=retrieval, features=features, ranker=ranker)
+engine = engine_of(params.pipeline)
+log = engine.read(root / "data/split/train.parquet", ingest["event_types"])
 items = pd.read_parquet(root / "data/interim/items.parquet")
 timed = json.loads((root / "reports/metrics/ingest.json").read_text())["clock"] == "real"
 about = {"event_types": ingest["event_types"], "items": items, "timed": timed}
@@ -151,7 +153,7 @@ assert same.differing == 0, same.first
 # ## The training examples
 
 # %%
-examples = training_examples(snapshot, prefixes, params.ranker.negatives, run["seed"])
+examples = engine.examples(snapshot, prefixes, params.ranker.negatives, run["seed"])
 examples.save(out / "examples")
 print(
     f"{len(examples.groups):,} groups of one click among {examples.groups.mean() - 1:.0f} items that were not clicked: "

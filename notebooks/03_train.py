@@ -3,6 +3,7 @@
 
 # %% tags=["parameters"]
 run = {"seed": 7, "threads": 2}
+pipeline = {"engine": "local", "workers": 2, "cpus_per_worker": 1}
 ingest = {
     "path": "data/raw/simulated",
     "format": "generic",
@@ -39,17 +40,18 @@ import json
 import matplotlib.pyplot as plt
 import pandas as pd
 
+from nextclick.engine.engine import engine_of
 from nextclick.params import Params
 from nextclick.plots import use_style
 from nextclick.project import project_root
 from nextclick.ranking.bundle import save_bundle
-from nextclick.ranking.ranker import Examples, hold_out, train_ranker
+from nextclick.ranking.ranker import Examples, hold_out
 from nextclick.ranking.recommender import Recommender
 from nextclick.ranking.snapshot import Snapshot
 
 use_style()
 root = project_root()
-params = Params(run=run, ingest=ingest, retrieval=retrieval, ranker=ranker)
+params = Params(run=run, pipeline=pipeline, ingest=ingest, retrieval=retrieval, ranker=ranker)
 examples = Examples.load(root / "data/features/examples")
 
 # %% [markdown]
@@ -58,7 +60,7 @@ examples = Examples.load(root / "data/features/examples")
 
 # %%
 learned, held_out = hold_out(examples, ranker["held_out_share"])
-booster, curves = train_ranker(
+booster, curves = engine_of(params.pipeline).train(
     learned,
     params.ranker,
     run["seed"],

@@ -3,6 +3,7 @@
 
 # %% tags=["parameters"]
 run = {"seed": 7, "threads": 2}
+pipeline = {"engine": "local", "workers": 2, "cpus_per_worker": 1}
 ingest = {
     "path": "data/raw/simulated",
     "format": "generic",
@@ -21,12 +22,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
+from nextclick.engine.engine import engine_of
 from nextclick.evaluation import metrics, slices
 from nextclick.evaluation.baselines import BASELINES
 from nextclick.events.prefixes import next_clicks
 from nextclick.events.sessions import SessionLog
 from nextclick.monitoring.reference import FOLDER, Reference
-from nextclick.params import Features, Params
+from nextclick.params import Features, Params, Pipeline
 from nextclick.plots import use_style
 from nextclick.project import project_root
 from nextclick.ranking.bundle import load_bundle
@@ -56,7 +58,7 @@ print(f"{len(prefixes):,} predictions in {test.n_sessions:,} sessions that train
 # ## Ours and the baselines, on the same predictions
 
 # %%
-lists = {"nextclick": recommender.recommend(prefixes, k)}
+lists = {"nextclick": engine_of(Pipeline(**pipeline)).recommend(recommender, prefixes, k)}
 for name, baseline in BASELINES.items():
     lists[name] = baseline().fit(train).recommend(prefixes, k)
 values = {name: metrics.per_prediction(metrics.ranks_of(shown, prefixes.targets), k) for name, shown in lists.items()}

@@ -21,6 +21,12 @@ class Run(Section):
     threads: int = Field(2, ge=1)
 
 
+class Pipeline(Section):
+    engine: Literal["local", "ray"] = "local"
+    workers: int = Field(2, ge=1)
+    cpus_per_worker: int = Field(1, ge=1)
+
+
 class Simulator(Section):
     sessions: int = Field(30_000, ge=1)
     items: int = Field(2_000, ge=10)
@@ -159,6 +165,7 @@ class Lifecycle(Section):
 
 class Params(Section):
     run: Run = Run()
+    pipeline: Pipeline = Pipeline()
     simulator: Simulator = Simulator()
     ingest: Ingest = Ingest()
     split: Split = Split()

@@ -44,6 +44,12 @@ class Prefixes:
             return np.zeros(len(self), np.int64)
         return np.where(self.lengths > 0, self.log.times[np.maximum(self.ends - 1, 0)], 0)
 
+    def alone(self) -> Prefixes:
+        """The same, at least one, with no sessions in the log but from their first to their last: to be sent away."""
+        first, last = int(self.sessions.min()), int(self.sessions.max()) + 1
+        begin = self.log.offsets[first]
+        return Prefixes(self.log.slice(first, last), self.sessions - first, self.starts - begin, self.ends - begin)
+
     def take(self, chosen: np.ndarray | slice) -> Prefixes:
         """The chosen predictions, in the given order."""
         return Prefixes(self.log, self.sessions[chosen], self.starts[chosen], self.ends[chosen])

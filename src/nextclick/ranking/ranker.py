@@ -6,6 +6,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xgboost as xgb
@@ -45,6 +46,11 @@ class Examples:
         about = json.loads((folder / "examples.json").read_text())
         return cls(features, labels, groups, about["recall"], tuple(about["names"]))
 
+    def part(self, number: int, parts: int) -> Examples:
+        """One of several parts of about as many groups."""
+        n = len(self.groups)
+        return self.take_groups(number * n // parts, (number + 1) * n // parts)
+
     def take_groups(self, first: int, last: int) -> Examples:
         """The groups `first:last`."""
         ends = np.concatenate([[0], np.cumsum(self.groups)])
@@ -74,18 +80,69 @@ def train_ranker(
     *,
     held_out: Examples | None = None,
     checkpoints: Path | None = None,
+    key: str | None = None,
+    writes: bool = True,
 ) -> tuple[xgb.Booster, dict[str, list[float]]]:
     """LambdaMART (Burges, 2010); returns the model and NDCG@20 by round, of training and held-out groups.
 
     Training goes in segments, each from the saved model of the one before, whether it was just made or is left from a
     run that was killed: so a resumed run ends with the same bytes as one that was not. Without a folder for
     `checkpoints` it is one segment.
+    key: names the run in that folder, `run_key` where there is none. writes: whether this process keeps checkpoints,
+    one of those that train together.
     """
     data = _matrix(examples, threads)
     watched = [(data, "train")]
     if held_out is not None and len(held_out.groups):
         watched.append((_matrix(held_out, threads, data), "held_out"))
-    settings = {
+    settings = _settings(params, seed, threads)
+    segment = params.checkpoint_rounds if checkpoints else params.rounds
+    booster, done = None, 0
+    curves: dict[str, list[float]] = {name: [] for _, name in watched}
+    if checkpoints:
+        checkpoints.mkdir(parents=True, exist_ok=True)
+        key = key or run_key(examples, params, seed, threads)
+        found, rounds, seen = newest_checkpoint(checkpoints, key, params.rounds)
+        if seen.keys() == curves.keys():
+            booster, done, curves = found, rounds, seen
+    with progress_bar(total=params.rounds, initial=done, desc="ranker", unit="tree") as progress:
+        while done < params.rounds:
+            rounds = min(segment, params.rounds - done)
+            # what is watched costs a pass over the data, so it is looked at only where checkpoints are asked for
+            booster, history = _segment(settings, data, rounds, booster, watched if checkpoints else [], progress)
+            done += rounds
+            for name in curves:
+                curves[name] += history.get(name, [])
+            if checkpoints:
+                saved = booster.save_raw("ubj")
+                if writes:
+                    _checkpoint(checkpoints, f"{key}-{done}", saved, curves)
+                booster = xgb.Booster(model_file=saved)
+    assert booster is not None
+    return booster, curves
+
+
+def run_key(examples: Examples, params: Ranker, seed: int, threads: int, workers: int = 1) -> str:
+    """Names the run that a checkpoint belongs to: its data and settings."""
+    settings = _settings(params, seed, threads) | ({"workers": workers} if workers > 1 else {})
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+    for array in (examples.features, examples.labels, examples.groups):
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()[:16]
+
+
+def newest_checkpoint(folder: Path, key: str, rounds: int) -> tuple[xgb.Booster | None, int, dict[str, list[float]]]:
+    """The newest whole checkpoint of a run, the rounds it has, and its curves; None, 0 and {} where there is none."""
+    done = [int(path.stem.rsplit("-", 1)[1]) for path in folder.glob(f"{key}-*.json")]
+    newest = max((count for count in done if count <= rounds), default=0)
+    if not newest:
+        return None, 0, {}
+    curves = json.loads((folder / f"{key}-{newest}.json").read_text())
+    return xgb.Booster(model_file=folder / f"{key}-{newest}.ubj"), newest, curves
+
+
+def _settings(params: Ranker, seed: int, threads: int) -> dict[str, Any]:
+    return {
         "objective": "rank:ndcg",
         "eval_metric": "ndcg@20",
         "lambdarank_pair_method": "topk",
@@ -102,26 +159,6 @@ def train_ranker(
         "seed": seed,
         "seed_per_iteration": True,  # a resumed run draws what an uninterrupted one would
     }
-    segment = params.checkpoint_rounds if checkpoints else params.rounds
-    key = _fingerprint(examples, settings)
-    booster, done = None, 0
-    curves: dict[str, list[float]] = {name: [] for _, name in watched}
-    if checkpoints:
-        checkpoints.mkdir(parents=True, exist_ok=True)
-        booster, done, curves = _resume(checkpoints, key, params.rounds, curves)
-    with progress_bar(total=params.rounds, initial=done, desc="ranker", unit="tree") as progress:
-        while done < params.rounds:
-            rounds = min(segment, params.rounds - done)
-            # what is watched costs a pass over the data, so it is looked at only where checkpoints are asked for
-            booster, history = _segment(settings, data, rounds, booster, watched if checkpoints else [], progress)
-            done += rounds
-            for name in curves:
-                curves[name] += history.get(name, [])
-            if checkpoints:
-                _checkpoint(checkpoints, key, done, booster, curves)
-                booster = xgb.Booster(model_file=checkpoints / f"{key}-{done}.ubj")
-    assert booster is not None
-    return booster, curves
 
 
 def _matrix(examples: Examples, threads: int, reference: xgb.QuantileDMatrix | None = None) -> xgb.QuantileDMatrix:
@@ -162,34 +199,8 @@ def _segment(
     return trained, {name: [float(v) for v in metrics["ndcg@20"]] for name, metrics in history.items()}
 
 
-def _fingerprint(examples: Examples, settings: dict) -> str:
-    """Names the run that a checkpoint belongs to: its data and settings."""
-    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
-    for array in (examples.features, examples.labels, examples.groups):
-        digest.update(np.ascontiguousarray(array).data)
-    return digest.hexdigest()[:16]
-
-
-def _checkpoint(folder: Path, key: str, done: int, booster: xgb.Booster, curves: dict[str, list[float]]) -> None:
-    for name, content in ((f"{key}-{done}.ubj", booster.save_raw("ubj")), (f"{key}-{done}.json", _text(curves))):
+def _checkpoint(folder: Path, name: str, model: bytearray, curves: dict[str, list[float]]) -> None:
+    for file, content in ((f"{name}.ubj", model), (f"{name}.json", json.dumps(curves).encode())):
         # a file that is there is whole
-        (folder / f"{name}.part").write_bytes(content)
-        (folder / f"{name}.part").replace(folder / name)
-
-
-def _text(curves: dict[str, list[float]]) -> bytes:
-    return json.dumps(curves).encode()
-
-
-def _resume(
-    folder: Path, key: str, rounds: int, fresh: dict[str, list[float]]
-) -> tuple[xgb.Booster | None, int, dict[str, list[float]]]:
-    """The newest whole checkpoint of this run, if there is one."""
-    done = [int(path.stem.rsplit("-", 1)[1]) for path in folder.glob(f"{key}-*.json")]
-    newest = max((count for count in done if count <= rounds), default=0)
-    if not newest:
-        return None, 0, fresh
-    curves = json.loads((folder / f"{key}-{newest}.json").read_text())
-    if curves.keys() != fresh.keys():
-        return None, 0, fresh
-    return xgb.Booster(model_file=folder / f"{key}-{newest}.ubj"), newest, curves
+        (folder / f"{file}.part").write_bytes(content)
+        (folder / f"{file}.part").replace(folder / file)

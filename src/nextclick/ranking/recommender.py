@@ -23,26 +23,39 @@ from nextclick.threads import in_parts
 CHUNK = 4000  # sessions at a time: bounds memory to some 200 MB
 
 
+def chunks(prefixes: Prefixes) -> list[Prefixes]:
+    return [prefixes.take(slice(first, first + CHUNK)) for first in range(0, max(1, len(prefixes)), CHUNK)]
+
+
 def training_examples(snapshot: Snapshot, prefixes: Prefixes, negatives: int, seed: int) -> Examples:
-    random = np.random.default_rng(seed)
-    features, groups = [], []
-    for first in progress_bar(range(0, len(prefixes), CHUNK), desc="examples", unit="chunk"):
-        chunk = prefixes.take(slice(first, first + CHUNK))
-        candidates, values = snapshot.features(chunk)
-        hits = candidates.present & (candidates.items == chunk.targets[:, None])
-        # positives sort before all negatives, negatives at random, empty places last
-        keys = np.where(hits, -1.0, random.random(hits.shape))
-        keys[~candidates.present] = 2.0
-        order = np.argsort(keys, axis=1, kind="stable")[:, : negatives + 1]
-        kept = np.take_along_axis(candidates.present, order, axis=1) & hits.any(axis=1)[:, None]
-        rows, columns = np.nonzero(kept)
-        features.append(values[rows, order[rows, columns]])
-        groups.append(kept.sum(axis=1)[hits.any(axis=1)])
-    sizes = np.concatenate(groups)
+    watched = progress_bar(chunks(prefixes), desc="examples", unit="chunk")
+    return joined([examples_of(snapshot, chunk, negatives, seed) for chunk in watched], len(prefixes))
+
+
+def examples_of(snapshot: Snapshot, chunk: Prefixes, negatives: int, seed: int) -> Examples:
+    """The groups of some predictions, whose draw depends on them and the seed alone."""
+    random = np.random.default_rng([seed, len(chunk), *chunk.moments[:1].tolist()])
+    candidates, values = snapshot.features(chunk)
+    hits = candidates.present & (candidates.items == chunk.targets[:, None])
+    # positives sort before all negatives, negatives at random, empty places last
+    keys = np.where(hits, -1.0, random.random(hits.shape))
+    keys[~candidates.present] = 2.0
+    order = np.argsort(keys, axis=1, kind="stable")[:, : negatives + 1]
+    kept = np.take_along_axis(candidates.present, order, axis=1) & hits.any(axis=1)[:, None]
+    rows, columns = np.nonzero(kept)
+    sizes = kept.sum(axis=1)[hits.any(axis=1)]
     labels = np.zeros(sizes.sum(), np.float32)
     labels[np.cumsum(sizes) - sizes] = 1
-    recall = len(sizes) / max(1, len(prefixes))
-    return Examples(np.concatenate(features), labels, sizes, recall, snapshot.feature_names)
+    recall = len(sizes) / max(1, len(chunk))
+    return Examples(values[rows, order[rows, columns]], labels, sizes, recall, snapshot.feature_names)
+
+
+def joined(parts: list[Examples], predictions: int) -> Examples:
+    """Examples of chunks, in their order; predictions: how many there were in all of them."""
+    features, labels, groups = (
+        np.concatenate([getattr(part, name) for part in parts]) for name in ("features", "labels", "groups")
+    )
+    return Examples(features, labels, groups, len(groups) / max(1, predictions), parts[0].names)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""The steps that grow with the clicks: in this process, or on a Ray cluster."""
