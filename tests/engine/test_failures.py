@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,9 @@ from nextclick.params import Pipeline, Ranker
 from nextclick.ranking.ranker import Examples
 
 ROUNDS = 200
+PATIENCE = 400  # s: on a busy machine Ray alone takes minutes to start
+
+pytestmark = pytest.mark.timeout(4 * PATIENCE)
 TRAINING = Path(__file__).with_name("training.py")
 
 
@@ -43,7 +47,7 @@ def start(folder: Path, **environment: str) -> subprocess.Popen:
 
 
 def await_checkpoint(folder: Path, process: subprocess.Popen, rounds: int) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + PATIENCE
     while not list((folder / "checkpoints").glob(f"*-{rounds}.json")):
         assert process.poll() is None, process.stdout.read().decode()
         assert time.monotonic() < deadline, "no checkpoint was written"
@@ -51,7 +55,7 @@ def await_checkpoint(folder: Path, process: subprocess.Popen, rounds: int) -> No
 
 
 def finished(folder: Path, process: subprocess.Popen) -> bytes:
-    said = process.communicate(timeout=240)[0].decode()
+    said = process.communicate(timeout=PATIENCE)[0].decode()
     assert process.returncode == 0, said
     return (folder / "model.ubj").read_bytes()
 
@@ -65,8 +69,12 @@ def whole(examples, tmp_path_factory) -> bytes:
 
 def workers_of(process: subprocess.Popen) -> list[psutil.Process]:
     """Those that train now."""
-    children = psutil.Process(process.pid).children(recursive=True)
-    return [child for child in children if "RayTrainWorker" in " ".join(child.cmdline())]
+    found = []
+    for child in psutil.Process(process.pid).children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            if "RayTrainWorker" in " ".join(child.cmdline()):
+                found.append(child)
+    return found
 
 
 @pytest.mark.ml_test("infra-2")
@@ -86,10 +94,9 @@ def test_when_a_worker_and_then_the_driver_are_killed_training_goes_on_from_the_
     cluster = psutil.Process(process.pid).children(recursive=True)
     process.kill()
     process.wait()
-    _, agents = psutil.wait_procs(cluster, timeout=10)
-    for agent in agents:  # Ray's own, which look only now and then whether their node is still there
-        assert "Agent" in " ".join(agent.cmdline())
-        agent.kill()
+    for left in psutil.wait_procs(cluster, timeout=10)[1]:  # which look only now and then whether the rest is there
+        with suppress(psutil.NoSuchProcess):
+            left.kill()
     assert not (folder / "model.ubj").exists(), "the driver was killed only when all was over"
     kept = {path: path.stat().st_mtime_ns for path in (folder / "checkpoints").glob("*.json")}
     assert finished(folder, start(folder)) == whole
