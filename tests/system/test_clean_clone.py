@@ -74,4 +74,4 @@ def test_running_a_notebook_by_hand_and_saving_it_leaves_its_stage_clean_but_cha
 
 def test_an_experiment_runs_only_what_its_param_changes(runs):
     said = runs.repeated.dvc("exp", "run", "-S", "ranker.max_depth=4")
-    assert stages_run(said) == ["train", "evaluate", "diagnose"]
+    assert stages_run(said) == ["train", "evaluate", "diagnose", "drift"]
