@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from contextlib import suppress
 
 import numpy as np
 import pandas as pd
@@ -109,8 +110,10 @@ def test_no_prediction_gives_no_list(on_ray, seen):
 
 
 def test_nothing_of_a_cluster_that_is_started_here_listens_beyond_loopback(on_ray):
-    processes = psutil.Process().children(recursive=True)
-    heard = [c for process in processes for c in process.net_connections("tcp") if c.status == psutil.CONN_LISTEN]
+    heard = []
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):  # a worker that has just ended
+            heard += [c for c in process.net_connections("tcp") if c.status == psutil.CONN_LISTEN]
     assert heard
     assert {listening.laddr.ip for listening in heard} <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
 

@@ -45,6 +45,8 @@ def test_the_feature_store_works_with_nothing_installed_beside(runs):
 def test_two_clean_clones_give_the_same_lock_to_the_byte(runs):
     assert runs.made_lock == runs.repeated_lock
     assert set(yaml.safe_load(runs.made_lock)["stages"]) == set(STAGES)
+    headline = json.loads((runs.made.root / "reports/metrics/evaluate.json").read_text())
+    assert 0.2 < headline["hr@20"] <= 1
 
 
 def test_nothing_runs_twice(runs):
