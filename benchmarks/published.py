@@ -7,6 +7,8 @@ The folder holds diginetica/ and rsc15-100k/, each with train.parquet and test.p
 
 from __future__ import annotations
 
+import os
+import resource
 import sys
 from pathlib import Path
 
@@ -49,11 +51,14 @@ def table(name: str, result: dict) -> str:
             for f in ("hr@20", "mrr@20")
         )
 
+    spent = " + ".join(f"{seconds:.0f} s ({step})" for step, seconds in result["seconds"].items())
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     measured = sorted(result["baselines"].items(), key=lambda pair: -pair[1]["mrr@20"])
     lines = [
         f"## {TITLES[name]}",
         "",
-        f"{result['predictions']:,} predictions in {result['sessions']:,} sessions.",
+        f"{result['predictions']:,} predictions in {result['sessions']:,} sessions. Ours took {spent} on "
+        f"{os.cpu_count()} cores; at most {peak:.1f} GiB were in use, those of the baselines counted.",
         "",
         "| | P@20 | MRR@20 | ratio of P@20 | ratio of MRR@20 |",
         "|---|---|---|---|---|",

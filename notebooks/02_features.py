@@ -16,7 +16,7 @@ retrieval = {
     "nearest": 150,
     "sample": 300,
     "neighbours": 500,
-    "dimensions": 128,
+    "dimensions": 96,
     "encoder_epochs": 3,
 }
 features = {"item_stats_every": 24.0, "lateness_minutes": 30.0, "session_ttl_hours": 48.0, "online_store": "sqlite"}

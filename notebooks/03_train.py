@@ -16,7 +16,7 @@ retrieval = {
     "nearest": 150,
     "sample": 300,
     "neighbours": 500,
-    "dimensions": 128,
+    "dimensions": 96,
     "encoder_epochs": 3,
 }
 ranker = {

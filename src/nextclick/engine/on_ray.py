@@ -83,7 +83,8 @@ class OnRay:
     ) -> tuple[xgb.Booster, dict[str, list[float]]]:
         """Data-parallel: each worker has its groups, and all build the same trees. threads: not used; each worker has
         `pipeline.cpus_per_worker`."""
-        workers, cpus = self._pipeline.workers, self._pipeline.cpus_per_worker
+        workers = min(self._pipeline.workers, len(examples.groups), len(held_out.groups))  # each needs a group of both
+        cpus = self._pipeline.cpus_per_worker
         key = run_key(examples, params, seed, workers=workers, threads=cpus)
         shared = checkpoints.resolve() / f"ray-{key}"
         for name, part in (("learned", examples), ("held_out", held_out)):
