@@ -119,6 +119,31 @@ def test_events_over_http_reach_the_same_states_through_kafka(live, params, shop
     assert OnlineStates(connect(live.root, params)).read(["unknown"])[0].state == EMPTY
 
 
+def test_it_ends_when_asked_though_the_broker_is_gone(
+    kafka, make_live, redis_server, tmp_path, monkeypatch, shop_events, stored
+):
+    """What is not committed the next one repeats; nobody has to kill it."""
+    broker = kafka()
+    live = make_live(tmp_path, broker.address, redis_server().address, "gone", log_seconds=30)
+    for name, value in live.environment.items():
+        monkeypatch.setenv(name, value)
+    params = Params.read(live.root / "params.yaml")
+    apply_definitions(live.root, params)
+    events = shop_events(30, 2).assign(user_id=None)
+    replay(schedule(events, 0), params.stream, 0)
+    consumer = live.consume()
+    try:
+        stored(live.root, params, events)
+        broker.kill()
+        live.signal(consumer, signal.SIGTERM)
+        consumer.join(PATIENCE)
+        assert not consumer.is_alive(), "it does not end"
+    finally:
+        live.stop()
+    log = parquet_files(live.root / LOG)
+    assert sum(pq.read_metadata(file).num_rows for file in log) == len(events)
+
+
 def test_a_log_that_cannot_be_written_ends_it_in_one_line_and_nothing_is_lost(live, params, shop_events):
     events = shop_events(30, 2).assign(user_id=None)
     replay(schedule(events, 0), params.stream, 0)
