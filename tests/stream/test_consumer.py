@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+import yaml
 from confluent_kafka import Consumer, TopicPartition
 
 from nextclick.events.state import EMPTY
@@ -203,6 +204,10 @@ def test_a_source_in_any_format_and_the_simulator_are_played_at_a_rate(live, par
     assert said["events"] == 40
     assert said["seconds"] >= 39 / 40
     assert {event["item_id"] for event in consumed(params)} == {str(movie) for movie in range(8)}
+    small = {"sessions": 300, "items": 100, "users": 50, "days": 4}
+    (live.root / "params.yaml").write_text(
+        yaml.safe_dump(yaml.safe_load((live.root / "params.yaml").read_text()) | {"simulator": small})
+    )
     ran = played(live, "--source", "simulator", "--most", "50")
     assert json.loads(ran.stdout)["events"] == 50
     assert len(consumed(params)) == 90

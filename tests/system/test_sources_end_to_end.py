@@ -1,4 +1,4 @@
-"""Data sets as their publishers ship them go through the whole pipeline by changing only params."""
+"""Data sets as their publishers ship them are learned from and judged by changing only params."""
 
 import json
 import os
@@ -20,7 +20,7 @@ def started(clone, runs):
     def start(source: str, folder: Path):
         project = clone(source, compiled=runs.repeated)
         changes = ("-S", f"ingest.path={folder}", "-S", f"ingest.format={source}")
-        return project, project.start(".venv/bin/dvc", "exp", "run", *changes)
+        return project, project.start(".venv/bin/dvc", "exp", "run", "evaluate", *changes)
 
     return {source: start(source, file.parent) for source, file in FILES.items() if file.exists()}
 
