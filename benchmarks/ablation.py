@@ -15,7 +15,7 @@ from pathlib import Path
 import pandas as pd
 
 from nextclick.evaluation.benchmark import read_sessions
-from nextclick.evaluation.diagnosis import Laboratory
+from nextclick.evaluation.diagnosis import LOST, Laboratory
 from nextclick.events.sessions import SessionLog
 from nextclick.params import Diagnosis, Params
 from nextclick.project import project_root
@@ -26,17 +26,24 @@ HEAD = """# What each part earns, and what it costs
 
 Made by `python benchmarks/ablation.py DATA`; nothing here is typed. Each row leaves one candidate source (its
 candidates and the features made of its scores) or one group of features out, trains the ranker again and judges it on
-sessions of the training log that are later than those it learned from. The numbers are the fall of MRR@20, with its
-95 % interval, paired by prediction and resampled by session. *cost* is the median time per prediction on one thread, on
-the simulated shop.
+sessions of the training log that are later than those it learned from. The numbers are the fall of the metric, with its
+95 % interval, paired by prediction and resampled by session; those above zero beyond chance are bold. *cost* is the
+median time per prediction on one thread, on the simulated shop. What two parts know both, neither loses alone.
 """
+METRICS = ("mrr@20", "hr@20")
 
 
 def ablation(log: SessionLog, params: Params, **about: object) -> pd.DataFrame:
     snapshot, prefixes = example_snapshot(
         log, params.retrieval, params.ranker, params.features, params.run.seed, **about
     )
-    return Laboratory(snapshot, prefixes, params.ranker, SIZE, "mrr@20", params.run).ablation()
+    return Laboratory(snapshot, prefixes, params.ranker, SIZE, METRICS[0], params.run).ablation(*METRICS[1:])
+
+
+def shown(row: pd.Series, metric: str) -> str:
+    lost, low, high = (row[column if metric == METRICS[0] else f"{metric} {column}"] for column in LOST)
+    text = f"{lost:.4f} [{low:.4f}, {high:.4f}]"
+    return f"**{text}**" if low > 0 else text
 
 
 def main() -> None:
@@ -58,7 +65,8 @@ def main() -> None:
     found = {}
     for name, look in shops.items():
         table = look().set_index(["kind", "without"])
-        found[name] = table.apply(lambda row: f"{row['lost']:.4f} [{row['low']:.4f}, {row['high']:.4f}]", axis=1)
+        for metric in METRICS:
+            found[f"{name}, {metric}"] = table.apply(shown, axis=1, metric=metric)
         print(name, table.round(4), sep="\n")
     board = pd.DataFrame(found).fillna("no such data")
     costs = pd.read_csv(root / "reports/costs.csv").set_index(["kind", "without"])["microseconds"]

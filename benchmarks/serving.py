@@ -1,6 +1,6 @@
 """How fast the service answers: an open loop of requests, a real Redis, sessions of the test events in it.
 
-    python benchmarks/serving.py [--rate 200] [--seconds 60] [--overload]
+    python benchmarks/serving.py [--rate 200] [--seconds 60] [--candidates 100] [--overload]
 
 Needs the pipeline's bundle and split, and redis-server. Starts a Redis, a plain FastAPI echo (the limit of any such
 server here) and the service; load generator and servers share the machine. Prints one JSON object.
@@ -32,9 +32,10 @@ from nextclick.events.state import SessionState
 from nextclick.features.store.connect import apply_definitions, connect
 from nextclick.features.store.offline import states_of
 from nextclick.features.store.online import OnlineStates
-from nextclick.params import Params
+from nextclick.params import Params, Retrieval
 from nextclick.progress import progress_bar
 from nextclick.project import project_root
+from nextclick.ranking.bundle import load_bundle, save_bundle
 
 SESSIONS, K, HELD_MS = 5000, 20, 50
 ECHO = """
@@ -77,6 +78,15 @@ def wait_for(url: str) -> None:
 
 def percentiles(milliseconds: list[float]) -> dict[str, float]:
     return {f"p{p:g}_ms": round(float(np.percentile(milliseconds, p)), 3) for p in (50, 95, 99, 99.9)}
+
+
+def narrowed(bundle: Path, folder: Path, candidates: int) -> None:
+    """Write the bundle with that many candidates a session, of which as large a share is nearest by the encoder."""
+    recommender, manifest = load_bundle(bundle)
+    was = Retrieval(**manifest["params"]["retrieval"])
+    width = {"width": candidates, "nearest": was.nearest * candidates // was.width}
+    params = Params(**manifest["params"] | {"retrieval": was.model_copy(update=width)})
+    save_bundle(recommender, folder, params=params, trained_until=manifest["trained_until"], metrics={})
 
 
 def live_states(root: Path, types: list[str]) -> dict[str, SessionState]:
@@ -177,6 +187,7 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--rate", type=float, default=200)
     options.add_argument("--seconds", type=float, default=60)
+    options.add_argument("--candidates", type=int, help="of a session; the default: the bundle's")
     options.add_argument("--overload", action="store_true", help="also at 1, 2, 5 and 10 times the highest rate")
     asked = options.parse_args()
     project = project_root()
@@ -192,7 +203,10 @@ def main() -> None:
     with ExitStack() as ends:
         root = Path(ends.enter_context(tempfile.TemporaryDirectory()))
         (root / "models").mkdir()
-        (root / "models/bundle").symlink_to(project / "models/bundle")
+        if asked.candidates:
+            narrowed(project / "models/bundle", root / "models/bundle", asked.candidates)
+        else:
+            (root / "models/bundle").symlink_to(project / "models/bundle")
         (root / "dvc.yaml").touch()
         (root / "params.yaml").write_text(yaml.safe_dump(json.loads(params.model_dump_json())))
         (root / "echo.py").write_text(ECHO)

@@ -100,6 +100,14 @@ def test_one_worker_trains_the_same_ranker_and_two_one_as_good(on_ray, seen, log
     assert not list(tmp_path.glob("*/ray-*")), "what was only for the workers stayed behind"
 
 
+def test_where_fewer_groups_are_held_out_than_there_are_workers_fewer_train(on_ray, seen, tmp_path):
+    snapshot, prefixes = seen
+    examples = Local().examples(snapshot, prefixes, 10, 0)
+    few = RANKER.model_copy(update={"rounds": 2})
+    booster, curves = on_ray.train(examples, few, 1, 1, held_out=examples.take_groups(0, 1), checkpoints=tmp_path)
+    assert booster.num_boosted_rounds() == len(curves["held_out"]) == 2
+
+
 def test_no_prediction_gives_no_list(on_ray, seen):
     snapshot, prefixes = seen
     booster, _ = Local().train(

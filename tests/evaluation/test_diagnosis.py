@@ -55,12 +55,14 @@ def laboratory(monkeypatch) -> Laboratory:
 
 
 def test_only_the_part_that_knows_the_answer_is_missed(laboratory):
-    table = laboratory.ablation().set_index("without")
+    table = laboratory.ablation("hr@1").set_index("without")
     assert set(table.index) == {*SOURCES, *laboratory.snapshot.features_by_group}
     assert table.loc["told", "low"] > 0.5
     assert table.drop("told")["low"].max() < 0.05
     assert (table["low"] <= table["lost"]).all()
     assert (table["lost"] <= table["high"]).all()
+    assert table.loc["told", "hr@1 low"] > 0.5
+    assert table.drop("told")["hr@1 low"].max() < 0.05
 
 
 def test_shap_names_the_feature_that_knows_the_answer(laboratory):

@@ -62,6 +62,8 @@ class OnRay:
         if not ray.is_initialized():
             _reach(address)
             ray.init(log_to_driver=False, logging_level=logging.ERROR, **({"address": address} if address else here))
+        for chatty in ("ray.data", "ray.train", "ray.widgets"):  # a notebook would keep what they say, with its times
+            logging.getLogger(chatty).setLevel(logging.ERROR)
         ray.data.DataContext.get_current().enable_progress_bars = is_watched()
 
     def read(self, path: Path, event_types: list[str]) -> SessionLog:

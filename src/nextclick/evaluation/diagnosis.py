@@ -29,6 +29,7 @@ SOURCES = {
     "own items": ("own",),
     "encoder": ("encoder",),
 }
+LOST = ("lost", "low", "high")
 
 
 @dataclass(frozen=True)
@@ -78,9 +79,7 @@ class Laboratory:
 
     def values(self, booster: xgb.Booster, judged: Judged | None = None) -> np.ndarray:
         """(n,) the metric of each judged prediction."""
-        ranks = (judged or self.judged).ranks(booster.inplace_predict)
-        name, k = self.metric.split("@")
-        return per_prediction(ranks, int(k))[f"{name}@{k}"]
+        return _values((judged or self.judged).ranks(booster.inplace_predict), self.metric)
 
     def learning_curve(self, shares: tuple[float, ...] = (0.125, 0.25, 0.5, 1.0)) -> pd.DataFrame:
         """The metric, on what was learned from and on what was held out, by share of the training examples."""
@@ -103,10 +102,13 @@ class Laboratory:
         """NDCG@20 within sampled candidates, of the training groups and of held-out groups sampled alike."""
         return _ndcg(booster, examples), _ndcg(booster, self.held_out)
 
-    def ablation(self) -> pd.DataFrame:
+    def ablation(self, *others: str) -> pd.DataFrame:
         """What is lost without each candidate source and each feature group: difference of the metric to the whole,
-        with its 95 % interval, paired by prediction and resampled by session."""
-        whole = self.values(self.fit(self.examples))
+        with its 95 % interval, paired by prediction and resampled by session.
+
+        others: further metrics, whose columns have their names in front.
+        """
+        whole = self.judged.ranks(self.fit(self.examples).inplace_predict)
         draws = resampled_sessions(self.judge.sessions, self.seed)
         rows = []
         parts = [("source", name) for name in SOURCES] + [
@@ -114,14 +116,17 @@ class Laboratory:
         ]
         for kind, name in progress_bar(parts, desc="ablation", unit="ranker"):
             without = self._without_source(name) if kind == "source" else self._without_features(name)
-            lost = whole - without
-            low, high = np.percentile(resampled_means(lost, *draws), [2.5, 97.5])
-            rows.append((kind, name, float(lost.mean()), float(low), float(high)))
-        table = pd.DataFrame(rows, columns=["kind", "without", "lost", "low", "high"])
-        return table.sort_values("lost", ascending=False, ignore_index=True)
+            row = {"kind": kind, "without": name}
+            for metric in (self.metric, *others):
+                lost = _values(whole, metric) - _values(without, metric)
+                low, high = np.percentile(resampled_means(lost, *draws), [2.5, 97.5])
+                prefix = "" if metric == self.metric else f"{metric} "
+                row |= {f"{prefix}{column}": float(v) for column, v in zip(LOST, (lost.mean(), low, high), strict=True)}
+            rows.append(row)
+        return pd.DataFrame(rows).sort_values("lost", ascending=False, ignore_index=True)
 
     def _without_source(self, source: str) -> np.ndarray:
-        """Neither its candidates nor the features made of its scores."""
+        """The ranks with neither its candidates nor the features made of its scores."""
         gone = {COLUMNS.index(name) for name in SOURCES[source]}
         retriever = self.snapshot.retriever
         fewer = replace(retriever, fused=tuple(k for k in retriever.fused if k not in gone))
@@ -129,14 +134,17 @@ class Laboratory:
         hidden = {f"{name}_{kind}" for name in SOURCES[source] for kind in ("score", "share", "rank")}
         kept = [place for place, name in enumerate(snapshot.feature_names) if name not in hidden]
         examples = training_examples(snapshot, self.learn, self.size.negatives, self.seed)
-        judged = Judged.of(snapshot, self.judge)
-        return self.values(self.fit(_columns(examples, kept)), replace(judged, features=judged.features[:, :, kept]))
+        return self._ranks(examples, Judged.of(snapshot, self.judge), kept)
 
     def _without_features(self, group: str) -> np.ndarray:
         hidden = set(self.snapshot.features_by_group[group])
         kept = [place for place, name in enumerate(self.snapshot.feature_names) if name not in hidden]
-        judged = replace(self.judged, features=self.judged.features[:, :, kept])
-        return self.values(self.fit(_columns(self.examples, kept)), judged)
+        return self._ranks(self.examples, self.judged, kept)
+
+    def _ranks(self, examples: Examples, judged: Judged, kept: list[int]) -> np.ndarray:
+        """(n,) the ranks of a ranker that learned from the kept columns only."""
+        booster = self.fit(_columns(examples, kept))
+        return replace(judged, features=judged.features[:, :, kept]).ranks(booster.inplace_predict)
 
     def imbalance(self, counts: tuple[int, ...] = (5, 20, 80)) -> pd.Series:
         """The metric by negatives per positive, each with as many positives."""
@@ -194,6 +202,10 @@ def _ndcg(booster: xgb.Booster, examples: Examples) -> float:
     first = ends - examples.groups  # where the positive stands
     better = np.add.reduceat(scores > np.repeat(scores[first], examples.groups), first)
     return float(np.where(better < 20, 1 / np.log2(better + 2), 0).mean())
+
+
+def _values(ranks: np.ndarray, metric: str) -> np.ndarray:
+    return per_prediction(ranks, int(metric.partition("@")[2]))[metric]
 
 
 def _columns(examples: Examples, kept: list[int]) -> Examples:
