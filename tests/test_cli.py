@@ -2,12 +2,15 @@
 
 import re
 import shlex
+from datetime import UTC, datetime
 
 import pytest
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from nextclick.cli import app
+from nextclick.cli import _utc, app
+from nextclick.errors import InputError
+from nextclick.params import Params
 
 COMMANDS = get_command(app).commands
 
@@ -46,6 +49,26 @@ def test_outside_of_a_project_every_command_ends_with_code_2_and_one_line(comman
 @pytest.mark.parametrize("asked", [["dance"], ["parity", "--most", "many"], ["simulate", "--fast"]])
 def test_what_is_no_command_or_option_ends_with_code_2(asked):
     assert CliRunner().invoke(app, asked).exit_code == 2
+
+
+def test_a_moment_is_in_utc_unless_it_names_a_zone():
+    noon = datetime(2026, 1, 20, 12, tzinfo=UTC)
+    assert _utc(datetime(2026, 1, 20, 12)) == _utc(datetime.fromisoformat("2026-01-20T17:00:00+05:00")) == noon
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (b"run: {seed: -1}", "run.seed: Input should be greater than or equal to 0"),
+        (b"run: {seed: 1}\n# \xff", "cannot be read"),
+        (b"- run", "expected sections with names, such as run, found a list"),
+    ],
+)
+def test_params_that_cannot_be_used_end_in_one_line(tmp_path, text, expected):
+    (tmp_path / "params.yaml").write_bytes(text)
+    with pytest.raises(InputError, match=re.escape(expected)) as caught:
+        Params.read(tmp_path / "params.yaml")
+    assert "\n" not in str(caught.value)
 
 
 def test_the_shell_is_taught_the_commands():

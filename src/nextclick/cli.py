@@ -145,7 +145,10 @@ def publish() -> dict:
 
     root = project_root()
     params = Params.read(root / "params.yaml")
-    clock = json.loads((root / "reports/metrics/ingest.json").read_text())["clock"]
+    said = root / "reports/metrics/ingest.json"
+    if not said.exists():
+        raise InputError(f"{said}: not there; run `nextclick ingest` first, which writes it")
+    clock = json.loads(said.read_text())["clock"]
     rows = publish(root, params, timed=clock == "real")
     apply_definitions(root, params)
     return rows
@@ -170,7 +173,7 @@ def materialise(
     params = Params.read(root / "params.yaml")
     apply_definitions(root, params)
     events = read_events(root / "data/interim/events.parquet")
-    window = (moment.replace(tzinfo=UTC) if moment else None for moment in (since, until))
+    window = (_utc(moment) if moment else None for moment in (since, until))
     return materialise(connect(root, params), events, params.ingest.event_types, *window)
 
 
@@ -189,7 +192,7 @@ def feedback(
 
     root = project_root()
     params = Params.read(root / "params.yaml")
-    return feedback(root, since.replace(tzinfo=UTC), until.replace(tzinfo=UTC), params)
+    return feedback(root, _utc(since), _utc(until), params)
 
 
 @command
@@ -214,7 +217,7 @@ def drift(
     if events:
         found = drift_of_file(root, events, days, params)
     elif since and until:
-        found = drift_live(root, since.replace(tzinfo=UTC), until.replace(tzinfo=UTC), params)
+        found = drift_live(root, _utc(since), _utc(until), params)
     else:
         raise InputError("drift: expected --since and --until, or --events")
     if exit_code and (code := EXIT_CODES[found["outcome"]]):
@@ -265,6 +268,11 @@ def parity(
 
 for run in (stream.stream, stream.replay, stream.freshness, stream.compact, *lifecycle.COMMANDS):
     command(run)
+
+
+def _utc(moment: datetime) -> datetime:
+    """A moment without a zone is in UTC, as the options say; another zone is honoured."""
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
 def _metric(values: dict, path: Path) -> dict:

@@ -17,7 +17,7 @@ class Section(BaseModel):
 
 
 class Run(Section):
-    seed: int = 7
+    seed: int = Field(7, ge=0)
     threads: int = Field(2, ge=1)
 
 
@@ -61,7 +61,7 @@ class Split(Section):
 
 class Retrieval(Section):
     width: int = Field(200, ge=1)
-    nearest: int = Field(150, ge=0)
+    nearest: int = Field(150, ge=1)
     sample: int = Field(300, ge=1)
     neighbours: int = Field(500, ge=1)
     dimensions: int = Field(96, ge=1)
@@ -184,9 +184,13 @@ class Params(Section):
     def read(cls, path: Path) -> Params:
         """Raises InputError, naming the key, where a value does not fit."""
         try:
-            return cls.model_validate(yaml.safe_load(path.read_text()) or {})
-        except (OSError, yaml.YAMLError) as error:
-            raise InputError(f"{path}: cannot be read: {error}") from error
+            said = yaml.safe_load(path.read_text()) or {}
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise InputError(f"{path}: cannot be read: {' '.join(str(error).split())}") from error
+        if not isinstance(said, dict):
+            raise InputError(f"{path}: expected sections with names, such as run, found a {type(said).__name__}")
+        try:
+            return cls.model_validate(said)
         except ValidationError as error:
             problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
             raise InputError(f"{path}: {problems}") from error

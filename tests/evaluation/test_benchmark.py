@@ -84,6 +84,8 @@ def test_baselines_are_measured_on_the_same_predictions(tmp_path, small_benchmar
         ({"session_id": [1, 1], "item_id": [2, 3], "position": [0, None]}, "position must hold a whole number"),
         ({"session_id": [1], "item_id": [2], "position": ["first"]}, "position must hold a whole number"),
         ({"session_id": [], "item_id": [], "position": []}, "no rows"),
+        ({"session_id": [1], "item_id": ["i" * 257], "position": [0]}, "row 0: item_id is longer than 256"),
+        ({"session_id": [[1], [2]], "item_id": [2, 3], "position": [0, 1]}, "session_id must hold one id in a row"),
     ],
 )
 def test_a_file_that_does_not_fit_is_named_with_what_is_wrong(tmp_path, columns, expected):
@@ -93,6 +95,27 @@ def test_a_file_that_does_not_fit_is_named_with_what_is_wrong(tmp_path, columns,
     assert done.exit_code == 2
     assert "odd.parquet" in done.stderr
     assert expected in done.stderr
+
+
+def test_two_files_that_do_not_belong_together_are_refused(tmp_path, small_benchmark_params):
+    train, test = write_sessions(tmp_path / "a.parquet", 0, 150), write_sessions(tmp_path / "b.parquet", 150, 30)
+    single = tmp_path / "single.parquet"
+    pd.read_parquet(train).query("position == 0").to_parquet(single)
+    others = tmp_path / "others.parquet"
+    pd.read_parquet(test).assign(item_id=lambda rows: rows["item_id"].astype(float)).to_parquet(others)
+    timed = tmp_path / "timed.parquet"
+    pd.read_parquet(train).assign(
+        timestamp=lambda rows: pd.Timestamp("2026-01-01", tz="UTC") + pd.to_timedelta(rows.index, unit="s")
+    ).to_parquet(timed)
+    for known, asked, expected in (
+        (timed, test, "b.parquet: no column timestamp, which the other file has"),
+        (train, others, "others.parquet: column item_id: no item of"),
+        (single, test, "predictions to learn from"),
+    ):
+        command = ["benchmark", "--train", str(known), "--test", str(asked), "--params", str(small_benchmark_params)]
+        done = CliRunner().invoke(app, command)
+        assert done.exit_code == 2, done.output
+        assert expected in done.stderr
 
 
 def test_a_missing_file_is_an_error_and_no_traceback(tmp_path):

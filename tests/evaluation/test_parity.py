@@ -1,5 +1,8 @@
 """What the service computes is what training computed, to the last bit, and the comparison would say if it were not."""
 
+import sqlite3
+from contextlib import closing
+
 import numpy as np
 import pytest
 
@@ -37,6 +40,14 @@ def test_nothing_differs_even_with_late_repeated_and_forgotten_events(snapshot, 
     assert found.rebuilt > 0
     assert found.first == []
     assert found.differing == 0
+    assert stored_rows(online) == 0
+
+
+def stored_rows(online: OnlineStates) -> int:
+    if online._redis:
+        return online._redis._client.dbsize()
+    with closing(sqlite3.connect(online._config.online_store.path)) as database:
+        return database.execute(f'SELECT count(*) FROM "{online._config.project}_session_state"').fetchone()[0]
 
 
 class Forgetful(OnlineStates):

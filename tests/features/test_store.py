@@ -18,6 +18,7 @@ from nextclick.features.store.publish import materialise, publish
 
 TYPES = ["view", "cart", "purchase"]
 HOUR = 3_600_000  # ms
+KEYS_BY_ENTITY = {"session_id": {True}, "user_id": {False}, "item_id": {False}}  # whether its rows expire
 
 
 @pytest.fixture
@@ -87,6 +88,41 @@ def test_windows_in_any_order_add_up_to_the_whole(store, shop):
     expected = dict(states_of(shop, "session_id", TYPES))
     assert [found.state for found in OnlineStates(store).read(list(expected))] == list(expected.values())
     assert store.get_online_features(clicks, [{"item_id": "i07"}]).to_dict() == before  # no older version
+
+
+def test_what_is_there_is_asked_of_the_store_and_not_of_what_was_loaded_before(
+    project, redis_params, redis_server, monkeypatch, shop
+):
+    """Redis lost everything, and a window without a published version was the first to be loaded."""
+    server = redis_server()
+    monkeypatch.setenv("NEXTCLICK_REDIS", server.address)
+    publish(project, redis_params, timed=True)
+    apply_definitions(project, redis_params)
+    store, first = connect(project, redis_params), shop["timestamp"].min()
+    materialise(store, shop, TYPES, None, (first + pd.Timedelta(minutes=30)).to_pydatetime())
+    for lost in (False, True):
+        if lost:
+            server.kill()
+            server.start()
+        written = materialise(store, shop, TYPES, None, None)
+        there = store.get_online_features(["item_statistics:clicks"], [{"item_id": "i07"}]).to_dict()
+        assert there["clicks"][0] > 0, lost
+        assert written["item_statistics"] == shop["item_id"].nunique()
+
+
+def test_on_redis_only_what_has_a_time_to_live_expires(project, redis_params, redis_server, monkeypatch, shop):
+    import redis
+
+    server = redis_server()
+    monkeypatch.setenv("NEXTCLICK_REDIS", server.address)
+    publish(project, redis_params, timed=True)
+    apply_definitions(project, redis_params)
+    materialise(connect(project, redis_params), shop, TYPES, None, None)
+    client = redis.Redis(port=server.port)
+    lives = {entity: {client.ttl(key) > 0 for key in client.keys(f"*{entity}*")} for entity in KEYS_BY_ENTITY}
+    assert lives == KEYS_BY_ENTITY
+    OnlineStates(connect(project, redis_params), "user_history").write({"someone": (Click(1, "e", "i", 0),)})
+    assert {client.ttl(key) for key in client.keys("*someone*")} == {-1}
 
 
 def connect_again(store):

@@ -13,6 +13,7 @@ from nextclick.errors import InputError
 from nextclick.evaluation.baselines import BASELINES
 from nextclick.evaluation.metrics import interval, paired_ratio, per_prediction, ranks_of
 from nextclick.events.prefixes import Prefixes, next_clicks
+from nextclick.events.schema import LONGEST_ID
 from nextclick.events.sessions import SessionLog
 from nextclick.params import Params
 from nextclick.progress import progress_bar
@@ -35,6 +36,11 @@ def read_sessions(path: Path) -> pd.DataFrame:
             raise InputError(f"{path}: no column {needed}; it has {list(rows.columns)}")
         if rows[needed].isna().any():
             raise InputError(f"{path}: row {int(rows[needed].isna().argmax())}: {needed} is empty")
+        if rows[needed].map(lambda value: isinstance(value, list | dict | np.ndarray)).any():
+            raise InputError(f"{path}: column {needed} must hold one id in a row, not lists")
+        too_long = rows[needed].astype(str).str.len() > LONGEST_ID
+        if too_long.any():
+            raise InputError(f"{path}: row {int(too_long.argmax())}: {needed} is longer than {LONGEST_ID} characters")
     if rows.empty:
         raise InputError(f"{path}: no rows; expected at least one session")
     if "timestamp" in rows:
@@ -78,8 +84,13 @@ def benchmark(
     seconds: dict[str, float] = {}
     start = perf_counter()
     known = SessionLog.from_events(read_sessions(train), ["view"])
-    timed = "timestamp" in pq.read_schema(train).names
     asked = SessionLog.from_events(read_sessions(test), ["view"], known.vocabulary)
+    timed, test_timed = ("timestamp" in pq.read_schema(path).names for path in (train, test))
+    if timed != test_timed:
+        raise InputError(f"{test if timed else train}: no column timestamp, which the other file has")
+    if (asked.items < 0).all():
+        ids = read_sessions(test)["item_id"].iloc[0], known.vocabulary.ids[0]
+        raise InputError(f"{test}: column item_id: no item of {train} is in it; such as {ids[0]!r}, there {ids[1]!r}")
     prefixes: Prefixes = next_clicks(asked, min_known=min_prefix)
     if not len(prefixes):
         raise InputError(f"{test}: no session has more than {min_prefix} clicks, so there is nothing to predict")

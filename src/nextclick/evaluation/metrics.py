@@ -9,6 +9,7 @@ import numpy as np
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 
 RESAMPLES = 1000
+TOGETHER = 50  # resamples that are held as floats at a time
 
 
 def ranks_of(lists: np.ndarray, targets: np.ndarray) -> np.ndarray:
@@ -35,7 +36,7 @@ def resampled_sessions(sessions: np.ndarray, seed: int) -> tuple[np.ndarray, np.
     places = np.unique(sessions, return_inverse=True)[1]
     n = int(places.max()) + 1
     random = np.random.default_rng(seed)
-    drawn = np.empty((RESAMPLES, n), np.int32)
+    drawn = np.empty((RESAMPLES, n), np.uint8)  # a session drawn more than ten times is a rarity
     for i in range(RESAMPLES):
         drawn[i] = np.bincount(random.integers(0, n, n), minlength=n)
     return places, drawn
@@ -43,8 +44,9 @@ def resampled_sessions(sessions: np.ndarray, seed: int) -> tuple[np.ndarray, np.
 
 def resampled_means(values: np.ndarray, places: np.ndarray, drawn: np.ndarray) -> np.ndarray:
     """(RESAMPLES,) the mean of `values` in each resample of `resampled_sessions`."""
-    sums, counts = np.bincount(places, weights=values), np.bincount(places)
-    return (drawn @ sums) / (drawn @ counts)
+    sums, counts = np.bincount(places, weights=values), np.bincount(places).astype(float)
+    several = (drawn[first : first + TOGETHER].astype(float) for first in range(0, len(drawn), TOGETHER))
+    return np.concatenate([(some @ sums) / (some @ counts) for some in several])
 
 
 def interval(values: np.ndarray, sessions: np.ndarray, seed: int) -> list[float]:

@@ -60,30 +60,34 @@ def parity(
     """Play canonical events in the given order and compare.
 
     expire: share of the moments at which the stored state is taken for idle, and built again from what arrived before.
-    In the store the sessions have names of their own, apart from live ones and those of earlier runs.
+    In the store the sessions have names of their own, apart from live ones, and are taken out again at the end.
     """
     found, threads, apart = Parity(), get_num_threads(), f"parity-{uuid4().hex}-"
     forgotten = np.random.default_rng(seed).random(len(arriving)) < expire
     so_far: dict[str, list[int]] = defaultdict(list)
-    for first in progress_bar(range(0, len(arriving), CHUNK), desc="parity", unit="chunk"):
-        chunk = arriving.iloc[first : first + CHUNK]
-        known, live = [], []
-        set_num_threads(1)  # as a service does: waking a second thread costs more than one request
-        for place, session, click in _clicks(chunk, event_types):
-            if forgotten[place] and so_far[session]:
-                before = arriving.iloc[so_far[session]]
-                online.write({apart + name: state for name, state in states_of(before, "session_id", event_types)})
-                found.rebuilt += 1
-            stored = advance(online.read([apart + session])[0].state, click)
-            online.write({apart + session: stored})
-            read = online.read([apart + session])[0].state
-            live.append(snapshot.features(prefixes_of([read], snapshot.vocabulary)))
-            so_far[session].append(place)
-            known.append(list(so_far[session]))
+    try:
+        for first in progress_bar(range(0, len(arriving), CHUNK), desc="parity", unit="chunk"):
+            chunk = arriving.iloc[first : first + CHUNK]
+            known, live = [], []
+            set_num_threads(1)  # as a service does: waking a second thread costs more than one request
+            for place, session, click in _clicks(chunk, event_types):
+                if forgotten[place] and so_far[session]:
+                    before = arriving.iloc[so_far[session]]
+                    online.write({apart + name: state for name, state in states_of(before, "session_id", event_types)})
+                    found.rebuilt += 1
+                stored = advance(online.read([apart + session])[0].state, click)
+                online.write({apart + session: stored})
+                read = online.read([apart + session])[0].state
+                live.append(snapshot.features(prefixes_of([read], snapshot.vocabulary)))
+                so_far[session].append(place)
+                known.append(list(so_far[session]))
+            set_num_threads(threads)
+            offline, features = snapshot.features(_as_logged(arriving, known, event_types, snapshot))
+            for i, (candidates, values) in enumerate(live):
+                _compare(found, chunk.iloc[i], snapshot, candidates.items[0], values[0], offline.items[i], features[i])
+    finally:
         set_num_threads(threads)
-        offline, features = snapshot.features(_as_logged(arriving, known, event_types, snapshot))
-        for i, (candidates, values) in enumerate(live):
-            _compare(found, chunk.iloc[i], snapshot, candidates.items[0], values[0], offline.items[i], features[i])
+        online.forget([apart + session for session in so_far])
     return found
 
 

@@ -88,8 +88,12 @@ def load_bundle(folder: Path) -> tuple[Recommender, dict]:
     for path in folder.iterdir():
         if path.name not in manifest["files"] and path.name != "manifest.json":
             raise InputError(f"{path}: the manifest of bundle {version} does not name it")
-    snapshot = Snapshot.load(folder, Retrieval(**manifest["params"]["retrieval"]))
-    _same_features(folder, manifest["features"], snapshot.features_by_group)
+    try:
+        retrieval, bundled = Retrieval(**manifest["params"]["retrieval"]), dict(manifest["features"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{folder / 'manifest.json'}: params.retrieval or features: {error!r}") from error
+    snapshot = Snapshot.load(folder, retrieval)
+    _same_features(folder, bundled, snapshot.features_by_group)
     return Recommender(snapshot, xgb.Booster(model_file=folder / "ranker.ubj")), manifest
 
 

@@ -58,16 +58,21 @@ class Examples:
         return Examples(self.features[rows], self.labels[rows], self.groups[first:last], self.recall, self.names)
 
 
-def hold_out(examples: Examples, share: float) -> tuple[Examples, Examples]:
-    """The groups to learn from, and the newest `share` of them, at least one, to be judged on.
-
-    Raises InputError where there are fewer than FEWEST_GROUPS.
-    """
+def require_enough(examples: Examples) -> None:
+    """Raises InputError where there are fewer than FEWEST_GROUPS."""
     if len(examples.groups) < FEWEST_GROUPS:
         raise InputError(
             f"only {len(examples.groups)} predictions to learn from, of which at least {FEWEST_GROUPS} are needed: "
             "bring more sessions, or raise ranker.examples_share"
         )
+
+
+def hold_out(examples: Examples, share: float) -> tuple[Examples, Examples]:
+    """The groups to learn from, and the newest `share` of them, at least one, to be judged on.
+
+    Raises InputError where there are fewer than FEWEST_GROUPS.
+    """
+    require_enough(examples)
     kept = len(examples.groups) - max(1, round(len(examples.groups) * share))
     return examples.take_groups(0, kept), examples.take_groups(kept, len(examples.groups))
 

@@ -14,7 +14,7 @@ from nextclick.events.sessions import SessionLog
 from nextclick.features.item_history import ItemHistory
 from nextclick.params import Features, Params, Ranker, Retrieval
 from nextclick.progress import progress_bar
-from nextclick.ranking.ranker import Examples, train_ranker
+from nextclick.ranking.ranker import Examples, require_enough, train_ranker
 from nextclick.ranking.snapshot import Snapshot
 from nextclick.ranking.trees import Trees
 from nextclick.retrieval.candidates import Candidates
@@ -126,5 +126,6 @@ def train_recommender(log: SessionLog, params: Params, **about: Any) -> tuple[Re
     seed = params.run.seed
     snapshot, prefixes = example_snapshot(log, params.retrieval, params.ranker, params.features, seed, **about)
     examples = training_examples(snapshot, prefixes, params.ranker.negatives, seed)
+    require_enough(examples)
     booster, _ = train_ranker(examples, params.ranker, seed, params.run.threads)
     return Recommender(Snapshot.of(log, params.retrieval, seed, **about), booster), examples

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from pathlib import Path
 from typing import cast
@@ -35,6 +36,14 @@ def connect(root: Path, params: Params, timeout: float = READ_TIMEOUT) -> Featur
         # without this a client waits through several retries, seconds long, before it says that nothing answers
         client.set_retry(Retry(NoBackoff(), 0))
     return store
+
+
+def everlasting(config: RepoConfig) -> RepoConfig:
+    """The same for views whose rows do not expire: in Feast all views on a Redis have one time to live."""
+    config = copy.deepcopy(config)
+    if config.online_store.type == "redis":
+        config.online_store.key_ttl_seconds = None
+    return config
 
 
 def redis_client(store: FeatureStore) -> Redis | None:

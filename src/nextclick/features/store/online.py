@@ -17,7 +17,7 @@ from redis.exceptions import RedisError
 
 from nextclick.errors import StoreUnavailableError
 from nextclick.events.state import EMPTY, Click, SessionState, advance_all
-from nextclick.features.store.connect import redis_client
+from nextclick.features.store.connect import everlasting, redis_client
 from nextclick.features.store.redis_rows import RedisRows
 from nextclick.files import locked
 
@@ -43,6 +43,7 @@ class OnlineStates:
         self._key = self._view.join_keys[0]
         self._features = [f"{view}:{column}" for column in COLUMNS]
         self._ttl = int(self._view.ttl.total_seconds()) * SECOND if self._view.ttl else 0
+        self._config = store.config if self._ttl else everlasting(store.config)
         client = redis_client(store)
         self._redis = RedisRows(store, self._view, client) if client else None
 
@@ -87,7 +88,7 @@ class OnlineStates:
         if not rows:
             return
         try:
-            self._store.provider.online_write_batch(self._store.config, self._view, rows, None)
+            self._store.provider.online_write_batch(self._config, self._view, rows, None)
         except FAILURES as error:
             raise StoreUnavailableError(f"{self._view.name}: {error}") from error
 

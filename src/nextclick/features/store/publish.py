@@ -8,18 +8,21 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from feast import FeatureStore
+from feast.protos.feast.types.EntityKey_pb2 import EntityKey
+from feast.protos.feast.types.Value_pb2 import Value
 
 from nextclick.errors import InputError
 from nextclick.events.sessions import SessionLog
-from nextclick.events.state import advance_all
 from nextclick.features.item_history import ItemHistory
 from nextclick.features.item_statistics import ItemStatistics
-from nextclick.features.store.offline import KEYS, states_of, statistics_rows, write_history
+from nextclick.features.store.connect import everlasting
+from nextclick.features.store.offline import FOLDER, KEYS, states_of, statistics_rows, write_history
 from nextclick.features.store.online import OnlineStates
 from nextclick.params import Params
 from nextclick.progress import progress_bar
 
 BATCH = 500  # rows a write
+ASKED = 100  # items that are asked for the version in the store, which all of them share
 
 
 def publish(root: Path, params: Params, *, timed: bool) -> dict:
@@ -62,13 +65,32 @@ def materialise(
         online = OnlineStates(store, view)
         found = list(states_of(window, key, event_types))
         for first in progress_bar(range(0, len(found), BATCH), desc=view, unit="batch"):
-            batch = found[first : first + BATCH]
-            there = online.read([name for name, _ in batch])
-            online.write(
-                {name: advance_all(known.state, state) for (name, state), known in zip(batch, there, strict=True)}
-            )
+            online.merge(dict(found[first : first + BATCH]))
         written[view] = len(found)
-    loaded = [until for _, until in store.get_feature_view("item_statistics").materialization_intervals]
-    if not loaded or end > max(loaded):
-        store.materialize(start.to_pydatetime(), end.to_pydatetime(), feature_views=["item_statistics"])
-    return {**written, "from": start.isoformat(), "until": end.isoformat()}
+    return {
+        **written,
+        "item_statistics": _materialise_statistics(store, end),
+        "from": start.isoformat(),
+        "until": end.isoformat(),
+    }
+
+
+def _materialise_statistics(store: FeatureStore, end: pd.Timestamp) -> int:
+    """Load the newest version published by `end`, unless the store holds a newer one; returns its items.
+
+    What is there is asked of the store: Feast's registry remembers what was loaded, not whether it is still there.
+    """
+    view = store.get_feature_view("item_statistics")
+    versions = store.repo_path / FOLDER / f"{view.name}.parquet"
+    published = pd.read_parquet(versions, columns=["item_id", "event_timestamp"])
+    published = published[published["event_timestamp"] <= end]
+    if published.empty:
+        return 0
+    newest = published["event_timestamp"].max()
+    items = published.loc[published["event_timestamp"] == newest, "item_id"]
+    keys = [EntityKey(join_keys=["item_id"], entity_values=[Value(string_val=item)]) for item in items[:ASKED]]
+    there = store.provider.online_read(store.config, view, keys, ["clicks"])
+    if not any(moment and pd.to_datetime(moment, utc=True) > newest for moment, _ in there):
+        window = (newest - pd.Timedelta(milliseconds=1)).to_pydatetime(), end.to_pydatetime()
+        FeatureStore(config=everlasting(store.config)).materialize(*window, feature_views=[view.name])
+    return len(items)

@@ -23,7 +23,7 @@ _REPLACE_UNCHANGED = """
 local now = redis.call('HMGET', KEYS[1], ARGV[2], ARGV[3])
 if (now[1] or '') ~= ARGV[4] or (now[2] or '') ~= ARGV[5] then return 0 end
 redis.call('HSET', KEYS[1], unpack(ARGV, 6))
-if ARGV[1] ~= '0' then redis.call('EXPIRE', KEYS[1], ARGV[1]) end
+if ARGV[1] ~= '0' then redis.call('EXPIRE', KEYS[1], ARGV[1]) else redis.call('PERSIST', KEYS[1]) end
 return 1
 """
 
@@ -38,7 +38,7 @@ class RedisRows:
         self._entity = view.join_keys[0]
         self._fields = [_mmh3(f"{view.name}:{name}") for name in ("event_ids", "times", "item_ids", "event_types")]
         self._moment = f"_ts:{view.name}".encode()
-        self._expires = store.config.online_store.key_ttl_seconds or 0
+        self._expires = (store.config.online_store.key_ttl_seconds or 0) if view.ttl else 0
         self._replace = client.register_script(_REPLACE_UNCHANGED)
 
     def merge(self, clicks: Mapping[str, Sequence[Click]]) -> None:
