@@ -81,7 +81,7 @@ def _materialise_statistics(store: FeatureStore, end: pd.Timestamp) -> int:
     What is there is asked of the store: Feast's registry remembers what was loaded, not whether it is still there.
     """
     view = store.get_feature_view("item_statistics")
-    versions = store.repo_path / FOLDER / f"{view.name}.parquet"
+    versions = Path(store.config.repo_path or ".") / FOLDER / f"{view.name}.parquet"
     published = pd.read_parquet(versions, columns=["item_id", "event_timestamp"])
     published = published[published["event_timestamp"] <= end]
     if published.empty:
