@@ -18,7 +18,7 @@ from nextclick.features.store.publish import materialise, publish
 
 TYPES = ["view", "cart", "purchase"]
 HOUR = 3_600_000  # ms
-KEYS_BY_ENTITY = {"session_id": {True}, "user_id": {False}, "item_id": {False}}  # whether its rows expire
+EXPIRES = {"session_id": {True}, "user_id": {False}, "item_id": {False}}
 
 
 @pytest.fixture
@@ -119,8 +119,8 @@ def test_on_redis_only_what_has_a_time_to_live_expires(project, redis_params, re
     apply_definitions(project, redis_params)
     materialise(connect(project, redis_params), shop, TYPES, None, None)
     client = redis.Redis(port=server.port)
-    lives = {entity: {client.ttl(key) > 0 for key in client.keys(f"*{entity}*")} for entity in KEYS_BY_ENTITY}
-    assert lives == KEYS_BY_ENTITY
+    lives = {entity: {client.ttl(key) > 0 for key in client.keys(f"*{entity}*")} for entity in EXPIRES}
+    assert lives == EXPIRES
     OnlineStates(connect(project, redis_params), "user_history").write({"someone": (Click(1, "e", "i", 0),)})
     assert {client.ttl(key) for key in client.keys("*someone*")} == {-1}
 
