@@ -11,7 +11,7 @@ ingest = {
     "event_types": ["view", "cart", "purchase"],
     "session_gap_minutes": 30,
 }
-features = {"item_stats_every": 24.0, "lateness_minutes": 30.0, "session_ttl_hours": 48.0, "online_store": "sqlite"}
+features = {"item_stats_every": 24.0, "lateness_minutes": 30.0, "online_store": "sqlite"}
 evaluation = {"k": 20, "decide_on": "mrr", "reference": 2000}
 
 # %%

@@ -20,7 +20,7 @@ retrieval = {
     "dimensions": 96,
     "encoder_epochs": 3,
 }
-features = {"item_stats_every": 24.0, "lateness_minutes": 30.0, "session_ttl_hours": 48.0, "online_store": "sqlite"}
+features = {"item_stats_every": 24.0, "lateness_minutes": 30.0, "online_store": "sqlite"}
 ranker = {
     "examples_share": 0.35,
     "max_examples": 100000,

@@ -141,7 +141,7 @@ def params(request, monkeypatch) -> Params:
 
 def params_for(online: str) -> Params:
     return Params(
-        features=Features(item_stats_every=2, session_ttl_hours=1, online_store=online),
+        features=Features(item_stats_every=2, online_store=online),
         ingest=Ingest(event_types=TYPES),
     )
 

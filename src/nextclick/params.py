@@ -71,7 +71,6 @@ class Retrieval(Section):
 class Features(Section):
     item_stats_every: float = Field(24, gt=0)
     lateness_minutes: float = Field(30, ge=0)
-    session_ttl_hours: float = Field(48, gt=0)
     online_store: Literal["sqlite", "redis"] = "sqlite"
 
 

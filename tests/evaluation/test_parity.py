@@ -4,9 +4,11 @@ import sqlite3
 from contextlib import closing
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from nextclick.evaluation.parity import arrivals, parity
+from nextclick.events.prefixes import IDLE_HOURS
 from nextclick.events.sessions import SessionLog
 from nextclick.events.state import SessionState
 from nextclick.features.store.connect import apply_definitions, connect
@@ -41,6 +43,15 @@ def test_nothing_differs_even_with_late_repeated_and_forgotten_events(snapshot, 
     assert found.first == []
     assert found.differing == 0
     assert stored_rows(online) == 0
+
+
+def test_nothing_differs_in_sessions_that_were_idle_for_long(snapshot, online, shop_events):
+    events = shop_events(40, 3)
+    place = events.sort_values(["timestamp", "event_id"]).groupby("session_id").cumcount()
+    events["timestamp"] += place.reindex(events.index) // 3 * pd.Timedelta(hours=IDLE_HOURS + 1)
+    found = parity(snapshot, arrivals(events, 1), online, TYPES)
+    assert found.moments == len(events)
+    assert found.differing == 0, found.first
 
 
 def stored_rows(online: OnlineStates) -> int:

@@ -5,7 +5,7 @@ import pandas as pd
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nextclick.events.prefixes import KEPT_EVENTS, next_clicks
+from nextclick.events.prefixes import IDLE, KEPT_EVENTS, next_clicks
 from nextclick.events.sessions import SessionLog
 from nextclick.events.state import EMPTY, Click, advance, advance_all, prefixes_of
 
@@ -40,6 +40,36 @@ def test_knowing_it_already_changes_nothing(first, second):
 def test_of_two_clicks_with_one_id_the_oldest_counts_whichever_comes_first():
     old, new = Click(1, "x", "a", 0), Click(2, "x", "b", 0)
     assert advance_all(EMPTY, [old, new]) == advance_all(EMPTY, [new, old]) == (old,)
+
+
+@given(st.lists(st.integers(0, IDLE + 1) | st.sampled_from([IDLE, IDLE + 1]), min_size=2, max_size=12))
+def test_after_a_long_pause_a_session_begins_anew_whether_or_not_its_row_was_kept(pauses):
+    times = np.cumsum(pauses)
+    log = SessionLog.from_events(
+        pd.DataFrame(
+            {
+                "event_id": [f"e{i:02d}" for i in range(len(times))],
+                "session_id": "s",
+                "item_id": "a",
+                "event_type": "view",
+                "timestamp": pd.to_datetime(times, unit="ms", utc=True),
+            }
+        ),
+        TYPES,
+    )
+    kept, forgotten = EMPTY, EMPTY
+    asked = next_clicks(log)
+    for known, (start, end) in enumerate(zip(asked.starts, asked.ends, strict=True), 1):
+        assert end == known
+        assert (np.diff(times[start:end]) <= IDLE).all()
+        assert start == 0 or times[start] - times[start - 1] > IDLE
+        click = Click(int(times[end - 1]), f"e{end - 1:02d}", "a", 0)
+        if forgotten and click.timestamp - forgotten[-1].timestamp > IDLE:
+            forgotten = EMPTY
+        kept, forgotten = advance(kept, click), advance(forgotten, click)
+        live = prefixes_of([kept, forgotten], log.vocabulary)
+        for i in range(2):
+            np.testing.assert_array_equal(live.log.times[live.starts[i] : live.ends[i]], times[start:end])
 
 
 def test_states_as_predictions_are_those_of_the_log():

@@ -108,7 +108,7 @@ def _as_logged(arriving: pd.DataFrame, known: list[list[int]], event_types: list
     table = table.drop_duplicates(["session_id", "event_id"])
     log = SessionLog.from_events(table, event_types, snapshot.vocabulary)
     order = np.argsort(log.session_ids)
-    return Prefixes(log, order.astype(np.int32), log.offsets[:-1][order], log.offsets[1:][order])
+    return Prefixes.of(log, order.astype(np.int32), log.offsets[1:][order])
 
 
 def _compare(

@@ -10,6 +10,8 @@ from numba import njit
 from nextclick.events.sessions import SessionLog
 
 KEPT_EVENTS = 30  # the newest events of a session: all that is read of it, and all that a live state keeps
+IDLE_HOURS = 48  # after so long without an event a session begins anew: what was before is read no more
+IDLE = IDLE_HOURS * 3_600_000  # ms
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,19 @@ class Prefixes:
     sessions: np.ndarray
     starts: np.ndarray
     ends: np.ndarray
+
+    @classmethod
+    def of(cls, log: SessionLog, sessions: np.ndarray, ends: np.ndarray) -> Prefixes:
+        """Predictions that know what still counts of their sessions: the events since the last pause beyond IDLE.
+
+        The one rule, live as in training, as a store forgets idle sessions.
+        """
+        anew = np.zeros(log.n_events, np.int64)
+        paused = np.flatnonzero(np.diff(log.times) > IDLE) + 1
+        anew[paused] = paused
+        newest = np.append(np.maximum.accumulate(anew), 0)  # the last is for predictions that know nothing
+        starts = log.offsets[sessions]
+        return cls(log, sessions, np.where(ends > starts, np.maximum(starts, newest[ends - 1]), starts), ends)
 
     def __len__(self) -> int:
         return len(self.ends)
@@ -62,10 +77,9 @@ def next_clicks(log: SessionLog, target_types: tuple[int, ...] = (0,), min_known
     not a target: it nearly always repeats the item just viewed, and predicting it would flatter every figure.
     """
     sessions = np.repeat(np.arange(log.n_sessions, dtype=np.int32), np.diff(log.offsets))
-    starts = log.offsets[sessions]
     ends = np.arange(log.n_events, dtype=np.int64)
-    chosen = (ends - starts >= min_known) & np.isin(log.types, target_types)
-    return Prefixes(log, sessions[chosen], starts[chosen], ends[chosen])
+    chosen = (ends - log.offsets[sessions] >= min_known) & np.isin(log.types, target_types)
+    return Prefixes.of(log, sessions[chosen], ends[chosen])
 
 
 @njit(cache=True)

@@ -68,4 +68,4 @@ def prefixes_of(states: Sequence[SessionState], vocabulary: Vocabulary) -> Prefi
         np.array([click.timestamp for click in clicks], dtype=np.int64),
         np.arange(len(states)).astype(np.str_),
     )
-    return Prefixes(log, np.arange(len(states), dtype=np.int32), offsets[:-1], offsets[1:])
+    return Prefixes.of(log, np.arange(len(states), dtype=np.int32), offsets[1:])

@@ -16,6 +16,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from nextclick.errors import InputError
+from nextclick.events.prefixes import IDLE_HOURS
 from nextclick.features.store.definitions import definitions
 from nextclick.params import Params
 
@@ -63,7 +64,7 @@ def repository_config(root: Path, params: Params, timeout: float = READ_TIMEOUT)
         described["online_store"] = {
             "type": "redis",
             "connection_string": redis_connection(timeout),
-            "key_ttl_seconds": round(params.features.session_ttl_hours * 3600),
+            "key_ttl_seconds": round(IDLE_HOURS * 3600 + params.features.lateness_minutes * 60),  # the next may be late
             # one trip instead of two; a state merges what it replaces, so a newer row is never older news
             "skip_dedup": True,
         }

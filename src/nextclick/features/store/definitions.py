@@ -9,6 +9,7 @@ from typing import NamedTuple
 from feast import Entity, FeatureView, Field, FileSource, PushSource, ValueType
 from feast.types import Array, Float32, Int64, String
 
+from nextclick.events.prefixes import IDLE_HOURS
 from nextclick.features.store.offline import FOLDER, statistic_names
 from nextclick.params import Params
 
@@ -36,12 +37,17 @@ def definitions(root: Path, params: Params) -> Definitions:
     session = Entity(name="session", join_keys=["session_id"], value_type=ValueType.STRING)
     user = Entity(name="user", join_keys=["user_id"], value_type=ValueType.STRING)
     item = Entity(name="item", join_keys=["item_id"], value_type=ValueType.STRING)
-    idle = timedelta(hours=params.features.session_ttl_hours)
     return Definitions(
         session,
         user,
         item,
-        _newest_clicks(root, "session_state", session, idle, "the newest events of a session; gone when it is idle"),
+        _newest_clicks(
+            root,
+            "session_state",
+            session,
+            timedelta(hours=IDLE_HOURS),
+            "the newest events of a session; gone when it is idle",
+        ),
         _newest_clicks(root, "user_history", user, FOREVER, "the newest events of a user over all sessions"),
         FeatureView(
             name="item_statistics",
