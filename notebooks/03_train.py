@@ -15,7 +15,6 @@ retrieval = {
     "width": 200,
     "nearest": 150,
     "sample": 300,
-    "neighbours": 500,
     "dimensions": 96,
     "encoder_epochs": 3,
 }
