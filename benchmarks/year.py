@@ -104,27 +104,26 @@ def live(shop: Shop, weeks: int, bad: int, regression: int) -> Year:
     shop.spoil(bad)
     first = shop.train(FIRST - 1, held_out=1)
     deployed = dict.fromkeys(POLICIES, first)
-    previous, promised, broken = first, None, None
+    promises = {first: float(shop.shown(first, FIRST - 1, broken=False)[0].mean())}
+    previous, broken = first, None
     for week in progress_bar(range(FIRST, weeks), desc="year", unit="week"):
         for policy, bundle in deployed.items():
             values, sessions = shop.shown(bundle, week, bundle == broken)
             year.quality.append({"week": week, "policy": policy, "mrr@20": float(values.mean())})
-            if (
-                policy == POLICIES[2]
-                and promised is not None
-                and (day := _alarm(values, sessions, promised, shop.params))
-            ):
+            watched = policy == POLICIES[2] and bundle != previous  # there is something to go back to
+            if watched and (day := _alarm(values, sessions, promises[bundle], shop.params)):
                 year.decisions.append({"week": week, "decision": "rolled back", "bundle": bundle.name, "sessions": day})
-                deployed[policy], promised, broken = previous, None, None
+                deployed[policy], broken = previous, None
         challenger = shop.train(week, held_out=1)
         deployed[POLICIES[1]] = challenger
         champion = deployed[POLICIES[2]]
-        judged = judge(challenger, champion, shop.window(week), shop.params, promised=promised)
+        judged = judge(challenger, champion, shop.window(week), shop.params, promised=promises[champion])
         year.decisions.append(
             {"week": week, "decision": judged["verdict"], "bundle": challenger.name, "reason": judged["reason"]}
         )
         if judged["verdict"] == "promote":
-            previous, deployed[POLICIES[2]], promised = champion, challenger, judged["metric"]["challenger"]
+            previous, deployed[POLICIES[2]] = champion, challenger
+            promises[challenger] = judged["metric"]["challenger"]
             if (
                 broken is None
                 and week >= regression - 1
