@@ -15,7 +15,7 @@ retrieval = {
     "width": 200,
     "nearest": 150,
     "sample": 300,
-    "dimensions": 96,
+    "dimensions": 128,
     "encoder_epochs": 3,
 }
 ranker = {
@@ -23,11 +23,11 @@ ranker = {
     "max_examples": 100000,
     "negatives": 20,
     "rounds": 300,
-    "max_depth": 6,
+    "max_depth": 5,
     "eta": 0.1,
-    "min_child_weight": 5,
+    "min_child_weight": 20,
     "subsample": 0.8,
-    "colsample_bytree": 0.8,
+    "colsample_bytree": 0.5,
     "checkpoint_rounds": 50,
     "held_out_share": 0.1,
     "device": "cpu",

@@ -63,7 +63,7 @@ class Retrieval(Section):
     width: int = Field(200, ge=1)
     nearest: int = Field(150, ge=1)
     sample: int = Field(300, ge=1)
-    dimensions: int = Field(96, ge=1)
+    dimensions: int = Field(128, ge=1)
     encoder_epochs: int = Field(3, ge=1)
 
 
@@ -78,11 +78,11 @@ class Ranker(Section):
     max_examples: int = Field(100_000, ge=1)
     negatives: int = Field(20, ge=1)
     rounds: int = Field(300, ge=1)
-    max_depth: int = Field(6, ge=1)
+    max_depth: int = Field(5, ge=1)
     eta: float = Field(0.1, gt=0, le=1)
-    min_child_weight: float = Field(5, ge=0)
+    min_child_weight: float = Field(20, ge=0)
     subsample: float = Field(0.8, gt=0, le=1)
-    colsample_bytree: float = Field(0.8, gt=0, le=1)
+    colsample_bytree: float = Field(0.5, gt=0, le=1)
     checkpoint_rounds: int = Field(50, ge=1)
     held_out_share: float = Field(0.1, gt=0, lt=1)
     device: Literal["cpu", "cuda"] = "cpu"
