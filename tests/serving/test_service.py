@@ -21,7 +21,7 @@ from nextclick.events.state import Click, prefixes_of
 from nextclick.serving.model import Model
 from nextclick.serving.pointer import Pointer
 
-from .conftest import PARAMS, write_params
+from .conftest import PARAMS, Service, write_params
 
 SWAPS = int(os.environ.get("NEXTCLICK_SWAPS", "2"))  # there and back, with a broken bundle between
 RATE = 60  # requests a second: little enough for a busy machine
@@ -221,3 +221,15 @@ def test_a_worker_whose_parent_is_killed_leaves_its_port_to_the_next_service(sho
         for worker in alive:
             worker.kill()
         assert not alive
+
+
+def test_without_a_bundle_it_says_so_once_and_ends(shop):
+    shutil.rmtree(shop / "models")
+    service = Service(shop)
+    try:
+        service.process.wait(timeout=120)
+    finally:
+        service.process.kill()
+    said = service.log.read_text()
+    assert said.count("no manifest of a bundle") == 1
+    assert "Traceback" not in said

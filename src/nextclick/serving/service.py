@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 from typing import Any, cast
 
 import bentoml
 
+from nextclick.errors import InputError
 from nextclick.params import Params
 from nextclick.project import project_root
 from nextclick.serving.api import app
@@ -18,6 +20,7 @@ from nextclick.serving.no_pickle import refuse_pickle
 from nextclick.serving.runtime import Runtime, freeze_heap
 from nextclick.serving.traffic import Traffic
 
+log = logging.getLogger(__name__)
 LOOK_SECONDS = 1.0  # between two looks at whether the parent lives
 
 
@@ -37,8 +40,15 @@ class NextClick:
     def __init__(self) -> None:
         log_as_json()
         self._parent = os.getppid()
-        root = project_root()
-        self.runtime = Runtime.open(root, Params.read(root / "params.yaml"))
+        try:
+            root = project_root()
+            self.runtime = Runtime.open(root, Params.read(root / "params.yaml"))
+        except InputError as error:  # such as no bundle: starting again, as BentoML's parent would, does not help
+            if bentoml.server_context.worker_index is None:
+                raise
+            log.critical("%s", error)
+            os.kill(self._parent, signal.SIGTERM)
+            os._exit(1)
         app.state.runtime = self.runtime
         if bentoml.server_context.worker_index in (None, 0, 1):
             serve_metrics()
