@@ -21,7 +21,7 @@ from nextclick.features.scene import Scene
 from nextclick.project import project_root
 from nextclick.ranking.bundle import load_bundle
 from nextclick.retrieval.candidates import all_cosines, best_places
-from nextclick.retrieval.scores import N_SOURCES, score_own, score_transitions
+from nextclick.retrieval.scores import N_SOURCES, score_neighbours, score_own, score_transitions
 
 PREDICTIONS, ROUNDS = 1000, 7
 
@@ -45,11 +45,14 @@ def main() -> None:
     prefixes = next_clicks(log).take(slice(0, PREDICTIONS))
     retriever, index, encoder = snapshot.retriever, snapshot.retriever.index, snapshot.knowledge.encoder
     postings = (index.offsets, index.items, index.sessions, index.posting_offsets, index.posting_events)
+    similarity, matched, touched_sessions = (np.zeros(len(index.offsets), kind) for kind in (np.float32, "i8", "i8"))
     scores = np.zeros((len(index.counts), N_SOURCES + 1), np.float32)
     touched = np.zeros(len(index.counts), np.int32)
     sessions = [known_clicks(log.items, start, end) for start, end in zip(prefixes.starts, prefixes.ends, strict=True)]
+    sought = (retriever.sample, retriever.neighbours, similarity, matched, touched_sessions)
     sources = {
-        "transitions": lambda c: score_transitions(c, *postings, retriever.sample, scores, touched),
+        "neighbour sessions": lambda c: score_neighbours(c, *postings, *sought, scores, touched, 0),
+        "transitions": lambda c: score_transitions(c, *postings, retriever.sample, scores, touched, 0),
         "own items": lambda c: score_own(c, scores, touched, 0),
     }
 

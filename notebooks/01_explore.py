@@ -52,7 +52,7 @@ print(
 )
 
 # %% [markdown]
-# **Decision.** Most predictions know few clicks, so candidates must come from past sessions (`retrieval.sample`) and
+# **Decision.** Most predictions know few clicks, so candidates must come from past sessions (`retrieval.neighbours`) and
 # not from a user's history.
 
 # %% [markdown]

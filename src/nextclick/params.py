@@ -63,6 +63,7 @@ class Retrieval(Section):
     width: int = Field(200, ge=1)
     nearest: int = Field(150, ge=1)
     sample: int = Field(300, ge=1)
+    neighbours: int = Field(500, ge=1)
     dimensions: int = Field(128, ge=1)
     encoder_epochs: int = Field(3, ge=1)
 

@@ -107,7 +107,7 @@ def test_a_missing_file_and_another_feature_are_named(saved):
     features = manifest["features"]
     names = list(features["retrieval"])
     for retrieval, problem in (
-        (["price_now", *names[1:]], "feature 0 is price_now in the bundle and after_last_score in this code"),
+        (["price_now", *names[1:]], "feature 0 is price_now in the bundle and neighbours_score in this code"),
         ([names[1], names[0], *names[2:]], f"feature 0 is {names[1]} in the bundle and {names[0]} in this code"),
         (names[:-1], f"feature {len(names) - 1} is"),
     ):

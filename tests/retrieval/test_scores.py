@@ -1,9 +1,10 @@
 """The compiled scores equal a slow, plain reading of their definitions."""
 
 from collections import defaultdict
-from math import sqrt
+from math import exp, sqrt
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -27,22 +28,38 @@ def log_of(sessions: list[list[int]]) -> SessionLog:
     )
 
 
-def compiled(sessions: list[list[int]], clicks: list[int], sample: int) -> dict[int, np.ndarray]:
+def compiled(sessions: list[list[int]], clicks: list[int], sample: int, neighbours: int) -> dict[int, np.ndarray]:
     index = SessionIndex.of(log_of(sessions))
-    scores = np.zeros((N_ITEMS, N_SOURCES + 1), np.float32)
+    n = len(sessions)
+    similarity, scores = np.zeros(n, np.float32), np.zeros((N_ITEMS, N_SOURCES + 1), np.float32)
     touched = np.zeros(N_ITEMS, np.int64)
     count = score_items(
         np.array(clicks, np.int32),
         *(index.offsets, index.items, index.sessions, index.posting_offsets, index.posting_events),
-        *(sample, scores, touched),
+        *(sample, neighbours, similarity, np.zeros(n, np.int64), np.zeros(n, np.int64), scores, touched),
     )
+    assert not similarity.any()
     return {int(item): scores[item, :N_SOURCES] for item in touched[:count]}
 
 
-def plain(sessions: list[list[int]], clicks: list[int], sample: int) -> dict[int, np.ndarray]:
+def plain(sessions: list[list[int]], clicks: list[int], sample: int, neighbours: int) -> dict[int, np.ndarray]:
     scores: dict[int, np.ndarray] = defaultdict(lambda: np.zeros(N_SOURCES))
     ages = {item: clicks[::-1].index(item) for item in clicks}
     postings = {i: [(s, p) for s, c in enumerate(sessions) for p, item in enumerate(c) if item == i] for i in ages}
+    matches: dict[int, list[tuple[int, int]]] = defaultdict(list)
+    for item, age in sorted(ages.items(), key=lambda pair: pair[1]):
+        for session in {s for s, _ in postings[item][-sample:]} if age < 10 else ():
+            matches[session].append((age, max(p for s, p in postings[item] if s == session)))
+    similar = {s: sum(exp(-age / 2) for age, _ in found) / sqrt(len(sessions[s])) for s, found in matches.items()}
+    lowest = sorted(similar.values())[-neighbours:][0] if similar else 0
+    for session, value in similar.items():
+        if value < lowest * (1 - 1e-6):
+            continue
+        for place, item in enumerate(sessions[session]):
+            distance = place - matches[session][0][1]
+            scores[item][:2] += value, value * exp(-abs(distance) / 2)
+            if distance > 0:
+                scores[item][2:4] += value / distance, value * (distance == 1)
     for item, age in ages.items():
         for s, p in postings[item][-sample:] if age < 5 else ():
             for place, other in enumerate(sessions[s]):
@@ -51,17 +68,24 @@ def plain(sessions: list[list[int]], clicks: list[int], sample: int) -> dict[int
                     continue
                 weight = 0.6**age / sqrt(len(postings[item]) + 1)
                 if age == 0:
-                    scores[other][:3] += max(0, 1 / d), max(0, -1 / d), d == 1
-                scores[other][3:5] += weight * max(0, 1 / d), weight * 0.8 ** abs(d)
+                    scores[other][4:7] += max(0, 1 / d), max(0, -1 / d), d == 1
+                scores[other][7:9] += weight * max(0, 1 / d), weight * 0.8 ** abs(d)
     for place, item in enumerate(reversed(clicks)):
-        scores[item][5] += 0.8**place
+        scores[item][9] += 0.8**place
     return scores
 
 
 @settings(max_examples=150, deadline=None)
 @given(st.lists(clicks_of_session, min_size=1, max_size=12), clicks_of_session, st.integers(1, 6))
 def test_compiled_scores_equal_their_plain_definition(sessions, clicks, sample):
-    ours, theirs = compiled(sessions, clicks, sample), plain(sessions, clicks, sample)
+    ours, theirs = compiled(sessions, clicks, sample, 1000), plain(sessions, clicks, sample, 1000)
     assert ours.keys() == theirs.keys()
     for item, values in theirs.items():
         np.testing.assert_allclose(ours[item], values, rtol=1e-4, atol=1e-5)
+
+
+def test_only_the_most_similar_sessions_are_kept():
+    kept = compiled([[0, 1, 2, 3, 4, 5], [0, 6]], [0], sample=10, neighbours=1)
+    assert kept[6][0] > 0
+    assert kept[5][0] == 0
+    assert kept[6][0] == pytest.approx(1 / sqrt(2))

@@ -24,6 +24,7 @@ from nextclick.retrieval.candidates import COLUMNS
 
 # candidate sources that stand or fall together: columns of the retrieval's scores
 SOURCES = {
+    "neighbour sessions": ("neighbours", "neighbours_near", "neighbours_after", "neighbours_next"),
     "transitions": ("after_last", "before_last", "next_last", "after", "near"),
     "own items": ("own",),
     "encoder": ("encoder",),

@@ -110,4 +110,4 @@ class Snapshot:
 def _retriever(index: SessionIndex, knowledge: Knowledge, params: Retrieval) -> Retriever:
     statistics = knowledge.statistics
     popular = np.lexsort((-statistics.clicks, -statistics.clicks_lately))[: params.width].astype(np.int32)
-    return Retriever(index, knowledge.encoder, popular, params.width, params.nearest, params.sample)
+    return Retriever(index, knowledge.encoder, popular, params.width, params.nearest, params.sample, params.neighbours)

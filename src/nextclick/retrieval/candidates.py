@@ -17,7 +17,7 @@ from nextclick.threads import in_parts
 OWN = SOURCES.index("own")
 ENCODER = N_SOURCES  # the column of the encoder's cosine, after those of the index
 COLUMNS = (*SOURCES, "encoder")
-FUSED = (SOURCES.index("after"), SOURCES.index("near"), OWN, ENCODER)  # the columns whose ranks choose the candidates
+FUSED = (0, 1, 7, 8, OWN, ENCODER)  # the columns whose ranks choose the candidates
 FUSION_OFFSET = 10.0
 FILLER = 1e-6  # fusion of the most popular item that only fills up
 DEPTH = 256  # ranks below this add nothing to the fusion
@@ -55,8 +55,8 @@ class Retriever:
     """Finds candidates.
 
     popular: (m,) int32, the items that fill up where too few are found, best first. width: how many candidates at most.
-    nearest: how many of them the encoder may add. sample: see `score_items`. fused: the columns whose ranks choose the
-    candidates.
+    nearest: how many of them the encoder may add. sample, neighbours: see `score_items`. fused: the columns whose ranks
+    choose the candidates.
     """
 
     index: SessionIndex
@@ -65,6 +65,7 @@ class Retriever:
     width: int = 200
     nearest: int = 150
     sample: int = 300
+    neighbours: int = 500
     fused: tuple[int, ...] = FUSED
 
     def retrieve(self, prefixes: Prefixes) -> Candidates:
@@ -86,10 +87,10 @@ class Retriever:
                 columns,
                 *(index.offsets, index.items, index.sessions, index.posting_offsets, index.posting_events),
                 self.popular,
-                *(self.width, min(self.nearest, len(index.counts)), self.sample),
+                *(self.width, min(self.nearest, len(index.counts)), self.sample, self.neighbours),
                 np.array(self.fused),
                 *(
-                    *_scratch(columns.shape[1]),
+                    *_scratch(len(index.offsets), columns.shape[1]),
                     found.items[part],
                     found.scores[part],
                     found.ranks[part],
@@ -101,20 +102,23 @@ class Retriever:
         return found
 
 
-def _scratch(n_items: int) -> tuple[np.ndarray, ...]:
+def _scratch(n_sessions: int, n_items: int) -> tuple[np.ndarray, ...]:
     """What `_retrieve` works in, kept by each thread: making it would cost a single request more than its use.
 
-    scores: (n_items, N_SOURCES + 1), zero, and the kernel leaves them so; touched: (n_items,); cosines: (TOGETHER,
-    n_items).
+    similarity, matched, touched_sessions: (n_sessions,); scores: (n_items, N_SOURCES + 1); touched: (n_items,);
+    cosines: (TOGETHER, n_items). Similarity and scores are zero, and the kernel leaves them so.
     """
-    if getattr(_kept, "size", None) != n_items:
-        _kept.size = None
+    if getattr(_kept, "sizes", None) != (n_sessions, n_items):
+        _kept.sizes = None
         _kept.arrays = (
+            np.zeros(n_sessions, np.float32),
+            np.empty(n_sessions, np.int64),
+            np.empty(n_sessions, np.int64),
             np.zeros((n_items, N_SOURCES + 1), np.float32),
             np.empty(n_items, np.int32),
             np.empty((TOGETHER, n_items), np.float32),
         )
-        _kept.size = n_items
+        _kept.sizes = n_sessions, n_items
     return _kept.arrays
 
 
@@ -204,7 +208,11 @@ def _retrieve(
     width,
     nearest,
     sample,
+    neighbours,
     fused,
+    similarity,
+    matched,
+    touched_sessions,
     scores,
     touched,
     cosines,
@@ -226,6 +234,10 @@ def _retrieve(
                 posting_offsets,
                 posting_events,
                 sample,
+                neighbours,
+                similarity,
+                matched,
+                touched_sessions,
                 scores,
                 touched,
             )

@@ -10,10 +10,10 @@ import numpy as np
 from nextclick.retrieval.candidates import COLUMNS, UNRANKED
 from nextclick.serving.shop import Shop
 
-# in this order where ranks are equal: what follows the last click, what is near any of them, what the vectors say
+# in this order where ranks are equal: what follows the last click, what similar sessions hold, what the vectors say
 KINDS = {
     "clicked_next": ("next_last", "after_last", "before_last"),
-    "similar_sessions": ("after", "near"),
+    "similar_sessions": ("neighbours", "neighbours_near", "neighbours_after", "neighbours_next", "after", "near"),
     "similar_item": ("encoder",),
 }
 TEXTS = {
