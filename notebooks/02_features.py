@@ -15,6 +15,7 @@ retrieval = {
     "width": 200,
     "nearest": 150,
     "sample": 300,
+    "neighbours": 500,
     "dimensions": 128,
     "encoder_epochs": 3,
 }
@@ -183,7 +184,7 @@ seen = one.log.vocabulary.ids[one.log.items[one.starts[0] : one.ends[0]]]
 candidates, values = snapshot.features(one)
 shown = pd.DataFrame(values[0, :8], columns=names, index=log.vocabulary.ids[candidates.items[0, :8]])
 print(f"Known: {', '.join(seen)}; clicked next: {log.vocabulary.ids[one.targets[0]]}")
-print(shown[["after_last_score", "encoder_score", "item_clicks", "fusion"]].round(3).to_string())
+print(shown[["neighbours_score", "after_last_score", "encoder_score", "item_clicks", "fusion"]].round(3).to_string())
 
 # %% [markdown]
 # ## What the bundle will know

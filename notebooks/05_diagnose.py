@@ -16,6 +16,7 @@ retrieval = {
     "width": 200,
     "nearest": 150,
     "sample": 300,
+    "neighbours": 500,
     "dimensions": 128,
     "encoder_epochs": 3,
 }

@@ -146,7 +146,7 @@ class _Parameter:
 def train_encoder(
     prefixes: Prefixes,
     *,
-    dimensions: int = 96,
+    dimensions: int = 128,
     epochs: int = 3,
     negatives: int = 2048,
     temperature: float = 0.08,
