@@ -20,6 +20,7 @@ from confluent_kafka import Message as KafkaMessage
 
 from nextclick.errors import BrokerUnavailableError, LogUnavailableError, StoreUnavailableError
 from nextclick.events.prefixes import IDLE
+from nextclick.features.item_history import lateness_ms
 from nextclick.features.store.connect import connect, redis_client
 from nextclick.params import Params
 from nextclick.stream.kafka import ARRIVED, LARGEST_MESSAGE, PATIENCE, Received, unavailable_or_refused
@@ -32,7 +33,6 @@ from nextclick.stream.validation import Message
 
 STORE_PATIENCE = 2.0  # seconds that Redis may take for a batch
 STORE_PAUSE = 0.2  # seconds between two attempts
-MINUTE = 60_000  # ms
 GONE_AFTER_MS = 6_000  # a consumer that was not heard of for so long loses its partitions; the least that Kafka allows
 
 log = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ class StreamConsumer:
         client = redis_client(store)
         # SQLite forgets nothing
         self._positions = Positions(client, self._params.group, self._params.topic) if client else None
-        self._session_ttl = IDLE + round(params.features.lateness_minutes * MINUTE)
+        self._session_ttl = IDLE + lateness_ms(params.features)
         self._quarantine = Quarantine(self._params.topic)
         self._consumer = Consumer(
             client_config(
