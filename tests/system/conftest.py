@@ -92,11 +92,11 @@ def origin(tmp_path_factory, small_params) -> Path:
 @pytest.fixture(scope="session")
 def clone(origin, tmp_path_factory):
     """clone(name) makes a clean clone; with borrowed=True it uses this environment's libraries on its own source, and
-    with `compiled` (another clone) also the functions that Numba has compiled there."""
+    the functions that Numba has compiled here."""
 
     clones = []
 
-    def make(name: str, borrowed: bool = True, compiled: Clone | None = None) -> Clone:
+    def make(name: str, borrowed: bool = True) -> Clone:
         root = tmp_path_factory.mktemp(name) / "nextclick"
         subprocess.run(["git", "clone", "-q", origin, root], check=True)
         made = Clone(root, OUTSIDE | ({"PYTHONPATH": str(root / "src")} if borrowed else {}))
@@ -104,11 +104,9 @@ def clone(origin, tmp_path_factory):
         if borrowed:
             (root / ".venv").mkdir()
             (root / ".venv/bin").symlink_to(ROOT / ".venv/bin")
+            shutil.copytree(ROOT / "src", root / "src", dirs_exist_ok=True)  # files keep their times, as Numba asks
             where = made.run(".venv/bin/python", "-c", "import nextclick; print(nextclick.__path__[0])")
             assert where.startswith(str(root))
-        if compiled:
-            shutil.rmtree(root / "src")
-            shutil.copytree(compiled.root / "src", root / "src")
         return made
 
     yield make

@@ -15,7 +15,7 @@ STAGES = yaml.safe_load((Path(__file__).parents[2] / "dvc.yaml").read_text())["s
 
 @pytest.fixture(scope="module")
 def interrupted(clone, runs):
-    return clone("interrupted", compiled=runs.repeated)
+    return clone("interrupted")
 
 
 def is_half_way(root: Path, stage: str) -> bool:

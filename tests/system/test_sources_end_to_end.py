@@ -18,7 +18,7 @@ def started(clone, runs):
     """The projects and their pipelines, which run at the same time."""
 
     def start(source: str, folder: Path):
-        project = clone(source, compiled=runs.repeated)
+        project = clone(source)
         changes = ("-S", f"ingest.path={folder}", "-S", f"ingest.format={source}")
         return project, project.start(".venv/bin/dvc", "exp", "run", "evaluate", *changes)
 
