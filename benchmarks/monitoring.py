@@ -66,14 +66,13 @@ class Play:
             self.before, self.promised, self.monitor = same.before, same.promised, same.monitor
         else:
             self.before, held_out = self.model(0, 10), self.days(10, 14)
-            seen = self.replayed(self.before, held_out, ALL)
+            seen = self.replayed(self.before, held_out)
             self.promised = float(self.metric(seen.judged).mean())
             manifest = {"version": kind, "trained_until": held_out["timestamp"].min().isoformat()}
             reference = Reference.of(self.before, manifest, held_out, self.days(0, 10), self.promised, self.params)
             self.monitor = Monitor(reference, self.before.snapshot.vocabulary.ids, self.params)
         self.weeks = [self.days(ONSET, ONSET + 7), self.days(ONSET + 7, ONSET + 14)]
-        most = self.params.evaluation.reference
-        self.replays = [self.replayed(self.before, clean(week), most) for week in self.weeks]
+        self.replays = [self.replayed(self.before, clean(week)) for week in self.weeks]
         self.limits = self.monitor.limits(self.replays[0].served["session"].nunique())
 
     def days(self, first: int, last: int) -> pd.DataFrame:
@@ -86,11 +85,11 @@ class Play:
         log = SessionLog.from_events(clean(self.days(first, last)), types)
         return train_recommender(log, self.params, event_types=types, items=self.items)[0]
 
-    def replayed(self, model: Recommender, events: pd.DataFrame, most: int) -> Replay:
+    def replayed(self, model: Recommender, events: pd.DataFrame) -> Replay:
         types, features = self.params.ingest.event_types, self.params.features
         before = clean(self.events[self.events["timestamp"] < events["timestamp"].min()])
         k, seed = self.params.evaluation.k, self.params.run.seed
-        return replay(model, events, before, types, features=features, k=k, most=most, seed=seed)
+        return replay(model, events, before, types, features=features, k=k, most=ALL, seed=seed)
 
     def metric(self, judged: pd.DataFrame) -> np.ndarray:
         k = self.params.evaluation.k
