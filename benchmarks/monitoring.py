@@ -143,7 +143,7 @@ def trials(seed: int, years: int = WEEKS) -> dict[str, Any]:
             found[kind]["year"] = [play.decision(week % 2, random) for week in range(years)]
         if kind in ("none", "taste_shift"):  # the same number of days, newer
             new, last = play.model(ONSET - 3, ONSET + 7), clean(play.weeks[1])
-            pair = [play.replayed(model, last, ALL).judged for model in (new, play.before)]
+            pair = [play.replayed(model, last).judged for model in (new, play.before)]
             found[kind]["again"] = [play.metric(judged).tolist() for judged in pair]
             found[kind]["sessions"] = [f"{seed}-{name}" for name in pair[0]["session"]]
     return found
