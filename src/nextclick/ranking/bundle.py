@@ -17,6 +17,7 @@ from nextclick.errors import InputError
 from nextclick.features.candidate_features import FEATURE_TYPE
 from nextclick.params import Params, Retrieval
 from nextclick.ranking.recommender import Recommender
+from nextclick.ranking.signature import SIGNATURE, sign, verify
 from nextclick.ranking.snapshot import Snapshot
 
 LIBRARIES = ("numpy", "numba", "xgboost")
@@ -61,15 +62,18 @@ def save_bundle(
     }
     named = {"version": _version_of(manifest), **manifest}
     (folder / "manifest.json").write_text(json.dumps(named, indent=1) + "\n")
+    sign(folder)
     return named
 
 
 def load_bundle(folder: Path) -> tuple[Recommender, dict]:
     """The recommender and its manifest.
 
-    Raises InputError, naming the file or the feature, where a file is missing or not the one that the manifest names,
-    or where the features that the ranker was trained on are not those that this code makes.
+    Raises InputError, naming the file or the feature, where the signature that is asked for is not there, a file is
+    missing or not the one that the manifest names, or where the features that the ranker was trained on are not those
+    that this code makes.
     """
+    verify(folder)  # before anything is parsed
     try:
         manifest = json.loads((folder / "manifest.json").read_text())
     except (OSError, ValueError) as error:
@@ -86,7 +90,7 @@ def load_bundle(folder: Path) -> tuple[Recommender, dict]:
         if _sha256(path) != expected:
             raise InputError(f"{path}: not the file that was bundled as {version}")
     for path in folder.iterdir():
-        if path.name not in manifest["files"] and path.name != "manifest.json":
+        if path.name not in manifest["files"] and path.name not in ("manifest.json", SIGNATURE):
             raise InputError(f"{path}: the manifest of bundle {version} does not name it")
     try:
         retrieval, bundled = Retrieval(**manifest["params"]["retrieval"]), dict(manifest["features"])
