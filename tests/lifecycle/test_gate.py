@@ -8,12 +8,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from nextclick.events.prefixes import next_clicks
 from nextclick.events.sessions import SessionLog
 from nextclick.lifecycle.comparison import Comparison, compare, conclude
 from nextclick.lifecycle.evidence import Candidate, labels_of
 from nextclick.lifecycle.gate import decide, gate, judge
 from nextclick.lifecycle.guards import Guard, guards
 from nextclick.params import Params
+from nextclick.ranking.bundle import load_bundle
 from nextclick.ranking.ranker import train_ranker
 from nextclick.ranking.recommender import Recommender, example_snapshot, training_examples
 from nextclick.retrieval.index import SessionIndex
@@ -127,9 +129,44 @@ def test_a_bundle_that_knows_the_window_is_rejected_whatever_its_manifest_says(s
     assert (forged["verdict"], guard(forged, "future")["status"]) == ("reject", "fail")
 
 
-def test_a_stale_index_is_rejected(simulated, judged, champion, tmp_path):
-    from nextclick.ranking.bundle import load_bundle
+def pushing(train: pd.DataFrame, share: float, pushed: str) -> pd.DataFrame:
+    """Sessions of robots, so many for each of the shop's, that go to and fro between popular items and the one that
+    they push: ten views each, as few as people make, so that no rule for robots sees them."""
+    random = np.random.default_rng(0)
+    popular = train["item_id"].value_counts().index[:20]
+    first, last = train["timestamp"].min(), train["timestamp"].max() - pd.Timedelta(minutes=1)
+    rows = []
+    for robot in range(round(share * train["session_id"].nunique())):
+        begins = first + (last - first) * random.random()
+        for place in range(10):
+            item = pushed if place % 2 else random.choice(popular)
+            rows.append((f"r{robot}-{place}", f"r{robot}", item, "view", begins + pd.Timedelta(seconds=3 * place)))
+    columns = ["event_id", "session_id", "item_id", "event_type", "timestamp"]
+    return pd.concat([train, pd.DataFrame(rows, columns=columns)]).sort_values("timestamp", ignore_index=True)
 
+
+@pytest.mark.parametrize(("share", "most"), [(0.01, 4), (0.05, 6)])
+def test_robots_that_push_an_item_lift_it_within_bounds_and_what_learned_from_them_is_not_promoted(
+    simulated, champion, judged, tmp_path, share, most
+):
+    train = simulated.window.train
+    counts = train["item_id"].value_counts()
+    pushed = counts.index[len(counts) // 2]
+    poisoned = simulated.bundle(tmp_path / "pushed", pushing(train, share, pushed), until(simulated))
+
+    def shown(bundle) -> float:
+        recommender = load_bundle(bundle)[0]
+        ids = recommender.snapshot.vocabulary
+        lists = recommender.recommend(
+            next_clicks(SessionLog.from_events(simulated.window.test, simulated.types, ids)), 20
+        )
+        return float((ids.ids[lists] == pushed).any(axis=1).mean())
+
+    assert 1 < shown(poisoned) / shown(champion) < most
+    assert judged(poisoned)["verdict"] != "promote"
+
+
+def test_a_stale_index_is_rejected(simulated, judged, champion, tmp_path):
     recommender, _ = load_bundle(champion)
     log = SessionLog.from_events(simulated.window.train, simulated.types, recommender.snapshot.vocabulary)
     stale = with_index(recommender, SessionIndex.of(log.slice(0, log.n_sessions // 2)))
