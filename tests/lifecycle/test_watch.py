@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from scipy.stats import norm
+from statsmodels.regression.linear_model import OLS
 
 from nextclick.lifecycle import sequential
 from nextclick.lifecycle.experiment import compared, results
@@ -41,6 +42,19 @@ def test_looking_all_the_time_is_safe_and_an_ordinary_interval_would_not_be(monk
         sequential, "radius", lambda variance, n, alpha: norm.ppf(1 - alpha / 2) * np.sqrt(variance / n)
     )
     assert false_alarms() > 0.15
+
+
+def test_the_variance_of_a_mean_over_sessions_is_that_of_statsmodels():
+    random = np.random.default_rng(3)
+    counts = random.integers(1, 6, 500)
+    sessions = np.repeat(np.arange(500), counts)
+    values = random.random(len(sessions)) * random.random(500)[sessions]
+    by_session = OLS(values, np.ones(len(values))).fit(
+        cov_type="cluster", cov_kwds={"groups": sessions, "use_correction": False}
+    )
+    mean = Mean.of(np.bincount(sessions, values), counts)
+    assert mean.value == pytest.approx(by_session.params[0])
+    assert np.sqrt(mean.variance / mean.n) == pytest.approx(by_session.bse[0], rel=0.002)
 
 
 def test_two_arms_that_are_the_same_do_not_differ_and_two_that_are_not_do():
