@@ -10,7 +10,7 @@ import psutil
 import pytest
 import yaml
 
-STAGES = yaml.safe_load((Path(__file__).parents[2] / "dvc.yaml").read_text())["stages"]
+from .stages import STAGES
 
 
 @pytest.fixture(scope="module")

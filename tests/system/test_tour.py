@@ -12,6 +12,8 @@ import httpx
 import pytest
 import yaml
 
+from .stages import stages_run
+
 README = Path(__file__).parents[2] / "README.md"
 LARGER = {  # with less, no ranker is better than all baselines beyond chance
     "simulator": {"sessions": 3000, "users": 300, "days": 14},
@@ -89,6 +91,8 @@ def test_the_ten_minutes_work_word_for_word(locked_clone):
     verdicts = [json.loads(_last(said[f".venv/bin/nextclick gate v{n}"]))["verdict"] for n in (1, 2)]
     assert verdicts[0] == "promote"
     assert verdicts[1] in ("hold", "reject")
+    (experiment,) = (line for line in lines if "exp run" in line)
+    assert stages_run(said[experiment]) == ["train", "evaluate", "diagnose", "drift"], "others than depend on its param"
     (refused,) = (json.loads(_last(text)) for line, text in said.items() if line.startswith("curl"))
     assert refused["quarantined"][0]["field"] == "event_id"
     assert "bundle refused" in log

@@ -40,14 +40,14 @@ def test_nothing_is_lost_and_nothing_counts_twice(
         producing.start()
         watching.start()
         live.consume()
-        # paused for so long that another has its partitions, and about to write when it wakes up
+        # paused through all that follows, its partitions with others, and about to write when it wakes up
         sleeping = live.consume("--sleep")
+        wait_until_stopped(sleeping)
         for step in STEPS * ROUNDS or ["log"]:
             kills += wait_or_kill(live.consume("--die-after", step))
             if ROUNDS:
                 kills += kill_one(live, spared=sleeping)
             keep_running(live, 3)
-        wait_until_stopped(sleeping)
         time.sleep(EVICTED)
         live.signal(sleeping, signal.SIGCONT)
         broker.kill()

@@ -1,0 +1,11 @@
+"""The pipeline's stages, and which of them a run of DVC says that it ran."""
+
+from pathlib import Path
+
+import yaml
+
+STAGES: dict[str, dict] = yaml.safe_load((Path(__file__).parents[2] / "dvc.yaml").read_text())["stages"]
+
+
+def stages_run(output: str) -> list[str]:
+    return [name for name in STAGES if f"Running stage '{name}'" in output]
