@@ -6,7 +6,7 @@ import pytest
 from nextclick.events.prefixes import Prefixes, next_clicks
 from nextclick.events.sessions import SessionLog, Vocabulary
 from nextclick.retrieval.candidates import ENCODER, UNRANKED, Retriever
-from nextclick.retrieval.encoder import train_encoder
+from nextclick.retrieval.encoder_training import train_encoder
 from nextclick.retrieval.index import SessionIndex
 
 

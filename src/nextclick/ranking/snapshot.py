@@ -19,7 +19,8 @@ from nextclick.features.scene import Knowledge, Scene
 from nextclick.files import mapped
 from nextclick.params import Features, Retrieval
 from nextclick.retrieval.candidates import Candidates, Retriever
-from nextclick.retrieval.encoder import Encoder, train_encoder
+from nextclick.retrieval.encoder import Encoder
+from nextclick.retrieval.encoder_training import train_encoder
 from nextclick.retrieval.index import SessionIndex
 
 PARTS: dict[str, type[Any]] = {
