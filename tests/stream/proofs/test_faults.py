@@ -35,7 +35,7 @@ def test_nothing_is_lost_and_nothing_counts_twice(
     tried = trial(tmp_path, SESSIONS)
     watching = watcher(tried)
     kills = 0
-    producing = threading.Thread(target=tried.produce, args=(200 + ROUNDS * 300,))
+    producing = threading.Thread(target=tried.produce, args=(200 + ROUNDS * 300,), daemon=True)
     try:
         producing.start()
         watching.start()
