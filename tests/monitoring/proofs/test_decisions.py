@@ -1,0 +1,64 @@
+"""What happens to a shop is told apart, week by week; and monitors with a bug are found out by the same judge.
+
+One small shop, for every day; `python benchmarks/monitoring.py` has many, at the strengths that it states.
+"""
+
+import importlib.util
+import sys
+
+import pytest
+
+from nextclick.monitoring import policy, window
+from nextclick.monitoring.policy import Decision
+from nextclick.params import Ranker
+
+from ..conftest import ROOT
+
+RIGHT = {"none": "hold", "taste_shift": "retrain", "tracking_bug": "alert", "bot_attack": "alert"}
+
+
+@pytest.fixture(scope="module")
+def plays():
+    """The same shop with nothing and with one thing happening to it."""
+    spec = importlib.util.spec_from_file_location("monitoring_benchmark", ROOT / "benchmarks/monitoring.py")
+    benchmark = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(benchmark)
+    benchmark.SHOP = benchmark.SHOP.model_copy(update={"sessions": 4000, "items": 200, "users": 400})
+    ranker = Ranker(rounds=30, max_depth=3, negatives=10)
+    benchmark.PARAMS = benchmark.PARAMS.model_copy(update={"simulator": benchmark.SHOP, "ranker": ranker})
+    same = benchmark.Play("none", 1)
+    return {kind: same if kind == "none" else benchmark.Play(kind, 1, same) for kind in RIGHT}
+
+
+def wrong(plays) -> set[str]:
+    return {kind for kind, play in plays.items() if any(play.decision(week) != RIGHT[kind] for week in (0, 1))}
+
+
+def test_each_week_is_judged_rightly(plays):
+    assert wrong(plays) == set()
+
+
+def always(outcome):
+    return lambda *_: Decision(outcome, "planted", "planted")
+
+
+def test_a_monitor_that_always_holds_is_found_out(plays, monkeypatch):
+    monkeypatch.setattr(window, "decide", always("hold"))
+    assert wrong(plays) == set(RIGHT) - {"none"}
+
+
+def test_a_monitor_that_always_retrains_is_found_out(plays, monkeypatch):
+    monkeypatch.setattr(window, "decide", always("retrain"))
+    assert wrong(plays) == set(RIGHT) - {"taste_shift"}
+
+
+def test_a_monitor_that_does_not_look_at_the_data_is_found_out(plays, monkeypatch):
+    monkeypatch.setattr(policy, "broken_data", lambda *_: [])
+    assert wrong(plays) == {"tracking_bug", "bot_attack"}
+
+
+def test_a_monitor_that_forgets_what_was_promised_is_found_out(plays, monkeypatch):
+    for play in plays.values():
+        about = play.monitor.reference.about
+        monkeypatch.setitem(about, "promised", 0.0)
+    assert wrong(plays) == {"taste_shift"}
