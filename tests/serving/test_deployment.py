@@ -42,6 +42,17 @@ def test_the_pointer_is_followed_there_and_back(deployed):
     assert made.model.version == first
 
 
+def test_a_pointer_that_cannot_be_read_is_refused_once(deployed, caplog):
+    made, root = deployed
+    serving = made.model
+    (root / "models/deployed/recommender.json").mkdir(parents=True)
+    for _ in range(3):
+        made.look()
+    assert made.model is serving
+    (refused,) = [record.reason for record in caplog.records if record.message == "bundle refused"]
+    assert "Is a directory" in refused
+
+
 @pytest.mark.parametrize("part", ["index-items.npy", "ranker.ubj", "items.parquet", "manifest.json"])
 @pytest.mark.parametrize("harm", ["truncated", "flipped", "missing"])
 def test_a_broken_bundle_is_refused_with_its_reason(deployed, caplog, part, harm):

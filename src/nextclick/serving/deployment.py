@@ -119,6 +119,8 @@ class Deployment:
             return path.read_text(errors="replace"), path.stat().st_mtime_ns
         except FileNotFoundError:
             return Pointer.read(self._root, self._name).model_dump_json(), 0
+        except OSError as error:  # a folder, or not ours to read: refused once, not at every look
+            return f"cannot be read: {error}", 0
 
     def _ready(self, pointer: tuple[str, int], there: tuple[Model, ...]) -> Deployed:
         """there: models that need not be loaded again."""

@@ -44,7 +44,7 @@ class Pointer(Placed):
         except ValidationError as error:
             problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
             expected = '{"bundle": "path/of/its/folder", "version": "optional"}'
-            raise InputError(f"{path}: expected {expected}: {problems}") from error
+            raise InputError(f"{path}: expected {expected}, got {text[:80]!r}: {problems}") from error
 
     @classmethod
     def read(cls, root: Path, name: str) -> Pointer:
