@@ -124,13 +124,11 @@ def column_drift(
 
 def by_day(columns: list[Column], current: pd.DataFrame, moments: pd.Series) -> pd.DataFrame:
     """The map: a row a column, a column a day, the distance of that day from the reference."""
-    days = moments.dt.floor("D").to_numpy()
+    days, of = np.unique(moments.dt.tz_localize(None).dt.floor("D").to_numpy(), return_inverse=True)
     found = {}
-    for day in np.unique(days):
-        part = current[days == day]
-        found[str(day)[:10]] = {
-            column.name: distance(column.shares, shares_of(column.places(part[column.name]), column.width))
-            for column in columns
-            if column.name in current
-        }
-    return pd.DataFrame(found)
+    for column in columns:
+        if column.name in current:
+            cells = of * column.width + column.places(current[column.name])
+            counts = np.bincount(cells, minlength=len(days) * column.width).reshape(len(days), column.width)
+            found[column.name] = [distance(column.shares, day / day.sum()) for day in counts]
+    return pd.DataFrame.from_dict(found, "index", columns=[str(day)[:10] for day in days])
