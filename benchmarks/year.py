@@ -2,7 +2,8 @@
 
 Three policies live through the same weeks: never retrain, always deploy the newest, and the gate with its watch. In one
 week the log is broken upstream: its clicks name other items than were clicked. From another week on, the next version
-that is promoted breaks in the service alone, which no offline window shows: its lists come out shuffled. Prints JSON.
+that is promoted breaks in the service alone, which no offline window shows: its lists come out shuffled. The week in
+which that is rolled back counts as broken to its end. Prints JSON.
 """
 
 from __future__ import annotations
@@ -156,7 +157,7 @@ def draw(year: Year, bad: int, path: Path) -> None:
         ax.scatter(weeks, [low] * len(weeks), c=colour, s=25, label=name, marker="X" if name == "rolled back" else "o")
     ax.axvline(bad, linestyle=":", label="bad data")
     ax.set(title="MRR@20 of what visitors were shown, week by week", xlabel="week", ylabel="MRR@20")
-    ax.legend(ncols=2, fontsize="small", loc="upper right")
+    ax.legend(ncols=8, fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.12))
     fig.savefig(path, dpi=110, bbox_inches="tight")
 
 
