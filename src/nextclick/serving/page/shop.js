@@ -5,10 +5,15 @@ let session = crypto.randomUUID?.() ?? String(Math.random()).slice(2);
 let key = sessionStorage.getItem("key") ?? "";
 let last = null, shown = 0, asked = 0, browsing = 0;
 
-async function ask(path, body) {
+async function ask(path, body, tries = 3) {
   const headers = { ...(key && { "x-api-key": key }), ...(body && { "content-type": "application/json" }) };
   const answer = await fetch(path, { method: body ? "POST" : "GET", headers, body: body && JSON.stringify(body) });
   at("key").hidden = answer.status !== 401 && !key;
+  const wait = answer.headers.get("retry-after");  // busy, or its store does not answer; an event's id makes twice once
+  if (wait && tries > 1) {
+    await new Promise((done) => setTimeout(done, 1000 * wait));
+    return ask(path, body, tries - 1);
+  }
   const content = await answer.json();
   if (!answer.ok) throw new Error(content.error);
   return content;
