@@ -51,6 +51,15 @@ def test_ingest_reads_the_log_with_each_event_once_before_and_after_it_is_compac
     assert not any(log.compact(day) for day in days)
 
 
+def test_a_day_of_one_file_that_holds_events_twice_is_compacted_too(log, events):
+    log.append(table(pd.concat([events, events[::3]])))
+    assert all(log.compact(day) for day in log.days())
+    assert sorted(event for day in log.days() for event in pd.read_parquet(day)["event_id"]) == sorted(
+        events["event_id"]
+    )
+    assert not any(log.compact(day) for day in log.days())
+
+
 def test_catalogue_beside_the_log(tmp_path, log, events):
     log.append(table(events))
     pd.DataFrame({"item_id": ["i01"], "title": ["Pan"]}).to_parquet(tmp_path / "live/items.parquet")

@@ -5,6 +5,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
+from nextclick.errors import StoreUnavailableError
 from nextclick.features.store.connect import apply_definitions, connect
 from nextclick.features.store.publish import publish
 from nextclick.stream.log import LOG, EventLog
@@ -57,3 +58,17 @@ def test_nothing_is_published_twice_nor_skipped(project, redis_params, versions)
     step = 2 * HOUR  # of the params
     assert moments == list(range(moments[0], moments[-1] + 1, step))
     assert publish_due(project, redis_params, store, moments[-1] + step - 1) == []
+
+
+def test_where_the_store_is_gone_the_files_are_there_and_the_error_says_so(
+    project, redis_params, redis_server, monkeypatch, shop
+):
+    server = redis_server()
+    monkeypatch.setenv("NEXTCLICK_REDIS", server.address)
+    apply_definitions(project, redis_params)
+    store = connect(project, redis_params)
+    EventLog(project / LOG).append(logged(shop))
+    server.kill()
+    with pytest.raises(StoreUnavailableError, match="item_statistics: "):
+        publish_due(project, redis_params, store, int(shop["timestamp"].max().timestamp() * 1000) + 24 * HOUR)
+    assert published(project)

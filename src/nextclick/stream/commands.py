@@ -68,7 +68,7 @@ def replay(
     late: Annotated[float, typer.Option(min=0, max=1, help="Share that is held back, half of it for too long.")] = 0.0,
     poison: Annotated[float, typer.Option(min=0, max=1, help="Broken messages in between, as a share.")] = 0.0,
 ) -> dict:
-    """Play history into Kafka as if it happened now.
+    """Play history into Kafka, in its order and at a chosen speed; its events keep their own times.
 
     Example: nextclick replay --source simulator --rate 1000
     Example: nextclick replay --speed 3600 --shuffle 0.1 --duplicate 0.05 --late 0.01 --poison 0.01

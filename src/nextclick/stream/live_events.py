@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from feast import FeatureStore
 
+from nextclick.errors import UnavailableError
 from nextclick.events.state import Click
 from nextclick.features.item_history import HOUR, lateness_ms
 from nextclick.features.store.connect import connect
@@ -112,6 +113,7 @@ class LiveEvents:
     def _publish(self, until: int) -> None:
         try:
             publish_due(self._root, self._params, connect(self._root, self._params), until)
-        except Exception:  # nobody waits for a thread's error; the next call tries again
-            log.exception("item statistics were not published")
+        except Exception as error:  # nobody waits for a thread's error; the next call tries again
+            gone = isinstance(error, UnavailableError)
+            log.error("item statistics were not published: %s", error, exc_info=not gone)
             self._published = 0

@@ -61,7 +61,8 @@ class EventLog:
         return sorted(self._folder.glob("date=*"))
 
     def compact(self, day: Path, most: int = 1) -> bool:
-        """One file, each event once and in the order of time, in place of the day's files if they are more than `most`.
+        """One file, each event once and in the order of time, in place of the day's files if they are more than `most`,
+        or where that is 1, if the only one holds an event twice.
 
         Of events with the same id the oldest is kept, as `advance` does. Killed at any moment, it leaves each event in
         at least one file.
@@ -71,7 +72,7 @@ class EventLog:
                 if left.stat().st_mtime < time.time() - HOUR:
                     left.unlink()
             files = parquet_files(day)
-            if len(files) <= most:
+            if len(files) <= most and not (most == 1 and files and _has_repeats(files[0])):
                 return False
             listed = ", ".join(quoted(str(file)) for file in files)
             with duckdb.connect(config={"threads": 1}) as database:
@@ -85,6 +86,11 @@ class EventLog:
             for file in files:
                 file.unlink()
             return True
+
+
+def _has_repeats(file: Path) -> bool:
+    ids = pq.read_table(file, columns=["event_id"])["event_id"]
+    return pc.count_distinct(ids).as_py() < len(ids)
 
 
 def _sync(folder: Path) -> None:

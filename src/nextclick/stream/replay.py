@@ -1,4 +1,4 @@
-"""History played into Kafka as if it happened now: what came when, what came twice, what came late, what was broken."""
+"""History played into Kafka: what came when, what came twice, what came late, what was broken."""
 
 from __future__ import annotations
 

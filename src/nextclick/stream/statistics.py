@@ -10,11 +10,13 @@ import numpy as np
 import pandas as pd
 from feast import FeatureStore
 
+from nextclick.errors import StoreUnavailableError
 from nextclick.events.schema import FIELDS, quoted
 from nextclick.events.sessions import SessionLog
 from nextclick.events.tables import lock_of, parquet_files
 from nextclick.features.item_history import HOUR, ItemHistory, lateness_ms, publication_moments
 from nextclick.features.store.offline import statistics_rows
+from nextclick.features.store.online import FAILURES
 from nextclick.files import locked
 from nextclick.params import Params
 from nextclick.stream.log import LOG
@@ -29,7 +31,7 @@ def publish_due(root: Path, params: Params, store: FeatureStore, until: int) -> 
 
     Each is a file `<that moment in ms>.parquet` of the rows of the view item_statistics; the newest also goes to the
     online store. The first time only the newest that is due is made. Any number of processes may call it; one does the
-    work.
+    work. Raises StoreUnavailableError, after the files were written.
     """
     folder = root / FOLDER
     with locked(lock_of(folder)):
@@ -47,7 +49,10 @@ def publish_due(root: Path, params: Params, store: FeatureStore, until: int) -> 
             scratch = folder / f".{moment}.parquet"
             rows.to_parquet(scratch, index=False)
             files.append(scratch.replace(folder / f"{moment}.parquet"))
-        store.write_to_online_store("item_statistics", rows)
+        try:
+            store.write_to_online_store("item_statistics", rows)
+        except FAILURES as error:
+            raise StoreUnavailableError(f"item_statistics: {error}") from error
         return files
 
 
