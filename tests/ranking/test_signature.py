@@ -94,7 +94,7 @@ NOT_SIGNED = r"not signed, and NEXTCLICK_TRUSTED_KEY asks for it"
 NOT_ITS_SIGNATURE = r"manifest\.sig: not the signature of this manifest by NEXTCLICK_TRUSTED_KEY"
 TAMPER = {
     "no signature": (lambda ours, root: (ours / "manifest.sig").unlink(), NOT_SIGNED),
-    "no manifest": (lambda ours, root: (ours / "manifest.json").unlink(), NOT_SIGNED),
+    "no manifest": (lambda ours, root: (ours / "manifest.json").unlink(), r"no manifest of a bundle"),
     "an empty signature": (lambda ours, root: (ours / "manifest.sig").write_bytes(b""), NOT_ITS_SIGNATURE),
     "a flipped bit of the signature": (lambda ours, root: flip(ours / "manifest.sig", 5), NOT_ITS_SIGNATURE),
     "half a signature": (

@@ -47,6 +47,25 @@ def clicks_known(browser, n: int) -> None:
     )
 
 
+REFUSE_ONCE = """
+const real = window.fetch;
+window.refused = 0;
+window.fetch = (path, ...rest) => {
+  if (path !== "events" || window.refused++) return real(path, ...rest);
+  return Promise.resolve(new Response('{"error": "too busy: try again"}', {status: 429, headers: {"retry-after": "1"}}));
+};
+"""
+
+
+def test_a_click_that_was_refused_for_a_moment_is_sent_again(page, browser):
+    browser.get(page)
+    clicks_known(browser, 0)
+    browser.execute_script(REFUSE_ONCE)
+    browser.find_elements(By.CSS_SELECTOR, "#shop button")[3].click()
+    clicks_known(browser, 1)
+    assert browser.execute_script("return window.refused") == 2
+
+
 def test_a_click_changes_the_recommendations_in_front_of_you(page, browser):
     browser.get(page)
     clicks_known(browser, 0)

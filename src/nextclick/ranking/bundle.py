@@ -73,13 +73,7 @@ def load_bundle(folder: Path) -> tuple[Recommender, dict]:
     missing or not the one that the manifest names, or where the features that the ranker was trained on are not those
     that this code makes.
     """
-    verify(folder)  # before anything is parsed
-    try:
-        manifest = json.loads((folder / "manifest.json").read_text())
-    except (OSError, ValueError) as error:
-        raise InputError(f"{folder / 'manifest.json'}: no manifest of a bundle: {error}") from error
-    if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):
-        raise InputError(f"{folder / 'manifest.json'}: no manifest of a bundle: it names no files")
+    manifest = _verified_manifest(folder)
     version = manifest.get("version")
     if version != _version_of({name: value for name, value in manifest.items() if name != "version"}):
         raise InputError(f"{folder / 'manifest.json'}: not the manifest that was bundled as {version}")
@@ -99,6 +93,23 @@ def load_bundle(folder: Path) -> tuple[Recommender, dict]:
     snapshot = Snapshot.load(folder, retrieval)
     _same_features(folder, bundled, snapshot.features_by_group)
     return Recommender(snapshot, xgb.Booster(model_file=folder / "ranker.ubj")), manifest
+
+
+def _verified_manifest(folder: Path) -> dict:
+    """Read once, so that what is parsed is what was verified."""
+    path = folder / "manifest.json"
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: no manifest of a bundle: {error}") from error
+    verify(folder, content)
+    try:
+        manifest = json.loads(content)
+    except ValueError as error:
+        raise InputError(f"{path}: no manifest of a bundle: {error}") from error
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):
+        raise InputError(f"{path}: no manifest of a bundle: it names no files")
+    return manifest
 
 
 def bundled_items(folder: Path) -> pa.Table:

@@ -33,7 +33,7 @@ def sign(folder: Path) -> None:
     (folder / SIGNATURE).write_bytes(key.sign((folder / "manifest.json").read_bytes()))
 
 
-def verify(folder: Path) -> None:
+def verify(folder: Path, manifest: bytes) -> None:
     """Raises InputError unless the trusted key signed the manifest; does nothing where the environment names no key."""
     if not (path := os.environ.get(TRUSTED_KEY)):
         return
@@ -44,7 +44,7 @@ def verify(folder: Path) -> None:
     if not isinstance(key, Ed25519PublicKey):
         raise InputError(f"{TRUSTED_KEY}={path}: expected an Ed25519 key")
     try:
-        key.verify((folder / SIGNATURE).read_bytes(), (folder / "manifest.json").read_bytes())
+        key.verify((folder / SIGNATURE).read_bytes(), manifest)
     except OSError as error:
         raise InputError(f"{folder}: not signed, and {TRUSTED_KEY} asks for it: {error}") from error
     except InvalidSignature as error:
