@@ -52,7 +52,8 @@ const real = window.fetch;
 window.refused = 0;
 window.fetch = (path, ...rest) => {
   if (path !== "events" || window.refused++) return real(path, ...rest);
-  return Promise.resolve(new Response('{"error": "too busy: try again"}', {status: 429, headers: {"retry-after": "1"}}));
+  const refusal = {status: 429, headers: {"retry-after": "1"}};
+  return Promise.resolve(new Response('{"error": "too busy: try again"}', refusal));
 };
 """
 
