@@ -12,18 +12,18 @@ from pathlib import Path
 from feast import FeatureStore
 from feast.infra.key_encoding_utils import serialize_entity_key
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
-from feast.protos.feast.types.Value_pb2 import Int64List, StringList, Value
+from feast.protos.feast.types.Value_pb2 import Value
 from redis.exceptions import RedisError
 
 from nextclick.errors import StoreUnavailableError
 from nextclick.events.state import EMPTY, Click, SessionState, advance_all
+from nextclick.features.store.click_rows import COLUMNS, decoded, encoded
 from nextclick.features.store.connect import everlasting, redis_client
 from nextclick.features.store.redis_rows import RedisRows
 from nextclick.files import locked
 
 SECOND = 1000  # ms
 FAILURES = (RedisError, OSError, sqlite3.Error)  # of a store that is gone, full or locked
-COLUMNS = ("event_ids", "item_ids", "event_types", "times")
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,6 @@ class OnlineStates:
         self._store = store
         self._view = store.get_feature_view(view)
         self._key = self._view.join_keys[0]
-        self._features = [f"{view}:{column}" for column in COLUMNS]
         self._ttl = int(self._view.ttl.total_seconds()) * SECOND if self._view.ttl else 0
         self._config = store.config if self._ttl else everlasting(store.config)
         client = redis_client(store)
@@ -52,36 +51,29 @@ class OnlineStates:
 
         Without `now`, states have no age and never expire. Raises StoreUnavailableError.
         """
+        entities = [self._entity(key) for key in keys]
         try:
-            rows = self._store.get_online_features(self._features, [{self._key: key} for key in keys]).to_dict()
+            # what get_online_features calls; twice as fast as with the answer that it makes of it
+            rows = self._store.provider.online_read(self._config, self._view, entities, list(COLUMNS))
         except FAILURES as error:
             raise StoreUnavailableError(f"{self._view.name}: {error}") from error
-        return [self._stored(*values, now=now) for values in zip(*(rows[column] for column in COLUMNS), strict=True)]
+        return [self._stored(decoded(row), now) for _, row in rows]
 
-    def _stored(
-        self, event_ids: list | None, item_ids: list, types: list, times: list, *, now: int | None
-    ) -> StoredState:
-        if not event_ids:
+    def _entity(self, key: str) -> EntityKey:
+        return EntityKey(join_keys=[self._key], entity_values=[Value(string_val=key)])
+
+    def _stored(self, state: SessionState, now: int | None) -> StoredState:
+        if not state:
             return StoredState(EMPTY, None)
-        age = None if now is None else now - times[-1]
+        age = None if now is None else now - state[-1].timestamp
         if age is not None and self._ttl and age > self._ttl:
             return StoredState(EMPTY, None)
-        return StoredState(tuple(map(Click, times, event_ids, item_ids, types)), age)
+        return StoredState(state, age)
 
     def write(self, states: Mapping[str, SessionState]) -> None:
         """Put whole states in place of what is there, in one trip. Raises StoreUnavailableError."""
         rows: list[tuple[EntityKey, dict[str, Value], datetime, datetime | None]] = [
-            (
-                EntityKey(join_keys=[self._key], entity_values=[Value(string_val=key)]),
-                {
-                    "event_ids": Value(string_list_val=StringList(val=[click.event_id for click in state])),
-                    "item_ids": Value(string_list_val=StringList(val=[click.item_id for click in state])),
-                    "event_types": Value(int64_list_val=Int64List(val=[click.event_type for click in state])),
-                    "times": Value(int64_list_val=Int64List(val=[click.timestamp for click in state])),
-                },
-                datetime.fromtimestamp(state[-1].timestamp / SECOND, UTC),
-                None,
-            )
+            (self._entity(key), encoded(state), datetime.fromtimestamp(state[-1].timestamp / SECOND, UTC), None)
             for key, state in states.items()
             if state
         ]
@@ -94,14 +86,13 @@ class OnlineStates:
 
     def forget(self, keys: Sequence[str]) -> None:
         """Remove rows, whether they are there or not. Raises StoreUnavailableError."""
-        encoded = [EntityKey(join_keys=[self._key], entity_values=[Value(string_val=key)]) for key in keys]
         config = self._store.config
         try:
             if self._redis:
                 self._redis.forget(keys)
-            elif encoded:
+            elif keys:
                 version = config.entity_key_serialization_version
-                names = [(serialize_entity_key(key, version),) for key in encoded]
+                names = [(serialize_entity_key(self._entity(key), version),) for key in keys]
                 with closing(sqlite3.connect(config.online_store.path)) as database, database:
                     table = f"{config.project}_{self._view.name}"
                     database.executemany(f'DELETE FROM "{table}" WHERE entity_key = ?', names)

@@ -12,11 +12,12 @@ from typing import Any
 from feast import FeatureStore, FeatureView
 from feast.infra.online_stores.helpers import _mmh3, _redis_key
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
-from feast.protos.feast.types.Value_pb2 import Int64List, StringList, Value
+from feast.protos.feast.types.Value_pb2 import Value
 from google.protobuf.timestamp_pb2 import Timestamp
 from redis import Redis
 
 from nextclick.events.state import EMPTY, Click, SessionState, advance_all
+from nextclick.features.store.click_rows import COLUMNS, decoded, encoded
 
 # ARGV: the time to live (s, 0 for ever), two fields, what they were when they were read, then the new row
 _REPLACE_UNCHANGED = """
@@ -36,7 +37,7 @@ class RedisRows:
         self._project = store.config.project
         self._version = store.config.entity_key_serialization_version
         self._entity = view.join_keys[0]
-        self._fields = [_mmh3(f"{view.name}:{name}") for name in ("event_ids", "times", "item_ids", "event_types")]
+        self._fields = [_mmh3(f"{view.name}:{name}") for name in COLUMNS]
         self._moment = f"_ts:{view.name}".encode()
         self._expires = (store.config.online_store.key_ttl_seconds or 0) if view.ttl else 0
         self._replace = client.register_script(_REPLACE_UNCHANGED)
@@ -73,17 +74,10 @@ class RedisRows:
         return [*self._fields[:2], values[0] or b"", values[1] or b""]
 
     def _row(self, state: SessionState) -> list[bytes]:
-        times, event_ids, item_ids, event_types = zip(*state, strict=True)
-        values = (
-            Value(string_list_val=StringList(val=event_ids)),
-            Value(int64_list_val=Int64List(val=times)),
-            Value(string_list_val=StringList(val=item_ids)),
-            Value(int64_list_val=Int64List(val=event_types)),
-        )
         moment = Timestamp()
-        moment.FromMilliseconds(times[-1])
+        moment.FromMilliseconds(state[-1].timestamp)
         row = [self._moment, moment.SerializeToString()]
-        for field, value in zip(self._fields, values, strict=True):
+        for field, value in zip(self._fields, encoded(state).values(), strict=True):
             row += (field, value.SerializeToString())
         return row
 
@@ -91,13 +85,4 @@ class RedisRows:
 def _decoded(values: list[bytes | None]) -> SessionState:
     if None in values:
         return EMPTY
-    event_ids, times, item_ids, event_types = (Value.FromString(value or b"") for value in values)
-    return tuple(
-        map(
-            Click,
-            times.int64_list_val.val,
-            event_ids.string_list_val.val,
-            item_ids.string_list_val.val,
-            event_types.int64_list_val.val,
-        )
-    )
+    return decoded({name: Value.FromString(value or b"") for name, value in zip(COLUMNS, values, strict=True)})
