@@ -15,6 +15,7 @@ from nextclick.features.store.connect import apply_definitions, connect
 from nextclick.features.store.offline import states_of
 from nextclick.features.store.online import OnlineStates
 from nextclick.features.store.publish import materialise, publish
+from nextclick.params import Params
 
 TYPES = ["view", "cart", "purchase"]
 HOUR = 3_600_000  # ms
@@ -88,6 +89,19 @@ def test_windows_in_any_order_add_up_to_the_whole(store, shop):
     expected = dict(states_of(shop, "session_id", TYPES))
     assert [found.state for found in OnlineStates(store).read(list(expected))] == list(expected.values())
     assert store.get_online_features(clicks, [{"item_id": "i07"}]).to_dict() == before  # no older version
+
+
+def test_a_window_that_ends_before_it_begins_is_refused(store, shop):
+    with pytest.raises(InputError, match="is no window: expected the first before the second"):
+        materialise(
+            store, shop, TYPES, shop["timestamp"].max().to_pydatetime(), shop["timestamp"].min().to_pydatetime()
+        )
+
+
+def test_the_address_of_a_redis_that_is_not_used_is_said(tmp_path, monkeypatch, caplog):
+    monkeypatch.setenv("NEXTCLICK_REDIS", "127.0.0.1:6379")
+    connect(tmp_path, Params())
+    assert "NEXTCLICK_REDIS is not used: features.online_store is sqlite" in caplog.text
 
 
 def test_what_is_there_is_asked_of_the_store_and_not_of_what_was_loaded_before(

@@ -216,6 +216,7 @@ def test_a_source_in_any_format_and_the_simulator_are_played_at_a_rate(live, par
         (["--source", str(folder), "--format", "xml"], "--format xml"),
         (["--rate", "10", "--speed", "10"], "--speed, --rate: expected one of the two"),
         (["--events", "params.yaml"], "params.yaml: not a Parquet file"),
+        (["--events", "none.parquet"], "none.parquet: no such file"),
     ):
         ran = played(live, *arguments)
         assert ran.returncode == 2

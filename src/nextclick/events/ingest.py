@@ -234,6 +234,8 @@ def write(connection: duckdb.DuckDBPyConnection, query: str, path: Path) -> None
 
 def read_events(path: Path) -> pd.DataFrame:
     """Canonical events. Raises InputError where the file is not what ingest writes."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; expected a Parquet file of events that ingest wrote")
     try:
         return pd.read_parquet(path, columns=list(FIELDS))
     except (OSError, ValueError) as error:

@@ -70,6 +70,8 @@ def replay(
 ) -> dict:
     """Play history into Kafka, in its order and at a chosen speed; its events keep their own times.
 
+    An event out of order, or a second copy, comes some events later: with few events an hour, that is late too.
+
     Example: nextclick replay --source simulator --rate 1000
     Example: nextclick replay --speed 3600 --shuffle 0.1 --duplicate 0.05 --late 0.01 --poison 0.01
     """

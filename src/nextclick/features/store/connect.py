@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 import os
 from pathlib import Path
 from typing import cast
@@ -21,6 +22,7 @@ from nextclick.features.store.definitions import definitions
 from nextclick.params import Params
 
 DESCRIBED = Path(__file__).parents[1] / "feast_repo/feature_store.yaml"
+log = logging.getLogger(__name__)
 READ_TIMEOUT = 0.04  # seconds: a store that does not answer must not cost a request its budget
 
 
@@ -68,6 +70,8 @@ def repository_config(root: Path, params: Params, timeout: float = READ_TIMEOUT)
             # one trip instead of two; a state merges what it replaces, so a newer row is never older news
             "skip_dedup": True,
         }
+    elif "NEXTCLICK_REDIS" in os.environ:
+        log.warning("NEXTCLICK_REDIS is not used: features.online_store is sqlite")
     return RepoConfig(**described, repo_path=root)
 
 

@@ -57,6 +57,8 @@ def materialise(
     times = events["timestamp"]
     start = pd.Timestamp(since) if since else times.min()
     end = pd.Timestamp(until) if until else times.max() + pd.Timedelta(milliseconds=1)
+    if since and until and since >= until:
+        raise InputError(f"from {since} to {until} is no window: expected the first before the second")
     if start >= end:
         raise InputError(f"no events from {start} to {end}: they go from {times.min()} to {times.max()}")
     window = events[(times >= start) & (times < end)]
