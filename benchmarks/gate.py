@@ -121,7 +121,7 @@ def main() -> None:
     root = project_root()
     params = Params.read(root / "params.yaml")
     table = ranks_of_two(params)
-    figure = f"{params.evaluation.decide_on}@{params.evaluation.k}"
+    figure = params.evaluation.figure
     both = [per_prediction(table[name].to_numpy(), params.evaluation.k)[figure] for name in ("first", "second")]
     trials = Trials(np.stack(both, axis=1), table["session"].to_numpy())
     fast_resamples()

@@ -94,6 +94,11 @@ class Evaluation(Section):
     decide_on: Literal["hr", "mrr", "ndcg"] = "mrr"
     reference: int = Field(2_000, ge=1)
 
+    @property
+    def figure(self) -> str:
+        """The deciding metric's name, as in mrr@20."""
+        return f"{self.decide_on}@{self.k}"
+
 
 class Diagnosis(Section):
     groups: int = Field(3_000, ge=1)

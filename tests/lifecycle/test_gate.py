@@ -275,3 +275,23 @@ def test_the_record_and_its_notebook_stand_beside_each_other_and_the_same_inputs
     drawn = (root / record["file"]).with_suffix(".ipynb").read_text()
     assert "PROMOTE" in drawn
     assert gate(root, simulated.params, champion, None, "recommender") == record
+
+
+def test_a_verdict_is_on_the_files_and_on_the_question_that_were_judged(simulated, champion, tmp_path):
+    root = shutil.copytree(simulated.root, tmp_path / "project")
+    shutil.copytree(ROOT / "notebooks", root / "notebooks")
+    broken = shutil.copytree(champion, tmp_path / "copy")
+    (broken / "ranker.ubj").write_bytes((broken / "ranker.ubj").read_bytes()[:100])
+
+    def told(folder, params=simulated.params):
+        record = gate(root, params, folder, None, "recommender")
+        return record["verdict"], record["challenger"]
+
+    for _ in range(2):  # neither speaks for the other, whoever was judged first
+        verdict, name = told(broken)
+        assert verdict == "reject"
+        assert name.startswith("copy-")
+        assert told(champion) == ("promote", load_bundle(champion)[1]["version"])
+    clicks = simulated.params.evaluation.model_copy(update={"decide_on": "hr"})
+    record = gate(root, simulated.params.model_copy(update={"evaluation": clicks}), champion, None, "recommender")
+    assert record["metric"]["name"].startswith("hr@")

@@ -5,6 +5,7 @@ import shutil
 from datetime import UTC, datetime
 
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -81,6 +82,17 @@ def test_a_person_who_is_forgotten_is_nowhere_and_versions_that_knew_him_are_nam
     events.to_parquet(root / "data/interim/events.parquet")
     for session in (*sorted(theirs), other):
         visit(root, project.second.bundle, NOW, 1, 1.0, session)
+    raw = [
+        f'{{"user_id": "{person}", "item_id": 1.5}}'.encode(),
+        f'{{"session_id": "{min(theirs)}", "item'.encode(),  # torn
+        b"\xff" + person.encode(),
+        f'{{"user_id": "{person}0"}}'.encode(),  # another
+        b"\xff\x00",
+    ]
+    (root / "data/live/quarantine").mkdir()
+    pq.write_table(pa.table({"field": ["item_id"] * 5, "raw": raw}), root / "data/live/quarantine/a.parquet")
+    lines = [f"{person},i1", "x,i1"]
+    pq.write_table(pa.table({"row": [1, 2], "raw": lines}), root / "data/interim/quarantine.parquet")
     params = project.params
     apply_definitions(root, params)
     online = OnlineStates(connect(root, params))
@@ -97,6 +109,8 @@ def test_a_person_who_is_forgotten_is_nowhere_and_versions_that_knew_him_are_nam
             assert not set(table["session_id"].astype(str)) & theirs, file
         if "user_id" in table:
             assert person not in set(table["user_id"]), file
+    assert pq.read_table(root / "data/live/quarantine/a.parquet")["raw"].to_pylist() == raw[3:]
+    assert pq.read_table(root / "data/interim/quarantine.parquet")["raw"].to_pylist() == lines[1:]
     left = pd.read_parquet(root / "data/interim/events.parquet")
     assert len(left) == (~events["session_id"].astype(str).isin(theirs)).sum()
     assert [bool(row.state) for row in online.read([*theirs, other])] == [False] * len(theirs) + [True]

@@ -78,7 +78,8 @@ def test_a_promotion_that_was_killed_half_way_ends_the_same_when_it_comes_again(
     once = promote(project.registry, second, {"reason": "r"})
     pointer = Pointer.read(project.root, "recommender")
     (project.root / once["record"]).unlink()
-    assert promote(project.registry, second, {"reason": "r"}) == once
+    again = promote(project.registry, second, {"reason": "r"})
+    assert again == once
     assert Pointer.read(project.root, "recommender") == pointer
 
 
@@ -89,7 +90,7 @@ def test_only_the_gates_word_on_the_present_champion_promotes(project):
 
     def say(challenger, against, verdict):
         about = {"challenger": challenger.bundle, "champion": against and against.bundle, "verdict": verdict}
-        write_record(project.root, "gate", {**about, "reason": "seen", "metric": {"challenger": 0.3}})
+        write_record(project.root, "gate", {**about, "reason": "seen", "metric": {"name": "mrr@20", "challenger": 0.3}})
 
     with pytest.raises(InputError, match=r"v1\.0\.0 against the baselines: no verdict yet; run `nextclick gate"):
         promotable(registry, first)
@@ -104,6 +105,37 @@ def test_only_the_gates_word_on_the_present_champion_promotes(project):
             promotable(registry, second)
     say(second, first, "promote")
     assert promotable(registry, second)["promised"] == 0.3
+    # what was rolled back needs a person, until one has promoted it again
+    promote(registry, second, promotable(registry, second))
+    rollback(registry, None, {"reason": "worse after all"})
+    with pytest.raises(InputError, match=r"v2\.0\.0: was rolled back; to promote it again say why, --reason"):
+        promotable(registry, second)
+    promote(registry, second, {"reason": "mended the service"})
+    assert Pointer.read(project.root, "recommender").withdrawn == ()
+
+
+def test_going_back_again_leads_to_what_was_before_and_never_to_what_was_rolled_back(project):
+    first, second = project.first, project.second
+    registry = project.registry
+    for version in (first, second, first, second):
+        promote(registry, version, {"reason": "to and fro"})
+    told = rollback(registry, first, {"reason": "the newest of the two that were v1"})
+    assert (told["before"], told["version"]) == ("v2.0.0", "v1.0.0")
+    assert [folder[-6:] for folder, _ in Pointer.read(project.root, "recommender").history] == [
+        "v1.0.0",
+        "v2.0.0",
+        "v1.0.0",
+    ]
+    assert rollback(registry, None, {"reason": "once more"})["version"] == "v2.0.0"
+    assert Pointer.read(project.root, "recommender").withdrawn == (first.bundle,)
+
+
+def test_promoting_the_champion_again_changes_no_record(project):
+    registry = project.registry
+    once = promote(registry, project.first, {"reason": "better", "promised": 0.4})
+    again = promote(registry, project.first, {"reason": "again"})
+    assert (again["reason"], again["promised"], again["record"]) == ("better", 0.4, once["record"])
+    assert len(read_records(project.root, "promote")) == 1
 
 
 def test_shadow_and_split_end_with_the_champion_that_they_stood_beside(project):
@@ -123,7 +155,7 @@ def test_shadow_and_split_end_with_the_champion_that_they_stood_beside(project):
 
 
 def test_the_commands_say_what_they_did_and_what_was_wrong(project):
-    with pytest.raises(AssertionError, match=r"v2\.0\.0 is the champion"):  # the pipeline's own bundle, never promoted
+    with pytest.raises(AssertionError, match="no version is champion yet"):
         project.nextclick("split", "v2=10%")
     with pytest.raises(AssertionError, match=r"models: has no manifest\.json; expected a version"):
         project.nextclick("gate", "models")

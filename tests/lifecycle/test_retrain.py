@@ -16,7 +16,7 @@ import yaml
 
 from nextclick.errors import InputError
 from nextclick.lifecycle import retrain as module
-from nextclick.lifecycle.promotion import champion
+from nextclick.lifecycle.promotion import champion, rollback
 from nextclick.lifecycle.records import read_records
 from nextclick.lifecycle.retrain import JOURNAL, LOCK, retrain
 from nextclick.lifecycle.window import cut_window, newest_day
@@ -180,6 +180,18 @@ def test_a_round_killed_at_every_step_ends_as_one_that_was_not(begun, tmp_path):
     assert state(killed) == expected
     assert started(killed).wait_to_end()["outcome"] == "unchanged"
     assert state(killed) == expected
+
+
+def test_what_was_rolled_back_does_not_come_back_by_itself(begun, tmp_path):
+    project = copied(begun, tmp_path / "back")
+    assert started(project).wait_to_end()["outcome"] == "promoted"
+    rollback(project.registry, None, {"reason": "visitors clicked less than was promised"})
+    project.run("git", "add", "-A")
+    project.run("git", "commit", "-q", "-m", "Rolled back")
+    outcome = started(project).wait_to_end()
+    assert (outcome["outcome"], outcome["version"]) == ("held", "v2.0.0")
+    assert "was rolled back" in outcome["reason"]
+    assert champion(project.registry).number == "v1.0.0"
 
 
 def test_two_at_once_are_refused(begun, tmp_path):

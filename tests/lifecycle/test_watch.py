@@ -118,8 +118,9 @@ def visit(root, version: str, since: datetime, sessions: int, hits: float, name:
 def watched(project):
     """A project in which v2 was promoted over v1, with a promise of 0.5."""
     first, second = project.first, project.second
-    promote(project.registry, first, {"promised": 0.4})
-    promote(project.registry, second, {"promised": 0.5})
+    metric = project.params.evaluation.figure
+    promote(project.registry, first, {"promised": 0.4, "metric": metric})
+    promote(project.registry, second, {"promised": 0.5, "metric": metric})
     return project, first, second
 
 
@@ -135,8 +136,19 @@ def test_a_promise_that_is_not_kept_is_rolled_back(watched, hits, verdict):
     if verdict == "rolled back":
         (record,) = read_records(project.root, "rollback")
         assert record["evidence"]["sessions"] == 1500
+        assert (record["before"], record["version"]) == (second.number, first.number)
         # and the old one is not rolled back in turn
         assert look(project.registry, project.params, now + timedelta(hours=1))["verdict"] == "kept"
+
+
+def test_a_promise_of_another_metric_is_none(watched):
+    project, _, second = watched
+    now = datetime.now(UTC)
+    visit(project.root, second.bundle, now, 1500, 0.0)
+    params = project.params.model_copy(
+        update={"evaluation": project.params.evaluation.model_copy(update={"decide_on": "hr"})}
+    )
+    assert look(project.registry, params, now + timedelta(hours=1))["verdict"] == "kept"
 
 
 def test_clicks_on_other_versions_few_clicks_and_a_time_that_is_over_change_nothing(watched):

@@ -12,11 +12,9 @@ import pandas as pd
 
 from nextclick.errors import InputError
 from nextclick.evaluation.metrics import per_prediction
-from nextclick.events.schema import quoted
-from nextclick.events.tables import parquet_files
 from nextclick.lifecycle.records import read_records
 from nextclick.lifecycle.sequential import Mean, gain, interval, mismatch
-from nextclick.monitoring.feedback import MINUTE, judged_lists
+from nextclick.monitoring.feedback import MINUTE, SERVED, files_of, judged_lists
 from nextclick.params import Params
 from nextclick.serving.pointer import Pointer
 from nextclick.serving.prediction_log import FOLDER
@@ -45,10 +43,10 @@ def results(root: Path, name: str, params: Params) -> dict[str, Any]:
 
 def exposures(root: Path, since: datetime, arms: dict[str, str]) -> pd.DataFrame:
     """Sessions that got a list: session_id, its arm, and how many arms it saw. arms: by model_version."""
-    files = ", ".join(quoted(str(file)) for file in parquet_files(root / FOLDER))
+    files = files_of(root / FOLDER, SERVED)
     with duckdb.connect() as database:
         shown = database.sql(
-            f"SELECT DISTINCT session_id, model_version FROM read_parquet([{files}], hive_partitioning = false) "
+            f"SELECT DISTINCT session_id, model_version FROM read_parquet({files}, hive_partitioning = false) "
             f"WHERE moment >= make_timestamptz({round(since.timestamp() * 1e6)})"
         ).df()
     shown = shown.assign(arm=shown["model_version"].map(arms)).dropna(subset=["arm"])
@@ -58,7 +56,7 @@ def exposures(root: Path, since: datetime, arms: dict[str, str]) -> pd.DataFrame
 def compared(judged: pd.DataFrame, exposed: pd.DataFrame, share: float, params: Params) -> dict[str, Any]:
     """judged: as `judged_lists`, exposed: as `exposures`. A session that saw both arms, because the share was
     changed in its midst, belongs to neither."""
-    figure = f"{params.evaluation.decide_on}@{params.evaluation.k}"
+    figure = params.evaluation.figure
     whole = exposed[exposed["arms"] == 1]
     lists = judged.merge(whole, "inner", "session_id")
     lists["value"] = per_prediction(lists["rank"].to_numpy(np.int64), params.evaluation.k)[figure]

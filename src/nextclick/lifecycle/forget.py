@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,7 @@ from nextclick.serving.prediction_log import FOLDER, SHADOW
 from nextclick.stream.log import LOG, QUARANTINE
 
 OFFLINE = (Path("data/raw"), Path("data/interim"), Path("data/split"), Path("data/features/store"))
-COLUMNS = ("user_id", "session_id")
+APART = "[^A-Za-z0-9_-]"  # what stands between one id and the next
 
 
 def forget(registry: Registry, params: Params, user: str | None, session: str | None) -> dict[str, Any]:
@@ -31,8 +33,9 @@ def forget(registry: Registry, params: Params, user: str | None, session: str | 
     hash alone.
 
     Offline files that stages made are rewritten too; the next `dvc repro` makes them, and the bundle, anew without the
-    person. Raises InputError where neither is named, and StoreUnavailableError, before anything was changed, where the
-    online store does not answer.
+    person, unless what they are made of still has him, as the simulator has its people. Kafka keeps its messages until
+    their retention ends. Raises InputError where neither is named, and StoreUnavailableError, before anything was
+    changed, where the online store does not answer.
     """
     if (user is None) == (session is None):
         raise InputError("expected one of --user and --session")
@@ -89,21 +92,30 @@ def _sessions_of(file: Path, user: str) -> set[str]:
         return {row[0] for row in rows.distinct().fetchall()}
 
 
-def _theirs(columns: list[str], user: str | None, sessions: set[str]) -> str | None:
-    """The condition on a row that is theirs; None where the file says nothing of persons."""
+def _theirs(table: duckdb.DuckDBPyRelation, user: str | None, sessions: set[str]) -> str | None:
+    """The condition on a row that is theirs; None where the file says nothing of persons. Of what broke the schema
+    every row that names them anywhere is theirs."""
+    columns = dict(zip(table.columns, table.types, strict=True))
     asked = {"user_id": [user] if user else [], "session_id": sorted(sessions)}
     conditions = [
         f"CAST({column} AS VARCHAR) IN ({', '.join(quoted(str(value)) for value in values)})"
         for column, values in asked.items()
         if column in columns and values
     ]
+    if "raw" in columns:
+        # bytes that are no text are shown as \xFF
+        shown = r"regexp_replace(CAST(raw AS VARCHAR), '\\x[0-9A-F]{2}', ' ', 'g')"
+        text = f"coalesce(TRY(decode(raw)), {shown})" if columns["raw"] == "BLOB" else "raw"
+        names = {name for one in {user, *sessions} - {None} for name in (str(one), json.dumps(one)[1:-1])}
+        named = f"(^|{APART})({'|'.join(re.escape(name) for name in sorted(names))})($|{APART})"
+        conditions.append(f"regexp_matches({text}, {quoted(named)})")
     return " OR ".join(conditions) or None
 
 
 def _count(file: Path, user: str | None, sessions: set[str]) -> int:
     with duckdb.connect() as database:
         table = database.read_parquet(str(file), hive_partitioning=False)
-        condition = _theirs(table.columns, user, sessions)
+        condition = _theirs(table, user, sessions)
         return int(table.filter(condition).count("*").fetchall()[0][0]) if condition else 0
 
 
@@ -115,7 +127,7 @@ def _rewrite(file: Path, user: str | None, sessions: set[str]) -> int:
         with duckdb.connect(config={"threads": 1}) as database:
             database.execute("SET TimeZone = 'UTC'")
             table = database.read_parquet(str(file), hive_partitioning=False)
-            kept = table.filter(f"NOT coalesce({_theirs(table.columns, user, sessions)}, false)")
+            kept = table.filter(f"NOT coalesce({_theirs(table, user, sessions)}, false)")
             kept.write_parquet(str(scratch), compression="zstd")
         scratch.replace(file)
     return count

@@ -22,6 +22,7 @@ from nextclick.lifecycle.promotion import promise
 from nextclick.lifecycle.records import read_records, sha256, write_record
 from nextclick.notebook import run_notebook
 from nextclick.params import Params
+from nextclick.ranking.bundle import load_bundle
 
 SEEN = Path("data/gate")  # what the notebook draws
 NOTEBOOK = "07_gate"
@@ -45,7 +46,7 @@ def judge(
         ours = Candidate.load(challenger, window, params)
     except (InputError, ValueError, OSError, KeyError) as error:
         return {"verdict": "reject", "reason": f"cannot be loaded: {error}"}
-    figure = f"{params.evaluation.decide_on}@{params.evaluation.k}"
+    figure = params.evaluation.figure
     values, sessions = per_prediction(ours.ranks, params.evaluation.k)[figure], ours.prefixes.sessions
     ranks = {"champion": theirs.ranks} if theirs else baseline_ranks(window, ours)
     rivals = {name: per_prediction(found, params.evaluation.k)[figure] for name, found in ranks.items()}
@@ -101,13 +102,14 @@ def gate(root: Path, params: Params, challenger: Path, champion: Path | None, na
     """
     bundles = {"challenger": bundle_name(challenger), "champion": bundle_name(champion) if champion else None}
     inputs = {part: sha256(root / f"data/split/{part}.parquet") for part in ("train", "test")}
-    inputs["gate"] = params.gate.model_dump_json()
+    inputs |= {part: getattr(params, part).model_dump_json() for part in ("gate", "evaluation", "features")}
     key = f"{bundles['challenger']}-{bundles['champion'] or 'baselines'}-{_short(inputs)}"
     for record in (before := read_records(root, "gate")):
         if record["key"] == key:
             return record
     look = 1 + len({record["inputs"]["test"] for record in before if _same(record, bundles)} - {inputs["test"]})
-    judged = judge(challenger, champion, Window.read(root), params, look, promise(root, bundles["champion"]))
+    promised = promise(root, bundles["champion"], params.evaluation.figure)
+    judged = judge(challenger, champion, Window.read(root), params, look, promised)
     predictions = judged.pop("predictions", None)
     record = {"key": key, "recommender": name, **bundles, "inputs": inputs, "look": look, **judged}
     if predictions is not None:
@@ -124,11 +126,13 @@ def gate(root: Path, params: Params, challenger: Path, champion: Path | None, na
 
 
 def bundle_name(folder: Path) -> str:
-    """What the manifest calls itself; the folder's own name where there is no telling."""
+    """The version, where every file is the one that the manifest names: else nobody would know what was judged. Of a
+    bundle that is not whole the folder's name, with a hash of what lies there."""
     try:
-        return str(json.loads((folder / "manifest.json").read_text())["version"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return folder.name
+        return str(load_bundle(folder)[1]["version"])
+    except (InputError, ValueError, OSError, KeyError):
+        found = {path.name: sha256(path) for path in folder.iterdir() if path.is_file()}
+        return f"{folder.name}-{_short(found)}"
 
 
 def _same(record: dict[str, Any], bundles: dict[str, str | None]) -> bool:

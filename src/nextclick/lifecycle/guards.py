@@ -126,7 +126,7 @@ def _speed(challenger: Candidate, champion: Candidate, params: Params) -> Guard:
 
 def _slices(challenger: Candidate, champion: Candidate, params: Params) -> Guard:
     """The worst slice by what it lost beyond chance; each has its share of alpha."""
-    figure = f"{params.evaluation.decide_on}@{params.evaluation.k}"
+    figure = params.evaluation.figure
     ours, theirs = (per_prediction(one.ranks, params.evaluation.k)[figure] for one in (challenger, champion))
     sessions, labelled = champion.prefixes.sessions, labels_of(champion)
     judged = {

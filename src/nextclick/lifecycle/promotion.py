@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from nextclick.errors import InputError
-from nextclick.lifecycle.records import read_records, write_record
+from nextclick.lifecycle.records import read_record, read_records, write_record
 from nextclick.lifecycle.registry import Registry, Version
 from nextclick.ranking.bundle import load_bundle
 from nextclick.serving.pointer import Placed, Pointer, Split
@@ -25,17 +25,20 @@ def champion(registry: Registry) -> Version | None:
 
 def promote(registry: Registry, version: Version, evidence: dict[str, Any]) -> dict[str, Any]:
     """Let a version take over. evidence: what the gate saw, or why a person does without."""
-    history = Pointer.read(registry.root, registry.name).history
-    return _take_over(registry, "promote", version, history, evidence)
+    pointer = Pointer.read(registry.root, registry.name)
+    withdrawn = tuple(bundle for bundle in pointer.withdrawn if bundle != version.bundle)
+    return _take_over(registry, "promote", version, pointer.history, withdrawn, evidence)
 
 
 def promotable(registry: Registry, version: Version) -> dict[str, Any]:
     """The gate's record that lets a version take the present champion's place.
 
-    Raises InputError where there is none, or where its verdict is another.
+    Raises InputError where there is none, where its verdict is another, or where the version was rolled back since.
     """
     present = champion(registry)
     against = present.bundle if present else None
+    if withdrawn(registry, version):
+        raise InputError(f"{registry.name} {version.number}: was rolled back; to promote it again say why, --reason")
     judged = [
         record
         for record in read_records(registry.root, "gate")
@@ -46,13 +49,29 @@ def promotable(registry: Registry, version: Version) -> dict[str, Any]:
         raise InputError(f"{asked}: no verdict yet; run `nextclick gate {version.number}`")
     if judged[-1]["verdict"] != "promote":
         raise InputError(f"{asked}: the gate says {judged[-1]['verdict']}: {judged[-1]['reason']}")
-    return {"gate": judged[-1]["file"], "reason": judged[-1]["reason"], "promised": judged[-1]["metric"]["challenger"]}
+    return allowed_by(judged[-1])
 
 
-def promise(root: Path, bundle: str | None) -> float | None:
-    """The deciding metric that the gate saw when it let a bundle take over; None where a person did."""
+def allowed_by(judged: dict[str, Any]) -> dict[str, Any]:
+    """The evidence of a promotion that a record of the gate allows."""
+    metric = judged["metric"]
+    return {
+        "gate": judged["file"],
+        "reason": judged["reason"],
+        "promised": metric["challenger"],
+        "metric": metric["name"],
+    }
+
+
+def withdrawn(registry: Registry, version: Version) -> bool:
+    """Whether it was rolled back, and nobody has promoted it since."""
+    return version.bundle in Pointer.read(registry.root, registry.name).withdrawn
+
+
+def promise(root: Path, bundle: str | None, metric: str) -> float | None:
+    """What the gate saw of a metric when it let a bundle take over; None where a person did, or it saw another."""
     records = [record for record in read_records(root, "promote") if record["bundle"] == bundle]
-    return records[-1].get("promised") if records else None
+    return records[-1].get("promised") if records and records[-1].get("metric") == metric else None
 
 
 def rollback(registry: Registry, to: Version | None, evidence: dict[str, Any]) -> dict[str, Any]:
@@ -60,12 +79,19 @@ def rollback(registry: Registry, to: Version | None, evidence: dict[str, Any]) -
 
     Raises InputError where there is nothing to go back to.
     """
-    history = Pointer.read(registry.root, registry.name).history
-    if to is None:
-        if len(history) < 2:
-            raise InputError(f"{registry.name}: there was no champion before this one; name a version with --to")
-        to, history = registry.version(Path(history[-2][0]).name), history[:-2]
-    return _take_over(registry, "rollback", to, history, evidence)
+    pointer = Pointer.read(registry.root, registry.name)
+    present, earlier = champion(registry), pointer.history[:-1]
+    if to is None and not earlier:
+        raise InputError(f"{registry.name}: there was no champion before this one; name a version with --to")
+    to = to or registry.version(Path(earlier[-1][0]).name)
+    if to == present:
+        return _take_over(registry, "rollback", to, pointer.history, pointer.withdrawn, evidence)
+    # one that goes back again comes to what was before the version that answers now
+    folders = [folder for folder, _ in earlier]
+    folder = _placed(registry, to).bundle
+    kept = earlier[: len(folders) - 1 - folders[::-1].index(folder)] if folder in folders else earlier
+    gone = {*pointer.withdrawn, *([present.bundle] if present else [])} - {to.bundle}
+    return _take_over(registry, "rollback", to, kept, tuple(sorted(gone)), evidence, present)
 
 
 def shadow(registry: Registry, version: Version | None) -> dict[str, Any]:
@@ -79,6 +105,8 @@ def shadow(registry: Registry, version: Version | None) -> dict[str, Any]:
 def split(registry: Registry, version: Version | None, share: float) -> dict[str, Any]:
     """Let a version answer a share of the sessions, or none."""
     before = Pointer.read(registry.root, registry.name)
+    if version and not before.history:
+        raise InputError(f"{registry.name}: no version is champion yet, to be compared with; promote one first")
     if version and version.bundle == (before.version or load_bundle(registry.root / before.bundle)[1]["version"]):
         raise InputError(f"{registry.name} {version.number} is the champion: a split needs another version")
     placed = Split(**_placed(registry, version).model_dump(), share=share) if version else None
@@ -87,20 +115,30 @@ def split(registry: Registry, version: Version | None, share: float) -> dict[str
 
 
 def _take_over(
-    registry: Registry, kind: str, version: Version, history: tuple[tuple[str, str], ...], evidence: dict[str, Any]
+    registry: Registry,
+    kind: str,
+    version: Version,
+    history: tuple[tuple[str, str], ...],
+    withdrawn: tuple[str, ...],
+    evidence: dict[str, Any],
+    before: Version | None = None,
 ) -> dict[str, Any]:
-    """The record is named by the moment of the change, so that a run that was killed writes the same again."""
+    """The record is named by the moment of the change, so that a run that was killed writes the same, and one that
+    comes again changes nothing. before: the champion that goes; the default: the last of the history."""
     placed = _placed(registry, version)
     if not (history and history[-1][0] == placed.bundle):
         history = (*history, (placed.bundle, datetime.now(UTC).isoformat()))
     # neither shadow nor split is kept: what was compared with the old champion says nothing of the new one
-    pointer = Pointer(**placed.model_dump(), history=history)
+    pointer = Pointer(**placed.model_dump(), history=history, withdrawn=withdrawn)
     if Pointer.read(registry.root, registry.name).history != history:
         pointer.write(registry.root, registry.name)
     registry.assign(version)
-    before = Path(history[-2][0]).name if len(history) > 1 else None
+    number = before.number if before else Path(history[-2][0]).name if len(history) > 1 else None
     moment = history[-1][1].replace(":", "").replace("+0000", "Z")
-    return _record(registry, kind, version, {"before": before, **evidence}, moment)
+    for made in ("promote", "rollback"):
+        if there := read_record(registry.root, made, moment):
+            return there
+    return _record(registry, kind, version, {"before": number, **evidence}, moment)
 
 
 def _placed(registry: Registry, version: Version) -> Placed:

@@ -38,6 +38,12 @@ def write_record(root: Path, kind: str, about: dict[str, Any], name: str | None 
     return path
 
 
+def read_record(root: Path, kind: str, name: str) -> dict[str, Any] | None:
+    """The record of that name, with where it lies as `record`; None where there is none."""
+    path = root / FOLDER / f"{kind}-{name}.json"
+    return {**json.loads(path.read_text()), "record": str(path.relative_to(root))} if path.is_file() else None
+
+
 def read_records(root: Path, *kinds: str) -> list[dict[str, Any]]:
     """Records of these kinds, oldest first, each with its `file`."""
     files = [path for kind in kinds for path in (root / FOLDER).glob(f"{kind}-*.json")]

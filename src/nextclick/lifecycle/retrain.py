@@ -17,7 +17,7 @@ from typing import Any
 
 from nextclick.errors import InputError
 from nextclick.lifecycle.gate import gate
-from nextclick.lifecycle.promotion import champion, promote
+from nextclick.lifecycle.promotion import allowed_by, champion, promote, withdrawn
 from nextclick.lifecycle.records import write_record
 from nextclick.lifecycle.registry import Registry, Version
 from nextclick.lifecycle.tools import DVC, dvc, git, stream
@@ -59,6 +59,8 @@ def _decide(registry: Registry, params: Params, version: Version, before: str | 
     about = {"version": version.number, "bundle": version.bundle}
     if version.bundle == before:
         return {**about, "outcome": "unchanged"}
+    if withdrawn(registry, version):
+        return {**about, "outcome": "held", "reason": "was rolled back, and the pipeline made the same again"}
     against = registry.bundle(registry.version(before)) if before else None
     judged = gate(registry.root, params, registry.bundle(version), against, registry.name)
     about |= {"gate": judged["file"], "reason": judged["reason"]}
@@ -67,8 +69,7 @@ def _decide(registry: Registry, params: Params, version: Version, before: str | 
     present = champion(registry)
     if (present.bundle if present else None) not in (before, version.bundle):
         return {**about, "outcome": "held", "reason": "another champion took over meanwhile"}
-    evidence = {"gate": judged["file"], "reason": judged["reason"], "promised": judged["metric"]["challenger"]}
-    promoted = promote(registry, version, evidence)
+    promoted = promote(registry, version, allowed_by(judged))
     return {**about, "outcome": "promoted", "promotion": promoted["record"], "bento": bento(registry.root, version)}
 
 

@@ -37,7 +37,7 @@ def look(registry: Registry, params: Params, now: datetime) -> dict[str, Any]:
     """
     pointer = Pointer.read(registry.root, registry.name)
     version = champion(registry)
-    promised = promise(registry.root, version.bundle if version else None)
+    promised = promise(registry.root, version.bundle if version else None, params.evaluation.figure)
     if version is None or promised is None or len(pointer.history) < 2:
         return {"verdict": "kept", "reason": "nothing was promised, or there is nothing to go back to"}
     since = datetime.fromisoformat(pointer.history[-1][1])
@@ -67,7 +67,6 @@ def clicked(root: Path, bundle: str, since: datetime, until: datetime, params: P
     except InputError:  # nothing was served or clicked yet
         return Mean(float("nan"), float("nan"), 0)
     judged = judged[judged["model_version"] == bundle]
-    figure = f"{params.evaluation.decide_on}@{params.evaluation.k}"
-    values = per_prediction(judged["rank"].to_numpy(np.int64), params.evaluation.k)[figure]
+    values = per_prediction(judged["rank"].to_numpy(np.int64), params.evaluation.k)[params.evaluation.figure]
     sessions = judged.assign(value=values).groupby("session_id")["value"].agg(["sum", "count"])
     return Mean.of(sessions["sum"].to_numpy(), sessions["count"].to_numpy())

@@ -23,6 +23,8 @@ from nextclick.files import locked
 from nextclick.params import Params
 
 MINUTE = 60_000  # ms
+SERVED = "what the service writes while it answers, at the latest after a minute"
+CLICKED = "the clicks that came, by `nextclick stream` or POST /events"
 
 # a click is judged by the newest list before it, a list by the first click after it: a list that was never acted on (a
 # page that was loaded again), or that an earlier click had answered, is no prediction of this one
@@ -49,11 +51,11 @@ def judged_lists(root: Path, since: datetime, until: datetime, target: str, pati
     """
     served, live = root / "data/predictions", root / "data/live/events"
     window = f"moment >= {_moment(since)} AND moment < {_moment(until)}"
-    lists = f"SELECT * FROM read_parquet({_files(served)}, hive_partitioning = false) WHERE {window}"
+    lists = f"SELECT * FROM read_parquet({files_of(served, SERVED)}, hive_partitioning = false) WHERE {window}"
     with locked(lock_of(live), shared=True), duckdb.connect() as database:
         database.execute("SET TimeZone = 'UTC'")
         clicks = (
-            f"SELECT * FROM read_parquet({_files(live)}, hive_partitioning = false) "
+            f"SELECT * FROM read_parquet({files_of(live, CLICKED)}, hive_partitioning = false) "
             f"WHERE event_type = {quoted(target)} AND timestamp > {_moment(since)}"
         )
         return database.sql(_JUDGED.format(clicks=clicks, lists=lists, patience=patience_ms)).df()
@@ -65,7 +67,7 @@ def counts_of(root: Path, since: datetime, until: datetime) -> pd.DataFrame:
         database.execute("SET TimeZone = 'UTC'")
         return database.sql(
             "SELECT model_version, coalesce(degraded, 'no') AS degraded, count(*) AS lists, "
-            f"count(DISTINCT session_id) AS sessions FROM read_parquet({_files(root / 'data/predictions')}, "
+            f"count(DISTINCT session_id) AS sessions FROM read_parquet({files_of(root / 'data/predictions', SERVED)}, "
             f"hive_partitioning = false) WHERE moment >= {_moment(since)} AND moment < {_moment(until)} "
             "GROUP BY ALL ORDER BY ALL"
         ).df()
@@ -93,7 +95,7 @@ def feedback(root: Path, since: datetime, until: datetime, params: Params) -> di
     judged = judged_lists(root, since, until, params.ingest.event_types[0], round(patience))
     served = counts_of(root, since, until)
     k, seed = params.evaluation.k, params.run.seed
-    figure = f"{params.evaluation.decide_on}@{k}"
+    figure = params.evaluation.figure
     promised = _promised(root).get(figure)
     found = figures(judged, k, seed)
     low, high = found.get(f"{figure}_interval", (None, None))
@@ -123,10 +125,11 @@ def _promised(root: Path) -> dict:
     return json.loads(path.read_text()) if path.is_file() else {}
 
 
-def _files(folder: Path) -> str:
+def files_of(folder: Path, what: str) -> str:
+    """A list of its Parquet files in SQL. Raises InputError, with what is expected there, where there are none."""
     files = parquet_files(folder) if folder.is_dir() else []
     if not files:
-        raise InputError(f"{folder}: no Parquet files; expected what the service writes while it answers")
+        raise InputError(f"{folder}: no Parquet files; expected {what}")
     return "[" + ", ".join(quoted(str(file)) for file in files) + "]"
 
 

@@ -52,7 +52,7 @@ class Reference:
         about = {
             "bundle": manifest["version"],
             "trained_until": manifest["trained_until"],
-            "figure": f"{params.evaluation.decide_on}@{params.evaluation.k}",
+            "figure": params.evaluation.figure,
             "promised": promised,
             "facts": facts_of(events, vocabulary.ids),
             "days": facts_by_day(events, vocabulary.ids),

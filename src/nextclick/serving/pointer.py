@@ -31,11 +31,13 @@ class Split(Placed):
 
 class Pointer(Placed):
     """bundle, version: of the champion. shadow: computes beside it, is logged and never shown. history: the folders of
-    the champions, oldest first, each with the moment at which it took over (ISO text); the last is the present one."""
+    the champions, oldest first, each with the moment at which it took over (ISO text); the last is the present one.
+    withdrawn: bundles that were rolled back; what the gate said of them no longer counts."""
 
     shadow: Placed | None = None
     split: Split | None = None
     history: tuple[tuple[str, str], ...] = ()
+    withdrawn: tuple[str, ...] = ()
 
     @classmethod
     def parse(cls, text: str, path: Path) -> Pointer:
