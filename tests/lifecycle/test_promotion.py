@@ -169,3 +169,6 @@ def test_the_commands_say_what_they_did_and_what_was_wrong(project):
             project.nextclick("split", wrong)
     with pytest.raises(AssertionError, match="no verdict yet"):
         project.nextclick("promote", "v2")
+    for name in ("other", "../elsewhere"):
+        with pytest.raises(AssertionError, match=r"names no artifact .*; it has recommender"):
+            project.nextclick("rollback", "--name", name)

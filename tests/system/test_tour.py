@@ -93,6 +93,8 @@ def test_the_ten_minutes_work_word_for_word(locked_clone):
     assert verdicts[1] in ("hold", "reject")
     (experiment,) = (line for line in lines if "exp run" in line)
     assert stages_run(said[experiment]) == ["train", "evaluate", "diagnose", "drift"], "others than depend on its param"
+    (drift,) = (line for line in lines if " drift " in line)
+    assert json.loads(_last(said[drift]))["outcome"] in ("hold", "retrain", "alert")
     (refused,) = (json.loads(_last(text)) for line, text in said.items() if line.startswith("curl"))
     assert refused["quarantined"][0]["field"] == "event_id"
     assert "bundle refused" in log

@@ -202,7 +202,9 @@ def _registry(name: str) -> Registry:
     from nextclick.lifecycle.registry import Registry
     from nextclick.project import project_root
 
-    return Registry(project_root(), name)
+    registry = Registry(project_root(), name)
+    _ = registry.artifact  # a name that dvc.yaml does not know is told as that
+    return registry
 
 
 def _params() -> Params:

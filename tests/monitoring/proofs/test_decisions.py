@@ -26,8 +26,8 @@ def plays():
     benchmark.SHOP = benchmark.SHOP.model_copy(update={"sessions": 4000, "items": 200, "users": 400})
     ranker = Ranker(rounds=30, max_depth=3, negatives=10)
     benchmark.PARAMS = benchmark.PARAMS.model_copy(update={"simulator": benchmark.SHOP, "ranker": ranker})
-    same = benchmark.Play("none", 1)
-    return {kind: same if kind == "none" else benchmark.Play(kind, 1, same) for kind in RIGHT}
+    same = benchmark.Play("none", 0.0, 1)
+    return {kind: same if kind == "none" else benchmark.Play(kind, benchmark.STRENGTH[kind], 1, same) for kind in RIGHT}
 
 
 def wrong(plays) -> set[str]:
