@@ -11,9 +11,10 @@ import jupytext
 import nbformat
 import pytest
 import yaml
+from threadpoolctl import threadpool_info
 
 from nextclick.errors import InputError
-from nextclick.notebook import declared_sections, normalised, run_notebook
+from nextclick.notebook import WITH_AVX2, declared_sections, normalised, run_notebook
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.py"))
@@ -93,6 +94,19 @@ def test_a_notebook_that_asks_for_what_is_not_there_is_refused(project, source, 
     (project / "notebooks/98_odd.py").write_text(source)
     with pytest.raises(InputError, match=said):
         run_notebook("98_odd", project)
+
+
+def test_a_notebook_sums_with_the_kernels_that_every_processor_with_avx2_has(project, monkeypatch):
+    """Else dvc.lock would differ between machines. The kernels of this process were chosen when it began."""
+    monkeypatch.delenv("OPENBLAS_CORETYPE", raising=False)
+    if not WITH_AVX2 & {library.get("architecture") for library in threadpool_info()}:
+        pytest.skip("no AVX2 here, or BLAS is not OpenBLAS")
+    (project / "notebooks/97_kernels.py").write_text(
+        '# %% tags=["parameters"]\nrun = {}\n\n# %%\nimport numpy\nfrom threadpoolctl import threadpool_info\n'
+        "print({library.get('architecture') for library in threadpool_info()})\n"
+    )
+    executed = nbformat.read(run_notebook("97_kernels", project), as_version=4)
+    assert executed.cells[-1].outputs[0].text == "{'Haswell'}\n"
 
 
 def test_an_unknown_key_in_params_is_an_error_that_names_it(project):

@@ -12,6 +12,7 @@ import nbformat
 import papermill
 from nbformat import NotebookNode
 from papermill.exceptions import PapermillExecutionError
+from threadpoolctl import threadpool_info
 
 from nextclick.errors import InputError
 from nextclick.files import scratch_folder
@@ -20,6 +21,7 @@ from nextclick.progress import SHOWN_BY_PARENT, is_watched
 
 ASSIGNED = re.compile(r"^(\w+)\s*(?::[^=]+)?=", re.MULTILINE)
 FAILED = Path("reports/failed")
+WITH_AVX2 = {"Haswell", "Zen", "SkylakeX", "Cooperlake", "SapphireRapids"}  # OpenBLAS's names
 
 
 def run_notebook(name: str, root: Path) -> Path:
@@ -39,9 +41,8 @@ def run_notebook(name: str, root: Path) -> Path:
     injected = {section: _plain(params, section, script) for section in declared_sections(notebook, script)}
     out = root / "reports" / "notebooks" / f"{name}.ipynb"
     out.parent.mkdir(parents=True, exist_ok=True)
-    # the notebook's own process starts with these, so that BLAS and Numba use as many threads everywhere
-    threads = {f"{library}_NUM_THREADS": str(params.run.threads) for library in ("OMP", "OPENBLAS", "MKL", "NUMBA")}
-    os.environ.update(threads | ({SHOWN_BY_PARENT: "1"} if is_watched() else {}))
+    # the notebook's own process starts with these
+    os.environ.update(_same_sums(params.run.threads) | ({SHOWN_BY_PARENT: "1"} if is_watched() else {}))
     with scratch_folder(out.parent / f".running-{name}") as scratch:
         source, executed = scratch / "source.ipynb", scratch / "executed.ipynb"
         nbformat.write(notebook, source)
@@ -68,6 +69,14 @@ def run_notebook(name: str, root: Path) -> Path:
         nbformat.write(normalised(result, root), finished)
         finished.replace(out)
     return out
+
+
+def _same_sums(threads: int) -> dict[str, str]:
+    """What makes BLAS and Numba sum in the same order everywhere: as many threads, and of the kernels that OpenBLAS has
+    for processors with AVX2 the same ones on all of them."""
+    held = {f"{library}_NUM_THREADS": str(threads) for library in ("OMP", "OPENBLAS", "MKL", "NUMBA")}
+    kernels = {library.get("architecture") for library in threadpool_info()}
+    return held | ({"OPENBLAS_CORETYPE": "Haswell"} if kernels & WITH_AVX2 else {})
 
 
 def declared_sections(notebook: NotebookNode, script: Path) -> list[str]:

@@ -14,8 +14,8 @@ from numba import njit
 from nextclick.events.prefixes import KEPT_EVENTS, Prefixes
 
 WINDOW = 20  # the newest clicks that the encoder reads
-# sums may be taken in another order, the same at every call: so they are taken several at a time
-compiled = njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract"})
+# without fastmath: sums in the order of the code, so that every processor makes the same vectors
+compiled = njit(cache=True, nogil=True, error_model="numpy")
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ def _attended_backward(clicks, lengths, vectors, attention, d_means, d_vectors, 
             slope = np.float32(0)
             for k in range(vectors.shape[1]):
                 slope += d_means[i, k] * vectors[item, k]
+            for k in range(vectors.shape[1]):  # apart from the sum, as it can be taken several at a time
                 d_vectors[item, k] += attention[i, t] * d_means[i, k]
             slopes[t] = slope
             mean_slope += attention[i, t] * slope
