@@ -164,7 +164,7 @@ def materialise(
     Example: nextclick materialise --until 2026-01-20
     """
     from nextclick.events.ingest import read_events
-    from nextclick.features.store.connect import apply_definitions, connect
+    from nextclick.features.store.connect import WRITE_TIMEOUT, apply_definitions, connect
     from nextclick.features.store.publish import materialise
     from nextclick.params import Params
     from nextclick.project import project_root
@@ -174,7 +174,7 @@ def materialise(
     apply_definitions(root, params)
     events = read_events(root / "data/interim/events.parquet")
     window = (_utc(moment) if moment else None for moment in (since, until))
-    return materialise(connect(root, params), events, params.ingest.event_types, *window)
+    return materialise(connect(root, params, WRITE_TIMEOUT), events, params.ingest.event_types, *window)
 
 
 @command

@@ -4,9 +4,12 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from feast import FeatureStore
+from redis.exceptions import RedisError
 
 from nextclick.errors import StoreUnavailableError
-from nextclick.features.store.connect import apply_definitions, connect
+from nextclick.features.store import item_rows
+from nextclick.features.store.connect import apply_definitions, connect, redis_client
 from nextclick.features.store.publish import publish
 from nextclick.stream.log import LOG, EventLog
 from nextclick.stream.statistics import publish_due, published
@@ -60,7 +63,13 @@ def test_nothing_is_published_twice_nor_skipped(project, redis_params, versions)
     assert publish_due(project, redis_params, store, moments[-1] + step - 1) == []
 
 
-def test_where_the_store_is_gone_the_files_are_there_and_the_error_says_so(
+def stored(store, file) -> pd.DataFrame:
+    """What the online store holds of the items of a version."""
+    items = [{"item_id": name} for name in pd.read_parquet(file)["item_id"]]
+    return store.get_online_features(["item_statistics:clicks"], items).to_df().set_index("item_id")
+
+
+def test_where_the_store_is_gone_the_files_are_there_and_the_next_call_brings_them(
     project, redis_params, redis_server, monkeypatch, shop
 ):
     server = redis_server()
@@ -68,7 +77,42 @@ def test_where_the_store_is_gone_the_files_are_there_and_the_error_says_so(
     apply_definitions(project, redis_params)
     store = connect(project, redis_params)
     EventLog(project / LOG).append(logged(shop))
+    until = int(shop["timestamp"].max().timestamp() * 1000) + 24 * HOUR
     server.kill()
     with pytest.raises(StoreUnavailableError, match="item_statistics: "):
-        publish_due(project, redis_params, store, int(shop["timestamp"].max().timestamp() * 1000) + 24 * HOUR)
-    assert published(project)
+        publish_due(project, redis_params, store, until)
+    files = published(project)
+    assert files
+    server.start()
+    assert publish_due(project, redis_params, store, until) == []
+    expected = pd.read_parquet(files[-1]).set_index("item_id")["clicks"]
+    assert stored(store, files[-1])["clicks"].eq(expected).all()
+    client = redis_client(store)
+    assert {client.ttl(key) for key in client.keys("*")} == {-1}
+
+
+def test_an_emptied_store_and_one_that_was_written_in_part_are_filled_again(
+    project, redis_params, versions, monkeypatch
+):
+    files, store = versions
+    redis_client(store).flushall()
+    writes = []
+
+    def interrupted(self, *arguments):
+        writes.append(arguments)
+        if len(writes) == 2:
+            raise RedisError("gone in the middle")
+        return whole(self, *arguments)
+
+    whole = FeatureStore.write_to_online_store
+    monkeypatch.setattr(FeatureStore, "write_to_online_store", interrupted)
+    monkeypatch.setattr(item_rows, "BATCH", 7)
+    monkeypatch.setattr(item_rows, "ASKED", 7)
+    for _ in range(2):  # the second finds a part of it there
+        with pytest.raises(StoreUnavailableError, match="gone in the middle"):
+            publish_due(project, redis_params, store, int(files[-1].stem))
+        assert 0 < stored(store, files[-1])["clicks"].notna().sum() <= 7
+        writes.clear()
+    monkeypatch.undo()
+    assert publish_due(project, redis_params, store, int(files[-1].stem)) == []
+    assert stored(store, files[-1])["clicks"].notna().all()

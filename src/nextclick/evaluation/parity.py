@@ -1,5 +1,6 @@
-"""Is what the service computes what training computed? Every event is played through the online store, one by one, and
-every feature of every candidate is compared with what the log gives for the same moment."""
+"""Is what the service computes what training computed? Every event is played through the online store, one by one, by
+the writer and the reader of live clicks, and every feature of every candidate is compared with what the log gives for
+the same moment."""
 
 from __future__ import annotations
 
@@ -14,7 +15,7 @@ from numba import get_num_threads, set_num_threads
 
 from nextclick.events.prefixes import Prefixes
 from nextclick.events.sessions import SessionLog
-from nextclick.events.state import Click, advance, prefixes_of
+from nextclick.events.state import Click, prefixes_of
 from nextclick.features.store.offline import states_of
 from nextclick.features.store.online import OnlineStates
 from nextclick.progress import progress_bar
@@ -59,26 +60,29 @@ def parity(
 ) -> Parity:
     """Play canonical events in the given order and compare.
 
-    expire: share of the moments at which the stored state is taken for idle, and built again from what arrived before.
+    expire: share of the moments at which the stored state is lost, and built again from what arrived before.
     In the store the sessions have names of their own, apart from live ones, and are taken out again at the end.
     """
     found, threads, apart = Parity(), get_num_threads(), f"parity-{uuid4().hex}-"
     forgotten = np.random.default_rng(seed).random(len(arriving)) < expire
     so_far: dict[str, list[int]] = defaultdict(list)
+    newest: dict[str, int] = defaultdict(int)  # a request is taken to come with the newest click of its session
     try:
         for first in progress_bar(range(0, len(arriving), CHUNK), desc="parity", unit="chunk"):
             chunk = arriving.iloc[first : first + CHUNK]
             known, live = [], []
             set_num_threads(1)  # as a service does: waking a second thread costs more than one request
             for place, session, click in _clicks(chunk, event_types):
+                name = apart + session
                 if forgotten[place] and so_far[session]:
-                    before = arriving.iloc[so_far[session]]
-                    online.write({apart + name: state for name, state in states_of(before, "session_id", event_types)})
+                    [(_, state)] = states_of(arriving.iloc[so_far[session]], "session_id", event_types)
+                    online.forget([name])
+                    online.merge({name: state})
                     found.rebuilt += 1
-                stored = advance(online.read([apart + session])[0].state, click)
-                online.write({apart + session: stored})
-                read = online.read([apart + session])[0].state
-                live.append(snapshot.features(prefixes_of([read], snapshot.vocabulary)))
+                online.merge({name: [click]})
+                newest[session] = max(newest[session], click.timestamp)
+                [read] = online.read([name], now=newest[session])
+                live.append(snapshot.features(prefixes_of([read.state], snapshot.vocabulary)))
                 so_far[session].append(place)
                 known.append(list(so_far[session]))
             set_num_threads(threads)

@@ -21,7 +21,7 @@ from confluent_kafka import Message as KafkaMessage
 from nextclick.errors import BrokerUnavailableError, LogUnavailableError, StoreUnavailableError
 from nextclick.events.prefixes import IDLE
 from nextclick.features.item_history import lateness_ms
-from nextclick.features.store.connect import connect, redis_client
+from nextclick.features.store.connect import WRITE_TIMEOUT, connect, redis_client
 from nextclick.params import Params
 from nextclick.stream.kafka import ARRIVED, LARGEST_MESSAGE, PATIENCE, Received, unavailable_or_refused
 from nextclick.stream.live_events import LiveEvents
@@ -31,7 +31,6 @@ from nextclick.stream.quarantine import Quarantine
 from nextclick.stream.settings import client_config
 from nextclick.stream.validation import Message
 
-STORE_PATIENCE = 2.0  # seconds that Redis may take for a batch
 STORE_PAUSE = 0.2  # seconds between two attempts
 GONE_AFTER_MS = 6_000  # a consumer that was not heard of for so long loses its partitions; the least that Kafka allows
 
@@ -44,7 +43,7 @@ class StreamConsumer:
     def __init__(self, root: Path, params: Params, metrics: StreamMetrics) -> None:
         self._params = params.stream
         self._metrics = metrics
-        store = connect(root, params, STORE_PATIENCE)
+        store = connect(root, params, WRITE_TIMEOUT)
         self._live = LiveEvents(root, params, store)
         client = redis_client(store)
         # SQLite forgets nothing
@@ -161,6 +160,7 @@ class StreamConsumer:
             return
         self._kept[partition] = max(self._kept.get(partition, 0), self._next[partition])
         self._next[partition] = start
+        self._live.store_has_forgotten()
 
     def _start(self, partition: int, reached: int, position: int | None) -> int:
         """Where the states go on from. What is older than an idle session's life is not needed to build them again."""
@@ -182,6 +182,7 @@ class StreamConsumer:
             elif self._positions and (position is None or position < given.offset):
                 self._kept[partition] = given.offset
                 given.offset = self._start(partition, given.offset, position)
+                self._live.store_has_forgotten()
                 log.warning("partition %d: states again from offset %d", partition, given.offset)
             if given.offset >= 0:
                 self._next[partition] = given.offset

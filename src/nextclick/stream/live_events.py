@@ -16,7 +16,7 @@ from feast import FeatureStore
 from nextclick.errors import UnavailableError
 from nextclick.events.state import Click
 from nextclick.features.item_history import HOUR, lateness_ms
-from nextclick.features.store.connect import connect
+from nextclick.features.store.connect import WRITE_TIMEOUT, connect
 from nextclick.features.store.offline import KEYS
 from nextclick.features.store.online import OnlineStates
 from nextclick.params import Params
@@ -45,7 +45,7 @@ class LiveEvents:
         self._to_keep: list[pa.Table] = []
         self._files: Counter[Path] = Counter()  # written by this process
         self._newest = 0  # arrival in the log, ms
-        self._published = 0
+        self._published = 0  # the step whose versions are there; 0 where that must be looked at
 
     def judge(self, messages: Sequence[Message]) -> Judged:
         return self._validator.judge(messages)
@@ -99,6 +99,10 @@ class LiveEvents:
         """Hold nothing any longer."""
         self._to_keep = []
 
+    def store_has_forgotten(self) -> None:
+        """Item statistics too must be brought to it again."""
+        self._published = 0
+
     def publish_statistics(self) -> None:
         """Start to publish, in the background, the item statistics whose moment has come; nothing must wait to come in.
 
@@ -112,7 +116,7 @@ class LiveEvents:
 
     def _publish(self, until: int) -> None:
         try:
-            publish_due(self._root, self._params, connect(self._root, self._params), until)
+            publish_due(self._root, self._params, connect(self._root, self._params, WRITE_TIMEOUT), until)
         except Exception as error:  # nobody waits for a thread's error; the next call tries again
             gone = isinstance(error, UnavailableError)
             log.error("item statistics were not published: %s", error, exc_info=not gone)

@@ -10,13 +10,12 @@ import numpy as np
 import pandas as pd
 from feast import FeatureStore
 
-from nextclick.errors import StoreUnavailableError
 from nextclick.events.schema import FIELDS, quoted
 from nextclick.events.sessions import SessionLog
 from nextclick.events.tables import lock_of, parquet_files
 from nextclick.features.item_history import HOUR, ItemHistory, lateness_ms, publication_moments
+from nextclick.features.store.item_rows import bring_version
 from nextclick.features.store.offline import statistics_rows
-from nextclick.features.store.online import FAILURES
 from nextclick.files import locked
 from nextclick.params import Params
 from nextclick.stream.log import LOG
@@ -30,8 +29,9 @@ def publish_due(root: Path, params: Params, store: FeatureStore, until: int) -> 
     """Publish the versions whose moment has come at `until` (ms of event time) and that are not there yet.
 
     Each is a file `<that moment in ms>.parquet` of the rows of the view item_statistics; the newest also goes to the
-    online store. The first time only the newest that is due is made. Any number of processes may call it; one does the
-    work. Raises StoreUnavailableError, after the files were written.
+    online store, where that does not hold it yet or no longer. The first time only the newest that is due is made. Any
+    number of processes may call it; one does the work. Raises StoreUnavailableError, after the files were written; the
+    next call then brings them to the store.
     """
     folder = root / FOLDER
     with locked(lock_of(folder)):
@@ -41,18 +41,10 @@ def publish_due(root: Path, params: Params, store: FeatureStore, until: int) -> 
             step = round(params.features.item_stats_every * HOUR)
             moments = publication_moments(params.features, moment_of(there[-1]) + step, until)
         events = _known(root, int(moments[-1]) - lateness_ms(params.features)) if len(moments) else None
-        if events is None or events.empty:
-            return []
-        folder.mkdir(parents=True, exist_ok=True)
-        files = []
-        for moment, rows in _versions(root, params, events, moments):
-            scratch = folder / f".{moment}.parquet"
-            rows.to_parquet(scratch, index=False)
-            files.append(scratch.replace(folder / f"{moment}.parquet"))
-        try:
-            store.write_to_online_store("item_statistics", rows)
-        except FAILURES as error:
-            raise StoreUnavailableError(f"item_statistics: {error}") from error
+        files = [] if events is None or events.empty else _written(folder, _versions(root, params, events, moments))
+        newest = files[-1:] or there[-1:]
+        if newest:
+            bring_version(store, pd.read_parquet(newest[0]))
         return files
 
 
@@ -64,6 +56,16 @@ def published(root: Path) -> list[Path]:
 def moment_of(version: Path) -> int:
     """When it was published, ms since 1970 UTC."""
     return int(version.stem)
+
+
+def _written(folder: Path, versions: Iterator[tuple[int, pd.DataFrame]]) -> list[Path]:
+    folder.mkdir(parents=True, exist_ok=True)
+    files = []
+    for moment, rows in versions:
+        scratch = folder / f".{moment}.parquet"
+        rows.to_parquet(scratch, index=False)
+        files.append(scratch.replace(folder / f"{moment}.parquet"))
+    return files
 
 
 def _versions(

@@ -8,21 +8,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from feast import FeatureStore
-from feast.protos.feast.types.EntityKey_pb2 import EntityKey
-from feast.protos.feast.types.Value_pb2 import Value
 
 from nextclick.errors import InputError
 from nextclick.events.sessions import SessionLog
 from nextclick.features.item_history import ItemHistory
 from nextclick.features.item_statistics import ItemStatistics
-from nextclick.features.store.connect import everlasting
+from nextclick.features.store.item_rows import VIEW, bring_version
 from nextclick.features.store.offline import FOLDER, KEYS, states_of, statistics_rows, write_history
 from nextclick.features.store.online import OnlineStates
 from nextclick.params import Params
 from nextclick.progress import progress_bar
 
 BATCH = 500  # rows a write
-ASKED = 100  # items that are asked for the version in the store, which all of them share
 
 
 def publish(root: Path, params: Params, *, timed: bool) -> dict:
@@ -78,21 +75,12 @@ def materialise(
 
 
 def _materialise_statistics(store: FeatureStore, end: pd.Timestamp) -> int:
-    """Load the newest version published by `end`, unless the store holds a newer one; returns its items.
-
-    What is there is asked of the store: Feast's registry remembers what was loaded, not whether it is still there.
-    """
-    view = store.get_feature_view("item_statistics")
-    versions = Path(store.config.repo_path or ".") / FOLDER / f"{view.name}.parquet"
-    published = pd.read_parquet(versions, columns=["item_id", "event_timestamp"])
-    published = published[published["event_timestamp"] <= end]
-    if published.empty:
+    """Load the newest version published by `end`, unless the store holds a newer one; returns its items."""
+    versions = Path(store.config.repo_path or ".") / FOLDER / f"{VIEW}.parquet"
+    moments = pd.read_parquet(versions, columns=["event_timestamp"])["event_timestamp"]
+    moments = moments[moments <= end]
+    if moments.empty:
         return 0
-    newest = published["event_timestamp"].max()
-    items = published.loc[published["event_timestamp"] == newest, "item_id"]
-    keys = [EntityKey(join_keys=["item_id"], entity_values=[Value(string_val=item)]) for item in items[:ASKED]]
-    there = store.provider.online_read(store.config, view, keys, ["clicks"])
-    if not any(moment and pd.to_datetime(moment, utc=True) > newest for moment, _ in there):
-        window = (newest - pd.Timedelta(milliseconds=1)).to_pydatetime(), end.to_pydatetime()
-        FeatureStore(config=everlasting(store.config)).materialize(*window, feature_views=[view.name])
-    return len(items)
+    version = pd.read_parquet(versions, filters=[("event_timestamp", "==", moments.max())])
+    bring_version(store, version)
+    return len(version)
