@@ -105,14 +105,14 @@ def test_an_emptied_store_and_one_that_was_written_in_part_are_filled_again(
         return whole(self, *arguments)
 
     whole = FeatureStore.write_to_online_store
-    monkeypatch.setattr(FeatureStore, "write_to_online_store", interrupted)
     monkeypatch.setattr(item_rows, "BATCH", 7)
     monkeypatch.setattr(item_rows, "ASKED", 7)
+    monkeypatch.setattr(FeatureStore, "write_to_online_store", interrupted)
     for _ in range(2):  # the second finds a part of it there
         with pytest.raises(StoreUnavailableError, match="gone in the middle"):
             publish_due(project, redis_params, store, int(files[-1].stem))
         assert 0 < stored(store, files[-1])["clicks"].notna().sum() <= 7
         writes.clear()
-    monkeypatch.undo()
+    monkeypatch.setattr(FeatureStore, "write_to_online_store", whole)
     assert publish_due(project, redis_params, store, int(files[-1].stem)) == []
     assert stored(store, files[-1])["clicks"].notna().all()

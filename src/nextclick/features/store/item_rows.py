@@ -14,7 +14,7 @@ from nextclick.progress import progress_bar
 
 VIEW = "item_statistics"
 BATCH = 500  # rows a write
-ASKED = 100  # items that are asked for the version in the store
+ASKED = 100  # items that are asked for the version in the store; no more than a batch
 
 
 def bring_version(store: FeatureStore, version: pd.DataFrame) -> None:
