@@ -128,10 +128,13 @@ asked = pd.DataFrame(
 joined = store.get_historical_features(asked, ["item_statistics:clicks", "item_statistics:view_events"]).to_df()
 joined = joined.sort_values("event_timestamp", ignore_index=True)
 joined["clicks in the end"] = np.bincount(log.items[log.items >= 0])[log.vocabulary.numbers(joined["item_id"])]
+print(f"Session {one.log.session_ids[one.sessions[0]]}")
 print(joined.to_string(index=False))
-known, ended = joined["clicks"].fillna(0).sum(), joined["clicks in the end"].sum()
+once = joined.drop_duplicates("item_id")
+known, ended = once["clicks"].fillna(0).sum(), once["clicks in the end"].sum()
 print(
-    f"At the time, {known:.0f} clicks on these items had been published; a join that looked ahead would see {ended:.0f}."
+    f"When each was first looked at, {known:.0f} clicks on these {len(once)} items had been published; "
+    f"a join that looked ahead would see {ended:.0f}."
 )
 
 # %% [markdown]

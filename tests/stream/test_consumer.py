@@ -212,7 +212,7 @@ def test_a_source_in_any_format_and_the_simulator_are_played_at_a_rate(live, par
     assert json.loads(ran.stdout)["events"] == 50
     assert len(consumed(params)) == 90
     for arguments, reason in (
-        (["--source", "nowhere"], "nowhere"),
+        (["--source", "nowhere"], "--source nowhere: expected a file, a folder"),
         (["--source", str(folder), "--format", "xml"], "--format xml"),
         (["--rate", "10", "--speed", "10"], "--speed, --rate: expected one of the two"),
         (["--events", "params.yaml"], "params.yaml: not a Parquet file"),

@@ -101,7 +101,7 @@ def _verified_manifest(folder: Path) -> dict:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise InputError(f"{path}: no manifest of a bundle: {error}") from error
+        raise InputError(f"{path}: no manifest of a bundle: {error.strerror}; `dvc repro` makes one") from error
     verify(folder, content)
     try:
         manifest = json.loads(content)

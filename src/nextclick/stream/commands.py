@@ -111,6 +111,8 @@ def _history(root: Path, params: Params, events: Path, source: str | None, form:
     with TemporaryDirectory() as folder:
         scratch = Path(folder)
         asked = params.ingest.model_dump() | {"path": str(Path(source).absolute())}
+        if source != "simulator" and not Path(source).exists():
+            raise InputError(f"--source {source}: expected a file, a folder, or the word simulator")
         if source == "simulator":
             simulate(params.simulator, params.run.seed, scratch / "simulated")
             asked |= {"path": str(scratch / "simulated"), "format": "generic", "columns": {}}

@@ -32,6 +32,7 @@ from nextclick.stream.settings import client_config
 from nextclick.stream.validation import Message
 
 STORE_PAUSE = 0.2  # seconds between two attempts
+SAID_EVERY = 10.0  # seconds
 GONE_AFTER_MS = 6_000  # a consumer that was not heard of for so long loses its partitions; the least that Kafka allows
 
 log = logging.getLogger(__name__)
@@ -65,6 +66,7 @@ class StreamConsumer:
         self._next: dict[int, int] = {}  # by partition: the offset behind what the states hold
         self._stored: dict[int, int | None] = {}  # what `positions` say
         self._kept: dict[int, int] = {}  # what lies before it is in the offline log already
+        self._say_again = 0.0  # monotonic; until then a store that is gone is no news
         self._running: Callable[[], bool] = lambda: True
 
     def run(self, running: Callable[[], bool]) -> None:
@@ -128,7 +130,9 @@ class StreamConsumer:
 
     def _wait_for_store(self, error: StoreUnavailableError) -> None:
         """Raises the error where nobody waits any longer."""
-        log.warning("waiting for the online store: %s", error)
+        if time.monotonic() >= self._say_again:
+            log.warning("waiting for the online store: %s", error)
+            self._say_again = time.monotonic() + SAID_EVERY
         self._metrics.store_down.inc()
         if not self._running():
             raise error
