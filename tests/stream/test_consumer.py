@@ -1,6 +1,7 @@
 """A consumer with a real broker and a real store: what is poisoned, replayed, measured and stopped."""
 
 import json
+import re
 import signal
 import socket
 import subprocess
@@ -21,13 +22,33 @@ from nextclick.features.store.connect import apply_definitions, connect
 from nextclick.features.store.online import OnlineStates
 from nextclick.params import Params
 from nextclick.stream.intake import open_intake
-from nextclick.stream.kafka import quarantine_of
+from nextclick.stream.kafka import ARRIVED, ensure_topics, quarantine_of, reliable_producer
 from nextclick.stream.log import LOG
 from nextclick.stream.poison import HUGE
 from nextclick.stream.replay import replay, schedule
 from nextclick.stream.settings import client_config
 
 PATIENCE = 60  # s
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def lag(port: int) -> dict[str, float]:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as served:
+        told = re.findall(r'nextclick_stream_lag{partition="(.)"} (.+)', served.read().decode())
+    return {partition: float(messages) for partition, messages in told}
+
+
+def waits_for(reached) -> None:
+    for _ in range(PATIENCE * 5):
+        if reached():
+            return
+        time.sleep(0.2)
+    raise AssertionError("it did not happen")
 
 
 @pytest.fixture
@@ -79,9 +100,7 @@ def test_ten_thousand_broken_messages_between_good_ones(live, params, shop_event
 def test_the_command_says_what_it_did_and_serves_metrics(live, params, shop_events, stored):
     events = shop_events(30, 2).assign(user_id=None)
     replay(schedule(events, 0), params.stream, 0)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     running = subprocess.Popen(
         [sys.executable, "-m", "nextclick.cli", "stream", "--metrics-port", str(port)],
         cwd=live.root,
@@ -101,6 +120,62 @@ def test_the_command_says_what_it_did_and_serves_metrics(live, params, shop_even
         assert running.returncode == 0
     finally:
         running.kill()
+
+
+def test_headers_and_times_of_records_neither_stop_it_nor_move_its_clock(live, params):
+    """Whoever may produce may set them: to nothing, to no number, to a year that is far away."""
+    ensure_topics(params.stream)
+    producer = reliable_producer()
+    now = time.time_ns() // 1_000_000
+    ahead = now + 400 * 86_400_000
+    good = {"session_id": "odd", "item_id": "i01", "event_type": "view"}
+    for number, told in enumerate([None, b"", b"soon", b"9" * 30, b"99999999999999", str(ahead).encode()]):
+        message = json.dumps(good | {"event_id": f"odd-{number}", "timestamp": now - number}).encode()
+        producer.produce(params.stream.topic, message, "odd", headers=[(ARRIVED, told)])
+    future = json.dumps(good | {"event_id": "future", "timestamp": ahead}).encode()
+    producer.produce(params.stream.topic, future, "odd", headers=[(ARRIVED, str(ahead).encode())])
+    soon = now + 3_000_000  # the most that a broker takes for the time of a record is an hour ahead
+    later = json.dumps(good | {"event_id": "later", "timestamp": soon}).encode()
+    producer.produce(params.stream.topic, later, "odd", timestamp=soon)
+    producer.flush()
+    live.consume()
+    online = OnlineStates(connect(live.root, params, timeout=5))
+    waits_for(lambda: len(online.read(["odd"])[0].state) == 6 and len(quarantined(params)) == 2)
+    waits_for(lambda: sum(pq.read_metadata(file).num_rows for file in parquet_files(live.root / LOG)) == 6)
+    assert [click.event_id for click in online.read(["odd"])[0].state] == [f"odd-{n}" for n in reversed(range(6))]
+    assert {message.value() for message in quarantined(params)} == {future, later}
+    # by which the moments of item statistics come
+    arrived = pd.concat(pd.read_parquet(file, columns=["arrived"]) for file in parquet_files(live.root / LOG))
+    assert arrived["arrived"].max() <= pd.Timestamp.now("UTC")
+
+
+def test_the_lag_is_told_while_the_store_is_gone_and_not_of_partitions_that_another_has(
+    tmp_path, broker, redis_server, make_live, monkeypatch, shop_events, stored
+):
+    server = redis_server()
+    live = make_live(tmp_path, broker.address, server.address, tmp_path.name)
+    for name, value in live.environment.items():
+        monkeypatch.setenv(name, value)
+    params = Params.read(live.root / "params.yaml")
+    apply_definitions(live.root, params)
+    events = shop_events(60, 2).assign(user_id=None)
+    replay(schedule(events, 0), params.stream, 0)
+    port = free_port()
+    command = [sys.executable, "-m", "nextclick.cli", "stream", "--metrics-port", str(port)]
+    running = subprocess.Popen(command, cwd=live.root, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        stored(live.root, params, events)
+        waits_for(lambda: lag(port) == {"0": 0, "1": 0, "2": 0})
+        server.kill()
+        replay(schedule(events, 0), params.stream, 0)
+        waits_for(lambda: sum(lag(port).values()) > 0)
+        server.start()
+        waits_for(lambda: lag(port) == {"0": 0, "1": 0, "2": 0})
+        live.consume()
+        waits_for(lambda: len(lag(port)) < 3)
+    finally:
+        running.kill()
+        live.stop()
 
 
 def test_events_over_http_reach_the_same_states_through_kafka(live, params, shop_events, stored):
@@ -214,6 +289,7 @@ def test_a_source_in_any_format_and_the_simulator_are_played_at_a_rate(live, par
     for arguments, reason in (
         (["--source", "nowhere"], "--source nowhere: expected a file, a folder"),
         (["--source", str(folder), "--format", "xml"], "--format xml"),
+        (["--format", "movielens"], "--format: is that of a --source"),
         (["--rate", "10", "--speed", "10"], "--speed, --rate: expected one of the two"),
         (["--events", "params.yaml"], "params.yaml: not a Parquet file"),
         (["--events", "none.parquet"], "none.parquet: no such file"),

@@ -1,17 +1,17 @@
 """How fresh recommendations are is measured without a broker too, and what keeps a click away is said."""
 
-import pandas as pd
 import pytest
 
 from nextclick.errors import InputError, StoreUnavailableError
-from nextclick.events.ingest import ingest
 from nextclick.events.sessions import SessionLog
+from nextclick.events.tables import parquet_files
 from nextclick.features.store.connect import apply_definitions
-from nextclick.params import Ingest, Params, Ranker, Retrieval
+from nextclick.params import Params, Ranker, Retrieval
 from nextclick.ranking.recommender import Recommender, train_recommender
 from nextclick.stream import freshness as module
-from nextclick.stream.freshness import PROBES, WARM_UP, freshness
+from nextclick.stream.freshness import WARM_UP, WATCHED, freshness
 from nextclick.stream.log import LOG
+from nextclick.stream.statistics import published
 
 RATE, SECONDS = 4, 5
 TYPES = ["view", "cart", "purchase"]
@@ -32,14 +32,16 @@ def test_every_watched_click_is_seen_and_changes_a_list(project, params, recomme
     found = freshness(project, params, recommender, RATE, SECONDS)
     assert found["events"] == RATE * SECONDS
     # at so low a rate each click is watched, but for those of the warm-up
-    assert RATE < PROBES
+    assert RATE < WATCHED
     assert found["watched"] == RATE * (SECONDS - WARM_UP)
     assert 0 < found["recommended"] <= found["watched"]
     assert found["changed"] > 0.5
     assert 0 < found["p50_ms"] <= found["p90_ms"] <= found["p99_ms"] <= found["p100_ms"]
     assert found["p100_ms"] <= found["recommended_p100_ms"]
-    ingest(Ingest(path=str(LOG)), project, project / "ingested")
-    assert len(pd.read_parquet(project / "ingested/events.parquet")) == RATE * SECONDS
+    # nobody is to learn from them
+    assert parquet_files(project / LOG) == []
+    assert published(project) == []
+    assert [path.name for path in (project / "data/live").glob(".*") if path.is_dir()] == []
 
 
 def test_a_click_that_is_late_for_too_long_is_an_error_that_says_what_may_help(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,7 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse, Response
 from starlette.staticfiles import StaticFiles
 
-from nextclick.errors import UnavailableError
+from nextclick.errors import BrokerUnavailableError, LogUnavailableError, StoreUnavailableError, UnavailableError
 from nextclick.events.state import Click
 from nextclick.serving import engine, schema
 from nextclick.serving.metrics import EVENTS
@@ -26,9 +27,16 @@ from nextclick.serving.runtime import Runtime
 from nextclick.serving.shop import Filters
 from nextclick.serving.traffic import REQUEST_ID_KEY
 
+log = logging.getLogger(__name__)
+
 PAGE = Path(__file__).parent / "page"
 MOST_EVENTS = 1000
 AHEAD_MS = 60_000  # how far a client's clock may be ahead
+UNAVAILABLE: dict[type[UnavailableError], str] = {  # no more than that is for clients; the log has the rest
+    StoreUnavailableError: "the store does not answer",
+    LogUnavailableError: "the log of events cannot be written",
+    BrokerUnavailableError: "the broker does not answer",
+}
 ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": schema.Error, "description": text}
     for status, text in {
@@ -37,7 +45,7 @@ ERRORS: dict[int | str, dict[str, Any]] = {
         413: "Too large",
         422: "Does not fit; the details name the fields",
         429: "Too many requests; see Retry-After",
-        503: "The store or the broker does not answer: try again",
+        503: "The store, the log or the broker does not answer: try again",
     }.items()
 }
 EVENT_BODY = {
@@ -242,7 +250,8 @@ async def _http_error(request: Request, error: HTTPException) -> Response:
 
 @app.exception_handler(UnavailableError)
 async def _unavailable(request: Request, error: UnavailableError) -> Response:
-    return await _refused(request, RequestRefusedError(503, "the store does not answer", retry_after=1))
+    log.warning("unavailable", extra={"reason": str(error)})
+    return await _refused(request, RequestRefusedError(503, UNAVAILABLE[type(error)], retry_after=1))
 
 
 @app.exception_handler(Exception)

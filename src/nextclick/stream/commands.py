@@ -107,6 +107,8 @@ def _history(root: Path, params: Params, events: Path, source: str | None, form:
     from nextclick.params import Ingest
 
     if source is None:
+        if form:
+            raise InputError("--format: is that of a --source, which is not given")
         return read_events(events), 0
     with TemporaryDirectory() as folder:
         scratch = Path(folder)
@@ -131,7 +133,8 @@ def freshness(
 ) -> dict:
     """Measure how long after a click it is in the online store, and how long until it has changed a recommendation.
 
-    Through Kafka where NEXTCLICK_KAFKA names it, and `nextclick stream` runs; else in this process.
+    Through Kafka where NEXTCLICK_KAFKA names it, and `nextclick stream` runs; else in this process. The clicks are of
+    sessions freshness-…, which stay out of the log that the next training reads.
 
     Example: nextclick freshness --rate 1000 --seconds 10
     """

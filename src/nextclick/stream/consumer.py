@@ -29,7 +29,7 @@ from nextclick.stream.metrics import StreamMetrics
 from nextclick.stream.positions import Positions
 from nextclick.stream.quarantine import Quarantine
 from nextclick.stream.settings import client_config
-from nextclick.stream.validation import Message
+from nextclick.stream.validation import CLOCK_SKEW, Message
 
 STORE_PAUSE = 0.2  # seconds between two attempts
 SAID_EVERY = 10.0  # seconds
@@ -134,6 +134,7 @@ class StreamConsumer:
             log.warning("waiting for the online store: %s", error)
             self._say_again = time.monotonic() + SAID_EVERY
         self._metrics.store_down.inc()
+        self._waiting()
         if not self._running():
             raise error
         time.sleep(STORE_PAUSE)
@@ -220,6 +221,7 @@ class StreamConsumer:
         for gone in partitions:
             for held in (self._next, self._stored, self._kept):
                 held.pop(gone.partition, None)
+            self._metrics.gave_back(gone.partition)
 
     def _settle(self) -> None:
         """Log and quarantine on disk, then the offsets."""
@@ -267,5 +269,8 @@ def _received(message: KafkaMessage) -> Received:
 
 
 def _arrived(message: KafkaMessage) -> int:
-    told = dict(cast(list[tuple[str, bytes]], message.headers() or [])).get(ARRIVED, b"")
-    return int(told) if told.isdigit() and len(told) < 15 else message.timestamp()[1]
+    """When it came in, ms: as its header says, else its record; both are the sender's, and may not be ahead of now."""
+    told = dict(cast(list[tuple[str, bytes | None]], message.headers() or [])).get(ARRIVED) or b""
+    arrived = int(told) if told.isdigit() and len(told) < 15 else message.timestamp()[1]
+    now = time.time_ns() // 1_000_000
+    return arrived if arrived <= now + CLOCK_SKEW else now

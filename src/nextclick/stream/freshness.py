@@ -24,9 +24,10 @@ from nextclick.params import Params
 from nextclick.progress import progress_bar
 from nextclick.ranking.recommender import Recommender
 from nextclick.stream.intake import open_intake
+from nextclick.stream.live_events import PROBES
 from nextclick.stream.settings import brokers
 
-PROBES = 20  # clicks a second that are watched, spread over all that are sent
+WATCHED = 20  # clicks a second that are watched, spread over all that are sent
 WARM_UP = 2.0  # seconds in which connections are made and no click is watched
 CLICKS = 4  # of a session
 PATIENCE = 30.0  # seconds after which a click counts as lost
@@ -46,7 +47,7 @@ class Seen:
 def freshness(root: Path, params: Params, recommender: Recommender, rate: float, seconds: float) -> dict:
     """Send clicks at `rate` a second and watch some of them; returns percentiles in ms.
 
-    With Kafka, `nextclick stream` has to run elsewhere. The clicks are of sessions freshness-…, and stay in the log.
+    With Kafka, `nextclick stream` has to run elsewhere. The clicks are of sessions that no log keeps: see PROBES.
     Raises InputError where they do not arrive, UnavailableError where store or broker do not answer.
     """
     online = OnlineStates(connect(root, params))
@@ -59,7 +60,7 @@ def freshness(root: Path, params: Params, recommender: Recommender, rate: float,
     stopped = Event()
     with ThreadPoolExecutor() as threads, _sender(root, params) as send:
         clicks = _clicks(recommender.snapshot.vocabulary.ids, params.ingest.event_types[0], rate, seconds)
-        first, every = round(rate * WARM_UP), max(1, round(rate / PROBES))
+        first, every = round(rate * WARM_UP), max(1, round(rate / WATCHED))
         try:
             sending = threads.submit(_send, send, clicks, first, every, watched, stopped)
             recommending = threads.submit(_recommend, recommender, states, seen)
@@ -117,7 +118,7 @@ def _clicks(items: np.ndarray, event_type: str, rate: float, seconds: float) -> 
         time.sleep(max(0.0, due - time.perf_counter()))
         click = {
             "event_id": f"{run}-{number}",
-            "session_id": f"freshness-{run}-{number // CLICKS}",
+            "session_id": f"{PROBES}{run}-{number // CLICKS}",
             "item_id": str(random.choice(items)),
             "event_type": event_type,
             "timestamp": time.time_ns() // 1_000_000,

@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from threading import Thread
+from uuid import uuid4
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +20,7 @@ from nextclick.features.item_history import HOUR, lateness_ms
 from nextclick.features.store.connect import WRITE_TIMEOUT, connect
 from nextclick.features.store.offline import KEYS
 from nextclick.features.store.online import OnlineStates
+from nextclick.files import scratch_folder
 from nextclick.params import Params
 from nextclick.stream.log import LOG, EventLog
 from nextclick.stream.statistics import publish_due
@@ -26,6 +28,7 @@ from nextclick.stream.validation import Judged, Message, Validator
 
 log = logging.getLogger(__name__)
 
+PROBES = "freshness-"  # sessions of these names are clicked by `nextclick freshness`, not by visitors
 MANY_FILES = 500  # of one day, after which they are merged
 
 
@@ -86,14 +89,20 @@ class LiveEvents:
         """
         if not self._to_keep:
             return 0
-        events = pa.concat_tables(self._to_keep)
+        held = pa.concat_tables(self._to_keep)
+        of_probes = pc.starts_with(held["session_id"], PROBES)
+        events, probes = held.filter(pc.invert(of_probes)), held.filter(of_probes)
         for day in self._log.append(events):
             self._files[day] += 1
             if self._files[day] % MANY_FILES == 0:
                 Thread(target=self._log.compact, args=(day, MANY_FILES // 2)).start()
+        if probes.num_rows:  # written as any click is, so that it takes as long, but nobody is to learn from it
+            with scratch_folder(self._root / f"data/live/.probes-{uuid4().hex}") as folder:
+                EventLog(folder).append(probes)
         self._to_keep = []
-        self._newest = max(self._newest, pc.max(events["arrived"]).cast(pa.int64()).as_py())
-        return events.num_rows
+        if events.num_rows:
+            self._newest = max(self._newest, pc.max(events["arrived"]).cast(pa.int64()).as_py())
+        return held.num_rows
 
     def drop(self) -> None:
         """Hold nothing any longer."""

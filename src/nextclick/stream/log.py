@@ -29,9 +29,13 @@ class EventLog:
     """folder: holds a folder `date=YYYY-MM-DD` for each day, and in it files of the columns of `validation.EVENTS`."""
 
     def __init__(self, folder: Path) -> None:
+        """Raises LogUnavailableError."""
         self._folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
-        lock_of(folder).touch()  # tells readers to share it
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            lock_of(folder).touch()  # tells readers to share it
+        except OSError as error:
+            raise LogUnavailableError(f"{folder}: cannot be written: {error.strerror or error}") from error
 
     def append(self, events: pa.Table) -> list[Path]:
         """A file for each date, on disk when it returns. Returns the days that got one. Raises LogUnavailableError."""

@@ -55,6 +55,10 @@ class StreamMetrics:
     def waiting(self, partition: int, messages: int) -> None:
         self._lag.labels(partition).set(messages)
 
+    def gave_back(self, partition: int) -> None:
+        """What waits there is for another consumer to tell."""
+        self._lag.remove(str(partition))
+
     def counts(self) -> dict[str, int]:
         """What a consumer did in its life."""
         return {

@@ -80,7 +80,7 @@ def redis_connection(timeout: float = READ_TIMEOUT) -> str:
     """Feast's form of the address, with what the environment says."""
     address = os.environ.get("NEXTCLICK_REDIS", "127.0.0.1:6379")
     host, _, port = address.rpartition(":")
-    if not host or not port.isdigit():
+    if not host or not port.isdigit() or not 0 < int(port) < 65536:
         raise InputError(f"NEXTCLICK_REDIS: {address!r} is not host:port")
     parts = [address, f"socket_timeout={timeout}", f"socket_connect_timeout={timeout}"]
     password = os.environ.get("NEXTCLICK_REDIS_PASSWORD")
