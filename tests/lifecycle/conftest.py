@@ -5,13 +5,16 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import chdir
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import yaml
+from typer.testing import CliRunner
 
+from nextclick.cli import app
 from nextclick.events.sessions import SessionLog
 from nextclick.lifecycle.evidence import Window
 from nextclick.lifecycle.registry import Registry, Version
@@ -136,7 +139,11 @@ class Project:
         return done.stdout
 
     def nextclick(self, *arguments: str) -> dict:
-        return json.loads(self.run(sys.executable, "-m", "nextclick.cli", *arguments).splitlines()[-1])
+        """What a command says; in this process, which has imported all that it needs."""
+        with chdir(self.root):
+            done = CliRunner().invoke(app, arguments)
+        assert done.exit_code == 0, done.stderr or done.exception
+        return json.loads(done.stdout.splitlines()[-1])
 
     def make(self, which: str) -> Version:
         """Run the pipeline for another bundle, commit, register."""

@@ -8,6 +8,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
 from nextclick.errors import InputError
 from nextclick.events.state import Click
@@ -17,7 +18,9 @@ from nextclick.lifecycle.forget import forget
 from nextclick.lifecycle.lineage import lineage, made_of, reproduce
 from nextclick.lifecycle.promotion import promote
 from nextclick.lifecycle.records import read_records
+from nextclick.lifecycle.registry import Registry
 
+from .conftest import Project
 from .test_retrain import happen
 from .test_watch import visit
 
@@ -100,7 +103,9 @@ def test_a_person_who_is_forgotten_is_nowhere_and_versions_that_knew_him_are_nam
     online.write({session: (click,) for session in (*theirs, other)})
     OnlineStates(connect(root, params), "user_history").write({person: (click,)})
 
-    found = forget(project.registry, params, person, None)
+    home = also_as(project, "home")
+    also = [home.register().number] if knows(events, theirs, 0) else []
+    found = forget(project.root, params, person, None)
     assert found["sessions"] == len(theirs)
     assert person not in (root / found["record"]).read_text()
     for file in root.glob("data/**/*.parquet"):
@@ -117,10 +122,19 @@ def test_a_person_who_is_forgotten_is_nowhere_and_versions_that_knew_him_are_nam
     assert not OnlineStates(connect(root, params), "user_history").read([person])[0].state
     knew = [v.number for v, day in ((project.first, 7), (project.second, 0))
             if knows(events, theirs, day)]  # fmt: skip
-    assert found["versions"] == knew
-    assert forget(project.registry, params, person, None)["removed"] == {}
+    assert found["versions"] == [f"home@{number}" for number in also] + [f"recommender@{number}" for number in knew]
+    assert forget(project.root, params, person, None)["removed"] == {}
     with pytest.raises(InputError, match="one of --user and --session"):
-        forget(project.registry, params, None, None)
+        forget(project.root, params, None, None)
+
+
+def also_as(project: Project, name: str) -> Registry:
+    """The pipeline's bundle under the name of another recommender, too."""
+    described = yaml.safe_load((project.root / "dvc.yaml").read_text())
+    described["artifacts"][name] = described["artifacts"]["recommender"]
+    (project.root / "dvc.yaml").write_text(yaml.safe_dump(described))
+    project.run("git", "commit", "-qam", f"Another recommender: {name}")
+    return Registry(project.root, name)
 
 
 def knows(events: pd.DataFrame, sessions: set[str], days: int) -> bool:
@@ -138,5 +152,5 @@ def test_redis_forgets_too(project, redis_server, monkeypatch):
     online = OnlineStates(connect(project.root, params))
     click = Click(1_767_700_000_000, "e", "i1", 0)
     online.write({"s": (click,), "t": (click,)})
-    forget(project.registry, params, None, "s")
+    forget(project.root, params, None, "s")
     assert [bool(row.state) for row in online.read(["s", "t"])] == [False, True]

@@ -49,7 +49,7 @@ def test_promotion_and_rollback_move_the_pointer_the_tag_and_the_record(project)
     first, second = project.first, project.second
     registry = project.registry
     assert champion(registry) is None
-    with pytest.raises(InputError, match="no champion before"):
+    with pytest.raises(InputError, match="there was no champion yet"):
         rollback(registry, None, {})
     promote(registry, first, {"reason": "the first"})
     promote(registry, second, {"reason": "better"})
@@ -160,15 +160,31 @@ def test_the_commands_say_what_they_did_and_what_was_wrong(project):
     with pytest.raises(AssertionError, match=r"models: has no manifest\.json; expected a version"):
         project.nextclick("gate", "models")
     assert project.nextclick("promote", "v1", "--reason", "the first")["version"] == "v1.0.0"
+    for again in (("promote", "v1", "--reason", "again"), ("promote", "v1"), ("rollback", "--to", "v1")):
+        with pytest.raises(AssertionError, match=r"v1\.0\.0: is the champion already"):
+            project.nextclick(*again)
+    assert project.nextclick("lineage", "v1")["version"] == "v1.0.0"
     assert project.nextclick("split", "v2=10%")["share"] == 0.1
     assert project.nextclick("shadow", "v2")["version"] == "v2.0.0"
     pointer = json.loads((project.root / "models/deployed/recommender.json").read_text())
     assert pointer["split"]["share"] == 0.1
-    for wrong in ("v2", "v2=0%", "v2=100%", "v2=x"):
+    for wrong in ("v2", "=10%", "v2=0%", "v2=100%", "v2=x"):
         with pytest.raises(AssertionError, match="expected a version and its share"):
             project.nextclick("split", wrong)
     with pytest.raises(AssertionError, match="no verdict yet"):
         project.nextclick("promote", "v2")
+    (record,) = (project.root / "reports/decisions").glob("promote-*.json")
+    whole = record.read_text()
+    record.write_text(whole[:100])
+    for command in (("lineage", "v1"), ("watch", "--once")):
+        with pytest.raises(AssertionError, match=rf"{record.name}: expected the JSON of a decision record"):
+            project.nextclick(*command)
+    record.write_text(whole)
+    (project.root / "models/deployed/recommender.json").write_text('{"bundle": ')
+    with pytest.raises(AssertionError, match="Without the file nothing is deployed"):
+        project.nextclick("rollback", "--to", "v2")
+    (project.root / "models/deployed/recommender.json").unlink()
+    assert project.nextclick("promote", "v1", "--reason", "the pointer was broken")["version"] == "v1.0.0"
     for name in ("other", "../elsewhere"):
         with pytest.raises(AssertionError, match=r"names no artifact .*; it has recommender"):
             project.nextclick("rollback", "--name", name)

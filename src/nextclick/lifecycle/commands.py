@@ -10,7 +10,7 @@ import typer
 from nextclick.errors import InputError
 
 if TYPE_CHECKING:
-    from nextclick.lifecycle.registry import Registry
+    from nextclick.lifecycle.registry import Registry, Version
     from nextclick.params import Params
 
 Name = Annotated[str, typer.Option("--name", help="Of the recommender: an artifact of dvc.yaml.")]
@@ -60,7 +60,7 @@ def promote(
     from nextclick.lifecycle.promotion import promotable, promote
 
     registry = _registry(name)
-    chosen = registry.version(version)
+    chosen = _other_than_champion(registry, version)
     return promote(registry, chosen, {"gate": None, "reason": reason} if reason else promotable(registry, chosen))
 
 
@@ -76,7 +76,7 @@ def rollback(
     from nextclick.lifecycle.promotion import rollback
 
     registry = _registry(name)
-    return rollback(registry, registry.version(to) if to else None, {"reason": reason})
+    return rollback(registry, _other_than_champion(registry, to) if to else None, {"reason": reason})
 
 
 def shadow(
@@ -104,8 +104,10 @@ def start_split(asked: str, name: str) -> dict:
         part = float(share.removesuffix("%")) / (100 if share.endswith("%") else 1)
     except ValueError:
         part = 0
-    if not 0 < part < 1:
-        raise InputError(f"split: {asked!r}: expected a version and its share, as in v3=10%, or off")
+    if not (version and 0 < part < 1):
+        raise InputError(
+            f"split: {asked!r}: expected a version and its share, above 0 and below 100 %, as in v3=10%; or off"
+        )
     return split(registry, registry.version(version), part)
 
 
@@ -166,8 +168,8 @@ def lineage(
     from nextclick.lifecycle.lineage import lineage, made_of
 
     registry = _registry(name)
-    known = {asked for version in registry.versions() for asked in (version.number, version.bundle)}
-    return made_of(registry, registry.version(request)) if request in known else lineage(registry, request)
+    version = registry.find(request)
+    return made_of(registry, version) if version else lineage(registry, request)
 
 
 def reproduce(version: Asked, name: Name = DEFAULT) -> dict:
@@ -184,15 +186,18 @@ def reproduce(version: Asked, name: Name = DEFAULT) -> dict:
 def forget(
     user: Annotated[str | None, typer.Option(help="A user, with all sessions.")] = None,
     session: Annotated[str | None, typer.Option(help="One session.")] = None,
-    name: Name = DEFAULT,
 ) -> dict:
     """Remove a person from the online store, the logs and the offline data; names the versions trained on them.
+
+    What a stage makes again from something that still has the person, as `simulate` does, or a source that is not
+    Parquet, brings him back at the next `dvc repro`: remove him there too.
 
     Example: nextclick forget --user u42
     """
     from nextclick.lifecycle.forget import forget
+    from nextclick.project import project_root
 
-    return forget(_registry(name), _params(), user, session)
+    return forget(project_root(), _params(), user, session)
 
 
 COMMANDS = (register, gate, promote, rollback, shadow, experiment, retrain, watch, lineage, reproduce, forget)
@@ -205,6 +210,16 @@ def _registry(name: str) -> Registry:
     registry = Registry(project_root(), name)
     _ = registry.artifact  # a name that dvc.yaml does not know is told as that
     return registry
+
+
+def _other_than_champion(registry: Registry, asked: str) -> Version:
+    """Raises InputError where it is the champion, and all that says so was written."""
+    from nextclick.lifecycle.promotion import is_champion
+
+    version = registry.version(asked)
+    if is_champion(registry, version):
+        raise InputError(f"{registry.name} {version.number}: is the champion already")
+    return version
 
 
 def _params() -> Params:

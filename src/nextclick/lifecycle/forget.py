@@ -18,7 +18,7 @@ from nextclick.features.store.connect import apply_definitions, connect
 from nextclick.features.store.online import OnlineStates
 from nextclick.files import locked
 from nextclick.lifecycle.records import write_record
-from nextclick.lifecycle.registry import Registry
+from nextclick.lifecycle.registry import Registry, registries
 from nextclick.lifecycle.tools import dvc, git
 from nextclick.params import Params
 from nextclick.serving.prediction_log import FOLDER, SHADOW
@@ -28,7 +28,7 @@ OFFLINE = (Path("data/raw"), Path("data/interim"), Path("data/split"), Path("dat
 APART = "[^A-Za-z0-9_-]"  # what stands between one id and the next
 
 
-def forget(registry: Registry, params: Params, user: str | None, session: str | None) -> dict[str, Any]:
+def forget(root: Path, params: Params, user: str | None, session: str | None) -> dict[str, Any]:
     """Remove a user with all sessions, or one session; twice is once. Returns the record, which names the person by a
     hash alone.
 
@@ -39,7 +39,6 @@ def forget(registry: Registry, params: Params, user: str | None, session: str | 
     """
     if (user is None) == (session is None):
         raise InputError("expected one of --user and --session")
-    root = registry.root
     live = [file for folder in (LOG, FOLDER, SHADOW, QUARANTINE) for file in parquet_files(root / folder)]
     offline = [file for folder in OFFLINE for file in parquet_files(root / folder)]
     sessions = {session} if session else set()
@@ -55,7 +54,11 @@ def forget(registry: Registry, params: Params, user: str | None, session: str | 
         "person": hashlib.sha256(f"{'user' if user else 'session'}:{user or session}".encode()).hexdigest(),
         "sessions": len(sessions),
         "removed": removed,
-        "versions": trained_on(registry, user, sessions),
+        "versions": [
+            f"{registry.name}@{number}"
+            for registry in registries(root)
+            for number in trained_on(registry, user, sessions)
+        ],
         "unreadable": [str(path.relative_to(root)) for path in (root / "data/raw").rglob("*") if _is_text(path)],
     }
     path = write_record(root, "forget", about)

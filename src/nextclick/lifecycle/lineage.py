@@ -70,7 +70,7 @@ def made_of(registry: Registry, version: Version) -> dict[str, Any]:
         record["file"]
         for record in read_records(registry.root, "gate", "promote", "rollback", "retrain", "shadow", "split", "forget")
         if version.bundle in (record.get("bundle"), record.get("challenger"))
-        or version.number in record.get("versions", [])
+        or f"{registry.name}@{version.number}" in record.get("versions", [])
     ]
     return {
         "recommender": registry.name,

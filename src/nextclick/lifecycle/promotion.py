@@ -23,6 +23,14 @@ def champion(registry: Registry) -> Version | None:
     return registry.version(Path(history[-1][0]).name) if history else None
 
 
+def is_champion(registry: Registry, version: Version) -> bool:
+    """Whether it answers, and nothing of its promotion is left to be done."""
+    history = Pointer.read(registry.root, registry.name).history
+    return (
+        champion(registry) == version and registry.staged() == version.number and bool(_told(registry, history[-1][1]))
+    )
+
+
 def promote(registry: Registry, version: Version, evidence: dict[str, Any]) -> dict[str, Any]:
     """Let a version take over. evidence: what the gate saw, or why a person does without."""
     pointer = Pointer.read(registry.root, registry.name)
@@ -82,7 +90,8 @@ def rollback(registry: Registry, to: Version | None, evidence: dict[str, Any]) -
     pointer = Pointer.read(registry.root, registry.name)
     present, earlier = champion(registry), pointer.history[:-1]
     if to is None and not earlier:
-        raise InputError(f"{registry.name}: there was no champion before this one; name a version with --to")
+        before = "before this one" if present else "yet"
+        raise InputError(f"{registry.name}: there was no champion {before}; name a version with --to")
     to = to or registry.version(Path(earlier[-1][0]).name)
     if to == present:
         return _take_over(registry, "rollback", to, pointer.history, pointer.withdrawn, evidence)
@@ -134,11 +143,20 @@ def _take_over(
         pointer.write(registry.root, registry.name)
     registry.assign(version)
     number = before.number if before else Path(history[-2][0]).name if len(history) > 1 else None
-    moment = history[-1][1].replace(":", "").replace("+0000", "Z")
-    for made in ("promote", "rollback"):
-        if there := read_record(registry.root, made, moment):
-            return there
-    return _record(registry, kind, version, {"before": number, **evidence}, moment)
+    if there := _told(registry, history[-1][1]):
+        return there
+    return _record(registry, kind, version, {"before": number, **evidence}, _name(history[-1][1]))
+
+
+def _name(moment: str) -> str:
+    """Of the record of a change."""
+    return moment.replace(":", "").replace("+0000", "Z")
+
+
+def _told(registry: Registry, moment: str) -> dict[str, Any] | None:
+    """The record of the change of champion at a moment."""
+    found = (read_record(registry.root, kind, _name(moment)) for kind in ("promote", "rollback"))
+    return next(filter(None, found), None)
 
 
 def _placed(registry: Registry, version: Version) -> Placed:

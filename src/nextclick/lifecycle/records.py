@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from nextclick.errors import InputError
+
 FOLDER = Path("reports/decisions")
 
 
@@ -28,7 +30,7 @@ def write_record(root: Path, kind: str, about: dict[str, Any], name: str | None 
     path = root / FOLDER / f"{kind}-{name or now.strftime('%Y%m%dT%H%M%S%fZ')}.json"
     record = plain({"kind": kind, "at": now.isoformat(), **about})
     if path.is_file():
-        there = json.loads(path.read_text())
+        there = _read(path)
         if there == record | {"at": there["at"]}:
             return path
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -38,16 +40,27 @@ def write_record(root: Path, kind: str, about: dict[str, Any], name: str | None 
     return path
 
 
+def _read(path: Path) -> dict[str, Any]:
+    """Raises InputError where it is no record."""
+    try:
+        record = json.loads(path.read_text())
+    except ValueError as error:
+        raise InputError(f"{path}: expected the JSON of a decision record: {error}; restore it or remove it") from error
+    if not isinstance(record, dict) or not isinstance(record.get("at"), str):
+        raise InputError(f"{path}: expected the JSON of a decision record, with `at`; restore it or remove it")
+    return record
+
+
 def read_record(root: Path, kind: str, name: str) -> dict[str, Any] | None:
     """The record of that name, with where it lies as `record`; None where there is none."""
     path = root / FOLDER / f"{kind}-{name}.json"
-    return {**json.loads(path.read_text()), "record": str(path.relative_to(root))} if path.is_file() else None
+    return {**_read(path), "record": str(path.relative_to(root))} if path.is_file() else None
 
 
 def read_records(root: Path, *kinds: str) -> list[dict[str, Any]]:
-    """Records of these kinds, oldest first, each with its `file`."""
+    """Records of these kinds, oldest first, each with its `file`. Raises InputError, naming it, where one is none."""
     files = [path for kind in kinds for path in (root / FOLDER).glob(f"{kind}-*.json")]
-    found = [{**json.loads(path.read_text()), "file": str(path.relative_to(root))} for path in files]
+    found = [{**_read(path), "file": str(path.relative_to(root))} for path in files]
     return sorted(found, key=lambda record: (record["at"], record["file"]))
 
 

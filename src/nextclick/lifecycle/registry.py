@@ -32,6 +32,15 @@ class Version:
     commit: str
 
 
+def registries(root: Path) -> list[Registry]:
+    """Of all recommenders that dvc.yaml names."""
+    return [Registry(root, name) for name in _artifacts(root)]
+
+
+def _artifacts(root: Path) -> dict[str, dict]:
+    return yaml.safe_load((root / "dvc.yaml").read_text()).get("artifacts", {})
+
+
 @dataclass(frozen=True)
 class Registry:
     """name: of the recommender, one of the artifacts in dvc.yaml."""
@@ -42,7 +51,7 @@ class Registry:
     @property
     def artifact(self) -> Path:
         """Where the pipeline puts its bundle, from the root. Raises InputError where dvc.yaml does not say."""
-        artifacts = yaml.safe_load((self.root / "dvc.yaml").read_text()).get("artifacts", {})
+        artifacts = _artifacts(self.root)
         if self.name not in artifacts:
             raise InputError(f"{self.root / 'dvc.yaml'}: names no artifact {self.name}; it has {', '.join(artifacts)}")
         return Path(artifacts[self.name]["path"])
@@ -60,13 +69,15 @@ class Registry:
 
     def version(self, asked: str) -> Version:
         """A version by its number (v3.0.0, v3, 3) or its bundle. Raises InputError where there is none."""
-        number = asked if asked.startswith("v") else f"v{asked}"
-        number = number if number.count(".") == 2 else f"{number}.0.0"
-        for version in self.versions():
-            if number == version.number or asked == version.bundle:
-                return version
+        if found := self.find(asked):
+            return found
         known = ", ".join(version.number for version in self.versions()) or "none; `nextclick register` makes the first"
         raise InputError(f"{self.name} has no version {asked}; there are {known}")
+
+    def find(self, asked: str) -> Version | None:
+        number = asked if asked.startswith("v") else f"v{asked}"
+        number = number if number.count(".") == 2 else f"{number}.0.0"
+        return next((one for one in self.versions() if number == one.number or asked == one.bundle), None)
 
     def of_bundle(self, bundle: str) -> Version | None:
         return next((version for version in self.versions() if version.bundle == bundle), None)

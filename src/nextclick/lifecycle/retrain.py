@@ -18,7 +18,7 @@ from typing import Any
 from nextclick.errors import InputError
 from nextclick.lifecycle.gate import gate
 from nextclick.lifecycle.promotion import allowed_by, champion, promote, withdrawn
-from nextclick.lifecycle.records import write_record
+from nextclick.lifecycle.records import FOLDER, write_record
 from nextclick.lifecycle.registry import Registry, Version
 from nextclick.lifecycle.tools import DVC, dvc, git, stream
 from nextclick.lifecycle.window import FOLDER as WINDOW
@@ -44,7 +44,7 @@ def retrain(registry: Registry, params: Params) -> dict[str, Any]:
             cut_window(root, params.lifecycle.window_days, date.fromisoformat(begun["until"]))
             dvc(root, "add", str(WINDOW))
         stream(root, [*DVC, "repro"])
-        _commit(root, "The pipeline run on new data")
+        _commit(root, "The pipeline run on new data", "Decisions so far")
         version = registry.register()
         outcome = _decide(registry, params, version, begun["champion"])
         if outcome["outcome"] != "unchanged":
@@ -149,7 +149,10 @@ def _refuse_changes(root: Path) -> None:
         raise InputError(f"{', '.join(strange[:5])}: commit or undo these changes first")
 
 
-def _commit(root: Path, message: str) -> None:
+def _commit(root: Path, message: str, of_records: str | None = None) -> None:
+    """of_records: the message where decision records are all that is new."""
     git(root, "add", "--", *(name for name in MADE if (root / name).exists()))
-    if git(root, "diff", "--cached", "--name-only").strip():
-        git(root, "commit", "--quiet", "-m", message)
+    new = git(root, "diff", "--cached", "--name-only").splitlines()
+    if new:
+        only_records = all(name.startswith(f"{FOLDER}/") for name in new)
+        git(root, "commit", "--quiet", "-m", of_records if of_records and only_records else message)

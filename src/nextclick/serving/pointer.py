@@ -44,9 +44,12 @@ class Pointer(Placed):
         try:
             return cls.model_validate_json(text)
         except ValidationError as error:
-            problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+            problems = "; ".join(": ".join([*map(str, e["loc"]), e["msg"]]) for e in error.errors())
             expected = '{"bundle": "path/of/its/folder", "version": "optional"}'
-            raise InputError(f"{path}: expected {expected}, got {text[:80]!r}: {problems}") from error
+            raise InputError(
+                f"{path}: expected {expected}, got {text[:80]!r}: {problems}. Without the file nothing is deployed, "
+                "and `nextclick promote` writes it anew"
+            ) from error
 
     @classmethod
     def read(cls, root: Path, name: str) -> Pointer:
