@@ -17,7 +17,7 @@ from feast import FeatureStore
 from nextclick.errors import UnavailableError
 from nextclick.events.state import Click
 from nextclick.features.item_history import HOUR, lateness_ms
-from nextclick.features.store.connect import WRITE_TIMEOUT, connect
+from nextclick.features.store.connect import PATIENT, connect
 from nextclick.features.store.offline import KEYS
 from nextclick.features.store.online import OnlineStates
 from nextclick.files import scratch_folder
@@ -125,7 +125,7 @@ class LiveEvents:
 
     def _publish(self, until: int) -> None:
         try:
-            publish_due(self._root, self._params, connect(self._root, self._params, WRITE_TIMEOUT), until)
+            publish_due(self._root, self._params, connect(self._root, self._params, PATIENT), until)
         except Exception as error:  # nobody waits for a thread's error; the next call tries again
             gone = isinstance(error, UnavailableError)
             log.error("item statistics were not published: %s", error, exc_info=not gone)
