@@ -164,6 +164,8 @@ def test_the_commands_say_what_they_did_and_what_was_wrong(project):
         with pytest.raises(AssertionError, match=r"v1\.0\.0: is the champion already"):
             project.nextclick(*again)
     assert project.nextclick("lineage", "v1")["version"] == "v1.0.0"
+    with pytest.raises(AssertionError, match=r"has no version v7; there are v1\.0\.0"):
+        project.nextclick("lineage", "v7")
     assert project.nextclick("split", "v2=10%")["share"] == 0.1
     assert project.nextclick("shadow", "v2")["version"] == "v2.0.0"
     pointer = json.loads((project.root / "models/deployed/recommender.json").read_text())

@@ -8,6 +8,8 @@ import subprocess
 import sys
 import time
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 
 import numpy as np
 import pandas as pd
@@ -23,9 +25,12 @@ from nextclick.events.tables import parquet_files
 from nextclick.features.store.connect import apply_definitions, connect
 from nextclick.features.store.online import OnlineStates
 from nextclick.params import Params
+from nextclick.stream import consumer as module
+from nextclick.stream.consumer import StreamConsumer
 from nextclick.stream.intake import open_intake
 from nextclick.stream.kafka import ARRIVED, ensure_topics, quarantine_of, reliable_producer
 from nextclick.stream.log import LOG
+from nextclick.stream.metrics import StreamMetrics
 from nextclick.stream.poison import HUGE
 from nextclick.stream.replay import replay, schedule
 from nextclick.stream.settings import client_config
@@ -178,6 +183,35 @@ def test_the_lag_is_told_while_the_store_is_gone_and_not_of_partitions_that_anot
     finally:
         running.kill()
         live.stop()
+
+
+def test_it_outlives_a_store_that_is_gone_for_longer_than_kafka_waits_for_it(
+    tmp_path, broker, redis_server, make_live, monkeypatch, shop_events, stored
+):
+    server = redis_server()
+    live = make_live(tmp_path, broker.address, server.address, tmp_path.name)
+    for name, value in live.environment.items():
+        monkeypatch.setenv(name, value)
+    config = module.client_config
+    # the least that Kafka allows; the default is five minutes
+    monkeypatch.setattr(module, "client_config", lambda **more: config(**more, **{"max.poll.interval.ms": 6_000}))
+    params = Params.read(live.root / "params.yaml")
+    apply_definitions(live.root, params)
+    events = shop_events(60, 2).assign(user_id=None)
+    replay(schedule(events[:100], 0), params.stream, 0)
+    stopped, consumer = Event(), StreamConsumer(live.root, params, StreamMetrics())
+    with ThreadPoolExecutor() as threads:
+        running = threads.submit(consumer.run, lambda: not stopped.is_set())
+        try:
+            stored(live.root, params, events[:100])
+            server.kill()
+            replay(schedule(events[100:], 0), params.stream, 0)
+            time.sleep(9)
+            server.start()
+            stored(live.root, params, events)
+        finally:
+            stopped.set()
+        running.result(PATIENCE)
 
 
 def test_events_over_http_reach_the_same_states_through_kafka(live, params, shop_events, stored):

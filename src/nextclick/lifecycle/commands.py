@@ -168,7 +168,7 @@ def lineage(
     from nextclick.lifecycle.lineage import lineage, made_of
 
     registry = _registry(name)
-    version = registry.find(request)
+    version = registry.version(request) if request.startswith("v") else registry.find(request)
     return made_of(registry, version) if version else lineage(registry, request)
 
 

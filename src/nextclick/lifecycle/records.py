@@ -44,7 +44,7 @@ def _read(path: Path) -> dict[str, Any]:
     """Raises InputError where it is no record."""
     try:
         record = json.loads(path.read_text())
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         raise InputError(f"{path}: expected the JSON of a decision record: {error}; restore it or remove it") from error
     if not isinstance(record, dict) or not isinstance(record.get("at"), str):
         raise InputError(f"{path}: expected the JSON of a decision record, with `at`; restore it or remove it")

@@ -250,7 +250,7 @@ async def _http_error(request: Request, error: HTTPException) -> Response:
 
 @app.exception_handler(UnavailableError)
 async def _unavailable(request: Request, error: UnavailableError) -> Response:
-    log.warning("unavailable", extra={"reason": str(error)})
+    log.warning("unavailable", extra={"reason": str(error), "request_id": request.scope[REQUEST_ID_KEY]})
     return await _refused(request, RequestRefusedError(503, UNAVAILABLE[type(error)], retry_after=1))
 
 

@@ -242,10 +242,10 @@ class StreamConsumer:
     def _waiting(self) -> list[int]:
         """Messages of each partition that are still to come, as far as is known."""
         found = []
-        for partition, then in self._next.items():
-            _, end = self._consumer.get_watermark_offsets(TopicPartition(self._params.topic, partition), cached=True)
-            found.append(max(0, end - then))
-            self._metrics.waiting(partition, found[-1])
+        for given in self._consumer.assignment():
+            first, end = self._consumer.get_watermark_offsets(given, cached=True)
+            found.append(max(0, end - self._next.get(given.partition, max(0, first))))
+            self._metrics.waiting(given.partition, found[-1])
         return found
 
 

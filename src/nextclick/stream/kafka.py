@@ -74,7 +74,11 @@ def _existing_is_fine() -> Iterator[None]:
 def unavailable_or_refused(error: KafkaException) -> Exception:
     """The error in this project's terms: BrokerUnavailableError where waiting may help, else InputError."""
     reason = error.args[0]
-    passing = (KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._RESOLVE, KafkaError._ALL_BROKERS_DOWN)
+    passing = (
+        *(KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._RESOLVE, KafkaError._ALL_BROKERS_DOWN),
+        # who waited for something else for so long has lost its partitions, and is given others when it asks again
+        KafkaError._MAX_POLL_EXCEEDED,
+    )
     kind = BrokerUnavailableError if reason.retriable() or reason.code() in passing else InputError
     return kind(f"Kafka at {brokers()}: {reason.str()}")
 

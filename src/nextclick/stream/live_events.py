@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,12 +24,13 @@ from nextclick.features.store.online import OnlineStates
 from nextclick.files import scratch_folder
 from nextclick.params import Params
 from nextclick.stream.log import LOG, EventLog
-from nextclick.stream.statistics import publish_due
+from nextclick.stream.statistics import moment_of, publish_due, published
 from nextclick.stream.validation import Judged, Message, Validator
 
 log = logging.getLogger(__name__)
 
 PROBES = "freshness-"  # sessions of these names are clicked by `nextclick freshness`, not by visitors
+LOOK_EVERY = 60.0  # seconds
 MANY_FILES = 500  # of one day, after which they are merged
 
 
@@ -47,8 +49,11 @@ class LiveEvents:
         self._log = EventLog(root / LOG)
         self._to_keep: list[pa.Table] = []
         self._files: Counter[Path] = Counter()  # written by this process
-        self._newest = 0  # arrival in the log, ms
+        there = published(root)
+        # arrival in the log, ms; before any, that to which the newest version owes its moment
+        self._newest = moment_of(there[-1]) + lateness_ms(params.features) if there else 0
         self._published = 0  # the step whose versions are there; 0 where that must be looked at
+        self._looked = time.monotonic()
 
     def judge(self, messages: Sequence[Message]) -> Judged:
         return self._validator.judge(messages)
@@ -98,7 +103,7 @@ class LiveEvents:
                 Thread(target=self._log.compact, args=(day, MANY_FILES // 2)).start()
         if probes.num_rows:  # written as any click is, so that it takes as long, but nobody is to learn from it
             with scratch_folder(self._root / f"data/live/.probes-{uuid4().hex}") as folder:
-                EventLog(folder).append(probes)
+                EventLog(folder / "events").append(probes)
         self._to_keep = []
         if events.num_rows:
             self._newest = max(self._newest, pc.max(events["arrived"]).cast(pa.int64()).as_py())
@@ -115,8 +120,11 @@ class LiveEvents:
     def publish_statistics(self) -> None:
         """Start to publish, in the background, the item statistics whose moment has come; nothing must wait to come in.
 
-        Their moment has come when what may still be on its way would be too late.
+        Their moment has come when what may still be on its way would be too late. Now and then it is looked at whether
+        the online store still has them.
         """
+        if time.monotonic() - self._looked > LOOK_EVERY:
+            self._looked, self._published = time.monotonic(), 0
         step = round(self._params.features.item_stats_every * HOUR)
         due = (self._newest - lateness_ms(self._params.features)) // step
         if due > self._published:

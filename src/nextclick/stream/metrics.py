@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter as Tally
 from collections.abc import Sequence
 from typing import Any
@@ -57,7 +58,9 @@ class StreamMetrics:
 
     def gave_back(self, partition: int) -> None:
         """What waits there is for another consumer to tell."""
-        self._lag.remove(str(partition))
+        with warnings.catch_warnings():  # that other processes may still tell of it; each has a registry of its own
+            warnings.simplefilter("ignore", UserWarning)
+            self._lag.remove(str(partition))
 
     def counts(self) -> dict[str, int]:
         """What a consumer did in its life."""
