@@ -1,5 +1,7 @@
 """Live item statistics are those that the offline store makes of the same events."""
 
+import time
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -11,6 +13,8 @@ from nextclick.errors import StoreUnavailableError
 from nextclick.features.store import item_rows
 from nextclick.features.store.connect import apply_definitions, connect, redis_client
 from nextclick.features.store.publish import publish
+from nextclick.stream import live_events
+from nextclick.stream.live_events import LiveEvents
 from nextclick.stream.log import LOG, EventLog
 from nextclick.stream.statistics import publish_due, published
 from nextclick.stream.validation import EVENTS
@@ -116,3 +120,19 @@ def test_an_emptied_store_and_one_that_was_written_in_part_are_filled_again(
     monkeypatch.setattr(FeatureStore, "write_to_online_store", whole)
     assert publish_due(project, redis_params, store, int(files[-1].stem)) == []
     assert stored(store, files[-1])["clicks"].notna().all()
+
+
+def test_an_emptied_store_gets_them_back_at_a_start_and_now_and_then_without_a_click(
+    project, redis_params, versions, monkeypatch
+):
+    files, store = versions
+    live = LiveEvents(project, redis_params, store)
+    for due in (False, True):
+        redis_client(store).flushall()
+        monkeypatch.setattr(live_events, "LOOK_EVERY", -1.0 if due else 60.0)
+        live.publish_statistics()
+        for _ in range(300):
+            if stored(store, files[-1])["clicks"].notna().all():
+                break
+            time.sleep(0.1)
+        assert stored(store, files[-1])["clicks"].notna().all(), due
