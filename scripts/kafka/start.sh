@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # One Kafka broker (KRaft) on 127.0.0.1, for trying things out and for the tests. Needs Java 17 and, once, Maven.
 #
-#   scripts/kafka/start.sh [folder] [port] [controller port]   # default: .kafka 9092 9093; what the folder holds is used again
-#                                               # more.properties in it, where there is one, counts last
-#   scripts/kafka/start.sh --jars               # only fetch the jars, into scripts/kafka/libs
+#   scripts/kafka/start.sh [folder] [port] [controller port]   # default: .kafka 9092 9093; what the folder holds is
+#                                                              # used again; more.properties in it counts last
+#   scripts/kafka/start.sh --jars                              # only fetch the jars, into scripts/kafka/libs
 set -euo pipefail
 here="$(cd "$(dirname "$0")" && pwd)"
 if [ ! -e "$here/libs/.complete" ]; then

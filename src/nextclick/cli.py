@@ -164,7 +164,7 @@ def materialise(
     Example: nextclick materialise --until 2026-01-20
     """
     from nextclick.events.ingest import read_events
-    from nextclick.features.store.connect import PATIENT, apply_definitions, connect
+    from nextclick.features.store.connect import PATIENT_TIMEOUT, apply_definitions, connect
     from nextclick.features.store.publish import materialise
     from nextclick.params import Params
     from nextclick.project import project_root
@@ -174,7 +174,7 @@ def materialise(
     apply_definitions(root, params)
     events = read_events(root / "data/interim/events.parquet")
     window = (_utc(moment) if moment else None for moment in (since, until))
-    return materialise(connect(root, params, PATIENT), events, params.ingest.event_types, *window)
+    return materialise(connect(root, params, PATIENT_TIMEOUT), events, params.ingest.event_types, *window)
 
 
 @command
@@ -246,7 +246,7 @@ def parity(
     from nextclick.evaluation.benchmark import read_sessions, snapshot_of
     from nextclick.evaluation.parity import arrivals, parity
     from nextclick.events.ingest import read_events
-    from nextclick.features.store.connect import PATIENT, apply_definitions, connect
+    from nextclick.features.store.connect import PATIENT_TIMEOUT, apply_definitions, connect
     from nextclick.features.store.online import OnlineStates
     from nextclick.params import Params
     from nextclick.project import project_root
@@ -261,7 +261,7 @@ def parity(
         snapshot, types, rows = recommender.snapshot, manifest["event_types"], read_events(events)
     arriving = arrivals(rows.astype({"event_id": str, "session_id": str}), params.run.seed, shuffle, duplicate)[:most]
     apply_definitions(root, params)
-    online = OnlineStates(connect(root, params, PATIENT))
+    online = OnlineStates(connect(root, params, PATIENT_TIMEOUT))
     found = parity(snapshot, arriving, online, types, expire=expire, seed=params.run.seed)
     return {**asdict(found), "events": len(arriving), "features": len(snapshot.feature_names)}
 

@@ -16,7 +16,7 @@ import yaml
 
 from nextclick.errors import InputError
 from nextclick.lifecycle import retrain as module
-from nextclick.lifecycle.promotion import champion, rollback
+from nextclick.lifecycle.promotion import champion, rollback, shadow
 from nextclick.lifecycle.records import read_records
 from nextclick.lifecycle.retrain import JOURNAL, LOCK, retrain
 from nextclick.lifecycle.window import cut_window, newest_day
@@ -178,8 +178,10 @@ def test_a_round_killed_at_every_step_ends_as_one_that_was_not(begun, tmp_path):
         started(killed).kill_when(reached)
     assert started(killed).wait_to_end()["outcome"] == "promoted"
     assert state(killed) == expected
+    shadow(killed.registry, None)  # leaves a record
     assert started(killed).wait_to_end()["outcome"] == "unchanged"
     assert state(killed) == expected
+    assert killed.run("git", "log", "-1", "--format=%s").strip() == "Decisions so far"
 
 
 def test_what_was_rolled_back_does_not_come_back_by_itself(begun, tmp_path):

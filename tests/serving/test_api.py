@@ -2,6 +2,7 @@
 inside."""
 
 import json
+import re
 
 import pytest
 from fastapi.testclient import TestClient
@@ -153,6 +154,17 @@ def test_the_key_is_asked_for_everywhere_but_on_the_page(open_api):
     assert api.get("/items").status_code == 401
     for path in ("/", "/page/shop.js", "/openapi.json"):
         assert api.get(path).status_code == 200
+
+
+def test_the_description_holds_all_that_it_refers_to():
+    described = app.openapi()
+    named = set(re.findall(r'"#/([^"]+)"', json.dumps(described)))
+    assert named
+    for name in named:
+        found = described
+        for part in name.split("/"):
+            assert part in found, name
+            found = found[part]
 
 
 def test_a_client_that_asks_too_often_is_told_when_to_come_back(open_api):

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections import Counter
 from contextlib import suppress
 
 import pytest
@@ -37,12 +38,16 @@ def described(bundles, tmp_path_factory):
 def test_every_answer_is_one_that_is_described(described, mode):
     operations = [found.ok() for found in described.get_all_operations()]
     assert {operation.path for operation in operations} >= {"/recommend", "/recommend_batch", "/events", "/items"}
+    asked: Counter[str] = Counter()
     for operation in operations:
 
         @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), database=None)
         @given(case=operation.as_strategy(generation_mode=mode))
         def answers(case):
             case.call_and_validate(checks=KEPT)
+            asked[case.operation.label] += 1
 
         with suppress(Unsatisfiable):  # everything that a URL can say fits some routes
             answers()
+    if mode is GenerationMode.POSITIVE:
+        assert set(asked) == {operation.label for operation in operations}

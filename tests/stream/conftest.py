@@ -127,9 +127,15 @@ class Live:
 
 
 @pytest.fixture
-def live(tmp_path, broker, redis_server, make_live, monkeypatch):
+def redis(redis_server):
+    """The server of `live`."""
+    return redis_server()
+
+
+@pytest.fixture
+def live(tmp_path, broker, redis, make_live, monkeypatch):
     """A project on Redis and the shared broker, with a topic of its own."""
-    made = make_live(tmp_path, broker.address, redis_server().address, tmp_path.name)
+    made = make_live(tmp_path, broker.address, redis.address, tmp_path.name)
     for name, value in made.environment.items():
         monkeypatch.setenv(name, value)
     yield made

@@ -157,14 +157,8 @@ def test_headers_and_times_of_records_neither_stop_it_nor_move_its_clock(live, p
 
 
 def test_the_lag_is_told_while_the_store_is_gone_and_not_of_partitions_that_another_has(
-    tmp_path, broker, redis_server, make_live, monkeypatch, shop_events, stored
+    live, params, redis, shop_events, stored
 ):
-    server = redis_server()
-    live = make_live(tmp_path, broker.address, server.address, tmp_path.name)
-    for name, value in live.environment.items():
-        monkeypatch.setenv(name, value)
-    params = Params.read(live.root / "params.yaml")
-    apply_definitions(live.root, params)
     events = shop_events(60, 2).assign(user_id=None)
     replay(schedule(events, 0), params.stream, 0)
     port = free_port()
@@ -173,30 +167,23 @@ def test_the_lag_is_told_while_the_store_is_gone_and_not_of_partitions_that_anot
     try:
         stored(live.root, params, events)
         waits_for(lambda: lag(port) == {"0": 0, "1": 0, "2": 0})
-        server.kill()
+        redis.kill()
         replay(schedule(events, 0), params.stream, 0)
         waits_for(lambda: sum(lag(port).values()) > 0)
-        server.start()
+        redis.start()
         waits_for(lambda: lag(port) == {"0": 0, "1": 0, "2": 0})
         live.consume()
         waits_for(lambda: len(lag(port)) < 3)
     finally:
         running.kill()
-        live.stop()
 
 
 def test_it_outlives_a_store_that_is_gone_for_longer_than_kafka_waits_for_it(
-    tmp_path, broker, redis_server, make_live, monkeypatch, shop_events, stored
+    live, params, redis, monkeypatch, shop_events, stored
 ):
-    server = redis_server()
-    live = make_live(tmp_path, broker.address, server.address, tmp_path.name)
-    for name, value in live.environment.items():
-        monkeypatch.setenv(name, value)
     config = module.client_config
     # the least that Kafka allows; the default is five minutes
     monkeypatch.setattr(module, "client_config", lambda **more: config(**more, **{"max.poll.interval.ms": 6_000}))
-    params = Params.read(live.root / "params.yaml")
-    apply_definitions(live.root, params)
     events = shop_events(60, 2).assign(user_id=None)
     replay(schedule(events[:100], 0), params.stream, 0)
     stopped, consumer = Event(), StreamConsumer(live.root, params, StreamMetrics())
@@ -204,10 +191,10 @@ def test_it_outlives_a_store_that_is_gone_for_longer_than_kafka_waits_for_it(
         running = threads.submit(consumer.run, lambda: not stopped.is_set())
         try:
             stored(live.root, params, events[:100])
-            server.kill()
+            redis.kill()
             replay(schedule(events[100:], 0), params.stream, 0)
             time.sleep(9)
-            server.start()
+            redis.start()
             stored(live.root, params, events)
         finally:
             stopped.set()
@@ -334,5 +321,5 @@ def test_a_source_in_any_format_and_the_simulator_are_played_at_a_rate(live, par
     ):
         ran = played(*arguments)
         assert ran.exit_code == 2
-        assert ran.stderr.splitlines()[-1].startswith("nextclick: ")
+        assert ran.stderr.count("\n") == 1
         assert reason in ran.stderr

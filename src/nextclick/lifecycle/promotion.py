@@ -26,9 +26,9 @@ def champion(registry: Registry) -> Version | None:
 def is_champion(registry: Registry, version: Version) -> bool:
     """Whether it answers, and nothing of its promotion is left to be done."""
     history = Pointer.read(registry.root, registry.name).history
-    return (
-        champion(registry) == version and registry.staged() == version.number and bool(_told(registry, history[-1][1]))
-    )
+    if champion(registry) != version or registry.staged() != version.number:
+        return False
+    return _record_of(registry, history[-1][1]) is not None
 
 
 def promote(registry: Registry, version: Version, evidence: dict[str, Any]) -> dict[str, Any]:
@@ -143,20 +143,19 @@ def _take_over(
         pointer.write(registry.root, registry.name)
     registry.assign(version)
     number = before.number if before else Path(history[-2][0]).name if len(history) > 1 else None
-    if there := _told(registry, history[-1][1]):
+    if there := _record_of(registry, history[-1][1]):
         return there
-    return _record(registry, kind, version, {"before": number, **evidence}, _name(history[-1][1]))
+    return _record(registry, kind, version, {"before": number, **evidence}, _record_name(history[-1][1]))
 
 
-def _name(moment: str) -> str:
-    """Of the record of a change."""
-    return moment.replace(":", "").replace("+0000", "Z")
-
-
-def _told(registry: Registry, moment: str) -> dict[str, Any] | None:
-    """The record of the change of champion at a moment."""
-    found = (read_record(registry.root, kind, _name(moment)) for kind in ("promote", "rollback"))
+def _record_of(registry: Registry, change: str) -> dict[str, Any] | None:
+    """change: the moment at which a champion took over, as the pointer's history has it."""
+    found = (read_record(registry.root, kind, _record_name(change)) for kind in ("promote", "rollback"))
     return next(filter(None, found), None)
+
+
+def _record_name(change: str) -> str:
+    return change.replace(":", "").replace("+0000", "Z")
 
 
 def _placed(registry: Registry, version: Version) -> Placed:

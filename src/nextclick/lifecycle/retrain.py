@@ -18,7 +18,8 @@ from typing import Any
 from nextclick.errors import InputError
 from nextclick.lifecycle.gate import gate
 from nextclick.lifecycle.promotion import allowed_by, champion, promote, withdrawn
-from nextclick.lifecycle.records import FOLDER, write_record
+from nextclick.lifecycle.records import FOLDER as RECORDS
+from nextclick.lifecycle.records import write_record
 from nextclick.lifecycle.registry import Registry, Version
 from nextclick.lifecycle.tools import DVC, dvc, git, stream
 from nextclick.lifecycle.window import FOLDER as WINDOW
@@ -39,12 +40,13 @@ def retrain(registry: Registry, params: Params) -> dict[str, Any]:
     with _alone(root):
         _recover(root)
         _refuse_changes(root)
+        _commit(root, "Decisions so far", str(RECORDS))
         begun = _begin(registry, params)
         if begun["until"]:
             cut_window(root, params.lifecycle.window_days, date.fromisoformat(begun["until"]))
             dvc(root, "add", str(WINDOW))
         stream(root, [*DVC, "repro"])
-        _commit(root, "The pipeline run on new data", "Decisions so far")
+        _commit(root, "The pipeline run on new data")
         version = registry.register()
         outcome = _decide(registry, params, version, begun["champion"])
         if outcome["outcome"] != "unchanged":
@@ -149,10 +151,9 @@ def _refuse_changes(root: Path) -> None:
         raise InputError(f"{', '.join(strange[:5])}: commit or undo these changes first")
 
 
-def _commit(root: Path, message: str, of_records: str | None = None) -> None:
-    """of_records: the message where decision records are all that is new."""
-    git(root, "add", "--", *(name for name in MADE if (root / name).exists()))
-    new = git(root, "diff", "--cached", "--name-only").splitlines()
-    if new:
-        only_records = all(name.startswith(f"{FOLDER}/") for name in new)
-        git(root, "commit", "--quiet", "-m", of_records if of_records and only_records else message)
+def _commit(root: Path, message: str, *names: str) -> None:
+    """names: the files and folders that are committed, where they changed; the default: MADE."""
+    there = [name for name in names or MADE if (root / name).exists()]
+    if there and git(root, "status", "--porcelain", "--", *there).strip():
+        git(root, "add", "--", *there)
+        git(root, "commit", "--quiet", "-m", message)

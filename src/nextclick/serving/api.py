@@ -48,6 +48,7 @@ ERRORS: dict[int | str, dict[str, Any]] = {
         503: "The store, the log or the broker does not answer: try again",
     }.items()
 }
+EVENT = schema.Event.model_json_schema()  # whole: the description holds only what routes declare as their own
 EVENT_BODY = {
     "requestBody": {
         "required": True,
@@ -55,8 +56,8 @@ EVENT_BODY = {
             "application/json": {
                 "schema": {
                     "anyOf": [
-                        {"$ref": "#/components/schemas/Event"},
-                        {"type": "array", "maxItems": MOST_EVENTS, "items": {"$ref": "#/components/schemas/Event"}},
+                        EVENT,
+                        {"type": "array", "maxItems": MOST_EVENTS, "items": EVENT},
                     ]
                 }
             }

@@ -21,7 +21,7 @@ from confluent_kafka import Message as KafkaMessage
 from nextclick.errors import BrokerUnavailableError, LogUnavailableError, StoreUnavailableError
 from nextclick.events.prefixes import IDLE
 from nextclick.features.item_history import lateness_ms
-from nextclick.features.store.connect import PATIENT, connect, redis_client
+from nextclick.features.store.connect import PATIENT_TIMEOUT, connect, redis_client
 from nextclick.params import Params
 from nextclick.stream.kafka import ARRIVED, LARGEST_MESSAGE, PATIENCE, Received, unavailable_or_refused
 from nextclick.stream.live_events import LiveEvents
@@ -32,7 +32,7 @@ from nextclick.stream.settings import client_config
 from nextclick.stream.validation import CLOCK_SKEW, Message
 
 STORE_PAUSE = 0.2  # seconds between two attempts
-SAID_EVERY = 10.0  # seconds
+SAID_EVERY = 10.0  # seconds between two lines of the log while it is away
 GONE_AFTER_MS = 6_000  # a consumer that was not heard of for so long loses its partitions; the least that Kafka allows
 
 log = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ class StreamConsumer:
     def __init__(self, root: Path, params: Params, metrics: StreamMetrics) -> None:
         self._params = params.stream
         self._metrics = metrics
-        store = connect(root, params, PATIENT)
+        store = connect(root, params, PATIENT_TIMEOUT)
         self._live = LiveEvents(root, params, store)
         client = redis_client(store)
         # SQLite forgets nothing

@@ -18,7 +18,7 @@ from feast import FeatureStore
 from nextclick.errors import UnavailableError
 from nextclick.events.state import Click
 from nextclick.features.item_history import HOUR, lateness_ms
-from nextclick.features.store.connect import PATIENT, connect
+from nextclick.features.store.connect import PATIENT_TIMEOUT, connect
 from nextclick.features.store.offline import KEYS
 from nextclick.features.store.online import OnlineStates
 from nextclick.files import scratch_folder
@@ -30,7 +30,7 @@ from nextclick.stream.validation import Judged, Message, Validator
 log = logging.getLogger(__name__)
 
 PROBES = "freshness-"  # sessions of these names are clicked by `nextclick freshness`, not by visitors
-LOOK_EVERY = 60.0  # seconds
+LOOK_EVERY = 60.0  # seconds between two looks at whether the online store still has the item statistics
 MANY_FILES = 500  # of one day, after which they are merged
 
 
@@ -133,7 +133,7 @@ class LiveEvents:
 
     def _publish(self, until: int) -> None:
         try:
-            publish_due(self._root, self._params, connect(self._root, self._params, PATIENT), until)
+            publish_due(self._root, self._params, connect(self._root, self._params, PATIENT_TIMEOUT), until)
         except Exception as error:  # nobody waits for a thread's error; the next call tries again
             gone = isinstance(error, UnavailableError)
             log.error("item statistics were not published: %s", error, exc_info=not gone)

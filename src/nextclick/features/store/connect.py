@@ -24,7 +24,7 @@ from nextclick.params import Params
 DESCRIBED = Path(__file__).parents[1] / "feast_repo/feature_store.yaml"
 log = logging.getLogger(__name__)
 READ_TIMEOUT = 0.04  # seconds: a store that does not answer must not cost a request its budget
-PATIENT = 2.0  # seconds, where nobody waits for an answer
+PATIENT_TIMEOUT = 2.0  # seconds, where nobody waits for an answer
 
 
 def connect(root: Path, params: Params, timeout: float = READ_TIMEOUT) -> FeatureStore:
