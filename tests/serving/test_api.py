@@ -26,7 +26,7 @@ def open_api(shop, monkeypatch):
         params = params.model_copy(update={"serving": params.serving.model_copy(update=serving)})
         opened.append(Runtime.open(shop, params))
         app.state.runtime = opened[-1]
-        return TestClient(Traffic(app, app.state))
+        return TestClient(Traffic(app, app, app.state))
 
     yield make
     for runtime in opened:
@@ -101,6 +101,8 @@ def test_answers_are_what_the_description_says(api):
         (json.dumps({"session_id": "x" * 257}).encode(), 422, "session_id"),
         (b'{"session_id": "s", "k": 0}', 422, "k"),
         (b'{"session_id": "s", "k": 101}', 422, "k"),
+        (b'{"session_id": "s", "k": "5"}', 422, "k"),
+        (b'{"session_id": "s", "k": true}', 422, "k"),
         (b'{"session_id": "s", "more": 1}', 422, "more"),
         (b'{"session_id": "s", "price_min": NaN}', 422, "price_min"),
         (b'{"session_id": "s", "clicks": [{"item_id": "i", "event_type": "stare"}]}', 422, "clicks.0.event_type"),
@@ -127,6 +129,8 @@ def test_too_much_is_refused_unread(api):
     assert api.post("/recommend", content=b" " * (LARGEST_BODY + 1)).status_code == 413
     chunks = (b" " * 2**16 for _ in range(2**6))
     assert api.post("/events", content=chunks).status_code == 413
+    more = (b" " * 2**16 for _ in range(2**6))
+    assert api.post("/recommend", content=more, headers={"content-type": "application/json"}).status_code == 413
     many = api.post("/events", json=[event(n, "i03") for n in range(1001)])
     assert many.status_code == 422
 
@@ -134,6 +138,7 @@ def test_too_much_is_refused_unread(api):
 def test_unknown_items_and_routes_are_not_found(api):
     assert api.get("/items/no%2Fsuch/similar").status_code == 404
     assert api.get("/nowhere").status_code == 404
+    assert api.get("/recommend").headers["allow"] == "POST"
     assert api.get("/recommend").status_code == 405
 
 

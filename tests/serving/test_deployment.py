@@ -74,6 +74,17 @@ def test_a_broken_bundle_is_refused_with_its_reason(deployed, caplog, part, harm
     assert made.model is not serving
 
 
+def test_a_broken_copy_of_what_answers_is_refused_too(deployed, caplog):
+    made, root = deployed
+    serving = made.model
+    shutil.copytree(root / "models/bundle", root / "models/copy")
+    (root / "models/copy/ranker.ubj").write_bytes(b"")
+    point(root, bundle="models/copy", version=serving.version)
+    made.look()
+    assert made.model is serving
+    assert "ranker.ubj" in caplog.records[-1].reason
+
+
 @pytest.mark.parametrize(
     "text", ["", "{", "\udcff", "[]", '{"bundle": 3}', '{"folder": "models/second"}', '{"bundle": "models/nowhere"}']
 )

@@ -1,6 +1,8 @@
 """Whatever is asked, and whatever fails, there is a sensible list; and it is the one that the recommender makes."""
 
+import sqlite3
 import time
+from contextlib import closing
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -9,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from prometheus_client import REGISTRY
 
-from nextclick.errors import StoreUnavailableError
+from nextclick.errors import InputError, StoreUnavailableError
 from nextclick.events.state import Click, prefixes_of
 from nextclick.features.store.connect import apply_definitions, connect
 from nextclick.features.store.online import OnlineStates
@@ -148,6 +150,23 @@ def test_without_the_store_the_last_known_state_and_the_given_clicks_go_on(engin
     while ask(engine).degraded:
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def test_a_database_that_somebody_holds_costs_no_request_its_budget_nor_its_state(engine, online, shop):
+    online.real.write({"s": clicks("i03", "i07")})
+    before = ask(engine)
+    with closing(sqlite3.connect(shop / ".feast/online.db")) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        answer = ask(engine)
+    assert (answer.items, answer.degraded, answer.clicks) == (before.items, "store", 2)
+
+
+@pytest.mark.parametrize("part", ["online.db", "registry.db"])
+def test_a_damaged_store_is_named_with_the_way_out(online, shop, part):
+    params = Params.read(shop / "params.yaml")
+    (shop / ".feast" / part).write_bytes(b"no database" * 1000)
+    with pytest.raises(InputError, match=r"\.feast: damaged.*Remove"):
+        apply_definitions(shop, params)
 
 
 def test_while_the_store_is_gone_no_request_waits_for_it(engine, online, monkeypatch):

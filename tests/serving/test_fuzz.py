@@ -30,7 +30,7 @@ def described(bundles, tmp_path_factory):
     patient = PARAMS.serving.model_copy(update={"requests_per_second": 1e9, "max_wait_ms": 1e6})
     write_params(root, PARAMS.model_copy(update={"serving": patient}))
     app.state.runtime = Runtime.open(root, Params.read(root / "params.yaml"))
-    yield schemathesis.openapi.from_asgi("/openapi.json", Traffic(app, app.state))
+    yield schemathesis.openapi.from_asgi("/openapi.json", Traffic(app, app, app.state))
     app.state.runtime.close()
 
 

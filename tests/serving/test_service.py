@@ -158,7 +158,10 @@ def test_bundles_are_swapped_under_load_and_each_answer_is_its_bundles_own(runni
 
 def test_only_what_is_public_is_on_the_public_port(running):
     service, _, _ = running
-    assert service.client.get("/metrics").status_code == 404
+    for elsewhere in ("/metrics", "/docs", "/docs.json", "/schema.json", "/nowhere"):
+        refused = service.client.get(elsewhere)
+        assert refused.status_code == 404
+        assert refused.json()["request_id"] == refused.headers["x-request-id"]
     assert "nextclick_stage_seconds_bucket" in service.metrics()
     assert service.client.get("/readyz").status_code == 200
     assert service.client.get("/openapi.json").json()["info"]["title"] == "nextclick"

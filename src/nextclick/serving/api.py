@@ -22,7 +22,7 @@ from nextclick.events.state import Click
 from nextclick.serving import engine, schema
 from nextclick.serving.metrics import EVENTS
 from nextclick.serving.model import Model
-from nextclick.serving.refusal import Detail, RequestRefusedError
+from nextclick.serving.refusal import AGAIN, Detail, RequestRefusedError
 from nextclick.serving.runtime import Runtime
 from nextclick.serving.shop import Filters
 from nextclick.serving.traffic import REQUEST_ID_KEY
@@ -65,7 +65,18 @@ EVENT_BODY = {
     }
 }
 
-app = FastAPI(
+
+class Api(FastAPI):
+    def openapi(self) -> dict[str, Any]:
+        """Whether the key is asked for is known where the service runs: the environment says it."""
+        described = super().openapi()
+        key = {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "Where the service has one set."}
+        described["components"]["securitySchemes"] = {"key": key}
+        described["security"] = [{}, {"key": []}]
+        return described
+
+
+app = Api(
     title="nextclick",
     description="Recommendations that change with every click.",
     version="1",
@@ -246,13 +257,17 @@ async def _invalid(request: Request, error: RequestValidationError) -> Response:
 
 @app.exception_handler(HTTPException)
 async def _http_error(request: Request, error: HTTPException) -> Response:
-    return await _refused(request, RequestRefusedError(error.status_code, str(error.detail)))
+    if isinstance(error.__cause__, RequestRefusedError):  # raised while the body was read
+        return await _refused(request, error.__cause__)
+    return await _refused(
+        request, RequestRefusedError(error.status_code, str(error.detail), headers=error.headers or {})
+    )
 
 
 @app.exception_handler(UnavailableError)
 async def _unavailable(request: Request, error: UnavailableError) -> Response:
     log.warning("unavailable", extra={"reason": str(error), "request_id": request.scope[REQUEST_ID_KEY]})
-    return await _refused(request, RequestRefusedError(503, UNAVAILABLE[type(error)], retry_after=1))
+    return await _refused(request, RequestRefusedError(503, UNAVAILABLE[type(error)], headers=AGAIN))
 
 
 @app.exception_handler(Exception)

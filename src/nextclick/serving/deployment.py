@@ -134,8 +134,8 @@ class Deployment:
 
     def _model(self, placed: Placed, there: tuple[Model, ...]) -> Model:
         folder = self._root / placed.bundle
-        for model in there:
-            if model.version == _version(folder) == (placed.version or model.version):
+        for model in there:  # a copy in another folder is loaded, and so checked
+            if model.folder == folder and model.version == _version(folder) == (placed.version or model.version):
                 return model
         model = Model.load(folder)
         if placed.version not in (None, model.version):

@@ -26,9 +26,10 @@ class JsonLines(logging.Formatter):
 
 
 def log_as_json() -> None:
-    """For this project's own records."""
+    """For the records of a worker: this project's own and BentoML's."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
-    logger = logging.getLogger("nextclick")
-    logger.handlers, logger.propagate = [handler], False
-    logger.setLevel(logging.INFO)
+    for name in ("nextclick", "bentoml"):
+        logger = logging.getLogger(name)
+        logger.handlers, logger.propagate = [handler], False
+        logger.setLevel(logging.INFO)

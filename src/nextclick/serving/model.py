@@ -20,6 +20,9 @@ WARM_UPS = 50
 
 @dataclass(frozen=True)
 class Model:
+    """folder: where it was loaded from."""
+
+    folder: Path
     recommender: Recommender
     shop: Shop
     version: str
@@ -32,7 +35,7 @@ class Model:
         recommender, manifest = load_bundle(folder)
         shop = Shop.of(recommender.snapshot, bundled_items(folder))
         types = tuple(manifest["event_types"])
-        return cls(recommender, shop, manifest["version"], manifest["trained_until"], types)
+        return cls(folder, recommender, shop, manifest["version"], manifest["trained_until"], types)
 
     @cached_property
     def statistics_at(self) -> int | None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 import pydantic_core
+
+AGAIN = MappingProxyType({"retry-after": "1"})  # seconds: where trying again may help
 
 
 class Detail(NamedTuple):
@@ -14,21 +17,22 @@ class Detail(NamedTuple):
 
 
 class RequestRefusedError(Exception):
-    """status: of HTTP. retry_after: seconds, where trying again may help."""
+    """status and headers: of HTTP."""
 
     def __init__(
-        self, status: int, error: str, details: Sequence[Detail] = (), *, retry_after: int | None = None
+        self,
+        status: int,
+        error: str,
+        details: Sequence[Detail] = (),
+        *,
+        headers: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         super().__init__(error)
         self.status = status
         self.error = error
         self.details = details
-        self.retry_after = retry_after
+        self.headers = headers
 
     def body(self, request_id: str) -> bytes:
         details = [detail._asdict() for detail in self.details]
         return pydantic_core.to_json({"error": self.error, "details": details, "request_id": request_id})
-
-    @property
-    def headers(self) -> dict[str, str]:
-        return {} if self.retry_after is None else {"retry-after": str(self.retry_after)}

@@ -35,7 +35,6 @@ LOOK_SECONDS = 1.0  # between two looks at whether the parent lives
     logging={"access": {"enabled": False}},
     tracing={"excluded_urls": ".*"},
 )
-@bentoml.asgi_app(app)
 class NextClick:
     def __init__(self) -> None:
         log_as_json()
@@ -83,4 +82,4 @@ class NextClick:
         return not self.runtime.draining
 
 
-cast(bentoml.Service, NextClick).add_asgi_middleware(Traffic, state=app.state)
+cast(bentoml.Service, NextClick).add_asgi_middleware(Traffic, api=app, state=app.state)

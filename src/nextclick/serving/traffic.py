@@ -13,7 +13,7 @@ from starlette.datastructures import State
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from nextclick.serving.metrics import REQUESTS, SHED
-from nextclick.serving.refusal import RequestRefusedError
+from nextclick.serving.refusal import AGAIN, RequestRefusedError
 
 API_KEY = "NEXTCLICK_API_KEY"
 LARGEST_BODY = 2**20  # bytes
@@ -31,16 +31,20 @@ log = logging.getLogger("nextclick.requests")
 
 
 class Traffic:
-    """ASGI middleware. state: where the service keeps what it runs with; `api_key` there is None for an open one."""
+    """ASGI middleware of BentoML's application, of which it leaves only the health routes: all else is the API's.
 
-    def __init__(self, app: ASGIApp, state: State) -> None:
-        self._app = app
+    state: where the service keeps what it runs with; `api_key` there is None for an open one.
+    """
+
+    def __init__(self, app: ASGIApp, api: ASGIApp, state: State) -> None:
+        self._health = app
+        self._api = api
         self._state = state
         self._buckets: OrderedDict[bytes, tuple[float, float]] = OrderedDict()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"] in HEALTH:
-            await self._app(scope, receive, send)
+            await self._health(scope, receive, send)
             return
         began = time.perf_counter()
         headers = dict(scope["headers"])
@@ -60,7 +64,7 @@ class Traffic:
 
         try:
             self._admit(scope, headers)
-            await self._app(scope, _limited(receive), answer)
+            await self._api(scope, _limited(receive), answer)
         except RequestRefusedError as refusal:
             await _send(refusal, request_id, answer)
         except Exception:
@@ -92,7 +96,7 @@ class Traffic:
         address = scope.get("client") or ("",)
         if not self._has_token(key if expected and key else address[0].encode(), time.monotonic()):
             SHED.labels("rate").inc()
-            raise RequestRefusedError(429, "too many requests of this client: slow down", retry_after=1)
+            raise RequestRefusedError(429, "too many requests of this client: slow down", headers=AGAIN)
         length = headers.get(b"content-length", b"0")
         if length.isdigit() and int(length[:20]) > LARGEST_BODY:
             raise RequestRefusedError(413, f"expected at most {LARGEST_BODY} bytes")

@@ -6,7 +6,7 @@ import asyncio
 import time
 
 from nextclick.serving.metrics import SHED
-from nextclick.serving.refusal import RequestRefusedError
+from nextclick.serving.refusal import AGAIN, RequestRefusedError
 
 SMOOTHING = 0.05  # weight of the newest in the usual length of a turn
 
@@ -30,7 +30,7 @@ class Turns:
         arrived = time.perf_counter()
         if self._waiting * self._usual > self._most:
             SHED.labels("busy").inc()
-            raise RequestRefusedError(429, "too busy: try again", retry_after=1)
+            raise RequestRefusedError(429, "too busy: try again", headers=AGAIN)
         waits = self._lock.locked()
         self._waiting += 1
         try:

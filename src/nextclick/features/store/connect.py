@@ -5,18 +5,21 @@ from __future__ import annotations
 import copy
 import logging
 import os
+import sqlite3
 from pathlib import Path
 from typing import cast
 
 import yaml
 from feast import FeatureStore
 from feast.infra.online_stores.redis import RedisOnlineStore
+from feast.infra.online_stores.sqlite import SqliteOnlineStore
 from feast.repo_config import RepoConfig
+from google.protobuf.message import DecodeError
 from redis import Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from nextclick.errors import InputError
+from nextclick.errors import InputError, StoreUnavailableError
 from nextclick.events.prefixes import IDLE_HOURS
 from nextclick.features.store.definitions import definitions
 from nextclick.params import Params
@@ -28,7 +31,8 @@ PATIENT_TIMEOUT = 2.0  # seconds, where nobody waits for an answer
 
 
 def connect(root: Path, params: Params, timeout: float = READ_TIMEOUT) -> FeatureStore:
-    """The store whose definitions were applied. timeout: seconds that Redis may take to answer.
+    """The store whose definitions were applied. timeout: seconds that Redis may take to answer, or SQLite be held by
+    somebody else.
 
     Redis is found by the environment: NEXTCLICK_REDIS (host:port, 127.0.0.1:6379), NEXTCLICK_REDIS_PASSWORD, and
     NEXTCLICK_REDIS_CA, the file of the authority that signed its certificate, which turns TLS on.
@@ -39,6 +43,9 @@ def connect(root: Path, params: Params, timeout: float = READ_TIMEOUT) -> Featur
     if client:
         # without this a client waits through several retries, seconds long, before it says that nothing answers
         client.set_retry(Retry(NoBackoff(), 0))
+    else:
+        sqlite = cast(SqliteOnlineStore, store.provider.online_store)
+        sqlite._get_conn(store.config).execute(f"PRAGMA busy_timeout = {round(timeout * 1000)}")
     return store
 
 
@@ -97,5 +104,17 @@ def redis_connection(timeout: float = READ_TIMEOUT) -> str:
 
 
 def apply_definitions(root: Path, params: Params) -> None:
-    """What `feast apply` does: register the definitions, make the online tables."""
-    FeatureStore(config=repository_config(root, params)).apply(list(definitions(root, params)))
+    """What `feast apply` does: register the definitions, make the online tables.
+
+    Raises StoreUnavailableError where SQLite's file cannot be had, and InputError where it or the registry is damaged.
+    """
+    config = repository_config(root, params)
+    try:
+        FeatureStore(config=config).apply(list(definitions(root, params)))
+    except sqlite3.OperationalError as error:
+        raise StoreUnavailableError(f"{config.online_store.path}: {error}") from error
+    except (sqlite3.DatabaseError, DecodeError) as error:
+        raise InputError(
+            f"{root / '.feast'}: damaged ({error}). Remove the folder and it is made anew; the sessions that it held "
+            "then count as new"
+        ) from error
