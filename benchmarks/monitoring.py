@@ -4,7 +4,8 @@ thing happening to it, judged week by week by the monitor's own functions. Print
 A shop's model learns its first ten days, the next four give the reference and the promise. From day 14 on the scenario
 acts; the two weeks behind it are the windows. A year of undisturbed weeks is drawn, in whole sessions, from the two
 weeks of the shop to which nothing happens. Right: hold where nothing happens or it does no harm, alert for bots and a
-broken tracker, retrain where the lists of both weeks, over all shops, lose more than `promise_loss`.
+broken tracker, retrain where the lists of both weeks, over all shops, lose more than `promise_loss`. Since hold is
+right for what does no harm, `moved` says what was seen of it: the share of the ranker's weight in features that moved.
 """
 
 from __future__ import annotations
@@ -97,15 +98,17 @@ class Play:
         return per_prediction(judged["rank"].to_numpy(np.int64), k)[f"{self.params.evaluation.decide_on}@{k}"]
 
     def decision(self, week: int, random: np.random.Generator | None = None) -> str:
-        """Of a week, or of whole sessions drawn from it."""
+        return self.judged(week, random)["decision"]["outcome"]
+
+    def judged(self, week: int, random: np.random.Generator | None = None) -> dict[str, Any]:
+        """A week, or whole sessions drawn from it."""
         events, seen = self.weeks[week], self.replays[week]
         served, judged = seen.served, seen.judged
         if random is not None:
             events = drawn(events, "session_id", random)
             names = random.choice(judged["session"].unique(), judged["session"].nunique())
             served, judged = (chosen(table, "session", names) for table in (served, judged))
-        found = self.monitor.judge(events, served, self.monitor.performance(judged), limits=self.limits)
-        return found["decision"]["outcome"]
+        return self.monitor.judge(events, served, self.monitor.performance(judged), limits=self.limits)
 
 
 def clean(events: pd.DataFrame) -> pd.DataFrame:
@@ -151,6 +154,7 @@ def decided(play: Play, random: np.random.Generator) -> dict[str, Any]:
     return {
         "weeks": [play.decision(week) for week in (0, 1)],
         "drawn": [play.decision(0, random) for _ in range(AGAIN)],
+        "moved": [play.judged(week)["drift"] for week in (0, 1)],
         "promised": play.promised,
         "value": [float(play.metric(seen.judged).mean()) for seen in play.replays],
     }
@@ -168,6 +172,7 @@ def summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
         delays = [part["weeks"].index(right) + 1 for part in parts if right in part["weeks"]]
         table[kind] = {
             "strength": strength,
+            "moved": round(float(np.mean([part["moved"] for part in parts])), 3),
             "loss": round(float(loss), 3),
             "right": right,
             "windows": len(first),
@@ -213,7 +218,7 @@ def draw(found: dict[str, Any], path: Path) -> None:
         title=f"Decisions by scenario, strength and what is right ({found['shops']} shops)",
     )
     ax.legend(loc="lower center", ncols=3, bbox_to_anchor=(0.5, -0.45))
-    fig.savefig(path, dpi=110)
+    fig.savefig(path, dpi=110, bbox_inches="tight")
 
 
 def results(seeds: int, workers: int) -> Iterator[dict[str, Any]]:

@@ -4,16 +4,20 @@
 
 # %% tags=["parameters"]
 run = {"seed": 7, "threads": 2}
+monitoring = {"drift_share": 0.3}
 
 # %%
+import html
 import json
+import re
 import warnings
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from IPython.display import HTML, display
 
-from nextclick.monitoring.reference import FOLDER, Reference
+from nextclick.monitoring.reference import Reference
 from nextclick.plots import use_style
 from nextclick.project import project_root
 
@@ -21,7 +25,7 @@ use_style()
 root = project_root()
 folder = root / json.loads((root / "data/drift/window.json").read_text())["folder"]
 found, decision = (json.loads((folder / f"{name}.json").read_text()) for name in ("drift", "decision"))
-reference = Reference.load(root / FOLDER)
+reference = Reference.load(root / "data/drift/reference")
 served = pd.read_parquet(root / "data/drift/served.parquet")
 facts, before = found["facts"], found["facts_before"]
 print(f"Window {folder.name}, bundle {decision['inputs']['bundle']}.")
@@ -32,7 +36,8 @@ print(f"{decision['outcome'].upper()} ({decision['rule']}): {decision['words']}"
 # First of all, since a fault of the tracker looks like drift, and a model must not learn it.
 
 # %%
-shown = [name for name in ("events", "sessions", "per_day", "lost", "twice", "new_items", "robots") if name in facts]
+counts = ("events", "sessions", "per_day", "least_a_day", "per_session")
+shown = [name for name in (*counts, "lost", "twice", "new_items", "top_share", "robots") if name in facts]
 print(pd.DataFrame({"window": facts, "reference": before}).loc[shown].astype(float).round(4).to_string())
 mix = pd.DataFrame({"window": facts.get("mix", {}), "reference": before["mix"]}, dtype=float).fillna(0)
 days = pd.DataFrame(found["days"]).T
@@ -44,6 +49,25 @@ if len(days):
 right.set(title="Events a day")
 right.tick_params(axis="x", rotation=45)
 plt.show()
+
+# %% [markdown]
+# ## Is the service well?
+# Lists that were degraded, or that did not know their visitor's clicks, say nothing of the model. Without the logs there
+# is nothing to say here.
+
+# %%
+service = found["service"]
+if service:
+    print(
+        f"{service['lists']:,} lists, {service['other_versions']:,} of them of other bundles, which are not judged here."
+    )
+    for what in ("degraded", "stale"):
+        parts = [f"{share:.1%} {reason}" for reason, share in service[what].items()]
+        print(f"{what}: {', '.join(parts) or 'none'}")
+    unknown = service["unknown_clicks"]
+    print("lists that lack a click of a minute before:", "nothing to tell by" if unknown is None else f"{unknown:.1%}")
+else:
+    print("These events were replayed: no service had a part in it.")
 
 # %% [markdown]
 # ## Which features moved, and does the ranker lean on them?
@@ -105,20 +129,34 @@ print(f"The model is {found['age_days']:.1f} days old at the window's first even
 
 # %% [markdown]
 # ## Evidently's report
-# With the same effect size and the same limits, so that its verdicts do not depend on the size of the sample: at most
-# 5,000 rows of each side, evenly spaced.
+# The 30 columns that moved most, of at most 5,000 rows of each side, evenly spaced. Its distance takes natural logarithms
+# and bins of equal width, so its figures differ from those above, whose limits are passed on in its unit. The decision
+# rests on those above.
 
 # %%
 from evidently import DataDefinition, Dataset, Report
 from evidently.presets import DataDriftPreset
 
 names = [name for name in columns["column"] if name in served and served[name].notna().any()]
-names = [name for name in names if reference.served[name].notna().any()]
+names = [name for name in names if reference.served[name].notna().any()][:30]
+left_out = [name for name in columns["column"] if name not in served or served[name].isna().all()]
+UUID = re.compile("-?".join(f"[0-9a-f]{{{digits}}}" for digits in (8, 4, 4, 4, 12)))
+words = f"<h1>{decision['outcome'].capitalize()}</h1><p>{html.escape(decision['words'])}</p>"
+words += f"<p>Window {folder.name}, bundle {decision['inputs']['bundle']}. All the evidence: drift.json beside this file.</p>"
+if left_out and len(served):
+    words += f"<p>Missing or null throughout: {html.escape(', '.join(left_out))}.</p>"
+if found["skewed"]:
+    words += f"<p>Served other than trained: {html.escape(', '.join(found['skewed']))}.</p>"
+head = f'<section style="font-family: sans-serif; margin: 2em; max-width: 60em">{words}</section>'
 if len(served) > 1 and names:
     definition = DataDefinition(numerical_columns=names)
-    limits = columns.set_index("column")["limit"]
+    limits = columns.set_index("column")["limit"] * np.sqrt(np.log(2))
     preset = DataDriftPreset(
-        columns=names, num_method="jensenshannon", per_column_threshold=limits[names].to_dict(), include_tests=False
+        columns=names,
+        num_method="jensenshannon",
+        per_column_threshold=limits[names].to_dict(),
+        drift_share=monitoring["drift_share"],
+        include_tests=False,
     )
     with warnings.catch_warnings(action="ignore"):
         data = [
@@ -127,10 +165,14 @@ if len(served) > 1 and names:
         ]
         report = Report([preset], include_tests=False).run(*data)
     report.save_html(str(folder / "report.html"))
+    text = (folder / "report.html").read_text().replace("<body>", f"<body>{head}", 1)
+    drawn: dict[str, str] = {}  # Evidently draws its ids anew each time; the same window is to give the same bytes
+    text = UUID.sub(lambda found: drawn.setdefault(found[0].replace("-", ""), f"{len(drawn):032x}"), text)
 else:
-    text = f"<!doctype html><title>Drift</title><h1>{decision['outcome']}</h1><p>{decision['words']}</p>"
-    (folder / "report.html").write_text(text)
+    text = f"<!doctype html><html><title>Drift</title><body>{head}</body></html>"
+(folder / "report.html").write_text(text)
 print(f"{folder.relative_to(root)}/report.html")
+display(HTML(f'<iframe title="Evidently" style="width: 100%; height: 60em" srcdoc="{html.escape(text)}"></iframe>'))
 
 # %% [markdown]
 # **Decision.** `retrain` calls for `nextclick retrain`; `alert` says what to mend first, since a model that learns a

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any
@@ -45,18 +45,29 @@ def command(run: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @command
-def simulate() -> dict:
-    """Play the simulated shop of params.yaml into data/raw/simulated.
+def simulate(
+    scenario: Annotated[
+        str, typer.Option(help="What happens to the shop, such as taste_shift, tracking_bug.")
+    ] = "none",
+    strength: Annotated[float, typer.Option(min=0, help="How strongly.")] = 0.5,
+    onset: Annotated[int, typer.Option(min=0, help="From which day on, the first being 0.")] = 25,
+    out: Annotated[Path | None, typer.Option(help="Folder; a scenario needs one of its own.")] = None,
+) -> dict:
+    """Play the simulated shop of params.yaml into data/raw/simulated, or into a folder with something happening to it.
 
-    Example: nextclick simulate
+    Example: nextclick simulate --scenario taste_shift --strength 0.8 --out data/raw/shifted
     """
-    from nextclick.events.simulator import simulate
+    from nextclick.events.simulator import Scenario, simulate
     from nextclick.params import Params
     from nextclick.project import project_root
 
     root = project_root()
     params = Params.read(root / "params.yaml")
-    return simulate(params.simulator, params.run.seed, root / "data/raw/simulated")
+    if scenario == "none":
+        return simulate(params.simulator, params.run.seed, out or root / "data/raw/simulated")
+    if out is None:
+        raise InputError(f"simulate: --scenario {scenario} needs --out, since the pipeline reads data/raw/simulated")
+    return simulate(params.simulator, params.run.seed, out, Scenario(scenario, strength, onset))  # type: ignore[arg-type]
 
 
 @command
@@ -200,7 +211,9 @@ def drift(
     since: Annotated[datetime | None, typer.Option(help="What was served from then on (UTC).")] = None,
     until: Annotated[datetime | None, typer.Option(help="And before then (UTC).")] = None,
     events: Annotated[Path | None, typer.Option(help="Parquet: events to replay, in place of the logs.")] = None,
-    days: Annotated[float | None, typer.Option(min=0, help="Only the last so many of the file.")] = None,
+    days: Annotated[
+        float | None, typer.Option(min=0, help="The last so many of the file, or whole ones of the logs.")
+    ] = None,
     exit_code: Annotated[bool, typer.Option(help="End with 10 for `retrain`, 20 for `alert`.")] = True,
 ) -> dict:
     """Compare what was served with the bundle's reference, and decide: retrain, hold, or alert (fix the data).
@@ -216,10 +229,13 @@ def drift(
     params = Params.read(root / "params.yaml")
     if events:
         found = drift_of_file(root, events, days, params)
-    elif since and until:
+    elif since and until and not days:
         found = drift_live(root, _utc(since), _utc(until), params)
+    elif days and not (since or until):
+        midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+        found = drift_live(root, midnight - timedelta(days=days), midnight, params)
     else:
-        raise InputError("drift: expected --since and --until, or --events")
+        raise InputError("drift: expected --since and --until, or --days, or --events")
     if exit_code and (code := EXIT_CODES[found["outcome"]]):
         print(json.dumps(found))
         sys.exit(code)

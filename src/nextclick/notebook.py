@@ -24,8 +24,8 @@ FAILED = Path("reports/failed")
 WITH_AVX2 = {"Haswell", "Zen", "SkylakeX", "Cooperlake", "SapphireRapids"}  # OpenBLAS's names
 
 
-def run_notebook(name: str, root: Path) -> Path:
-    """Execute notebooks/NAME.py with its sections of params.yaml; returns reports/notebooks/NAME.ipynb.
+def run_notebook(name: str, root: Path, folder: Path = Path("reports/notebooks")) -> Path:
+    """Execute notebooks/NAME.py with its sections of params.yaml; returns NAME.ipynb in `folder` of the project.
 
     The cell tagged `parameters` names the sections that the notebook reads. What is executed is the .py of the pair, on
     which the stage depends: outputs in the .ipynb that people open change nothing.
@@ -39,7 +39,7 @@ def run_notebook(name: str, root: Path) -> Path:
     params = Params.read(root / "params.yaml")
     notebook = jupytext.read(script)
     injected = {section: _plain(params, section, script) for section in declared_sections(notebook, script)}
-    out = root / "reports" / "notebooks" / f"{name}.ipynb"
+    out = root / folder / f"{name}.ipynb"
     out.parent.mkdir(parents=True, exist_ok=True)
     # the notebook's own process starts with these
     os.environ.update(_same_sums(params.run.threads) | ({SHOWN_BY_PARENT: "1"} if is_watched() else {}))

@@ -138,6 +138,7 @@ class Monitoring(Section):
     broken_share: float = Field(0.01, gt=0, lt=1)
     vanished_share: float = Field(0.5, gt=0, lt=1)
     robot_share: float = Field(0.02, gt=0, lt=1)
+    degraded_share: float = Field(0.05, gt=0, lt=1)
 
 
 class Gate(Section):

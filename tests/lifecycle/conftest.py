@@ -94,6 +94,8 @@ PIPELINE = {
                   "outs": ["data/split/train.parquet"]},
         "train": {"cmd": "mkdir -p models && rm -rf models/bundle && cp -r given/$(cat which) models/bundle",
                   "deps": ["which"], "outs": ["models/bundle"]},
+        "evaluate": {"cmd": "rm -rf models/reference && mkdir models/reference && cp which models/reference",
+                     "deps": ["models/bundle", "which"], "outs": ["models/reference"]},
     },
     "artifacts": {"recommender": {"path": "models/bundle", "type": "model"}},
 }  # fmt: skip

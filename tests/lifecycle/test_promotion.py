@@ -8,8 +8,19 @@ import pytest
 from nextclick.errors import InputError
 from nextclick.lifecycle.promotion import champion, promotable, promote, rollback, shadow, split
 from nextclick.lifecycle.records import read_records, write_record
+from nextclick.monitoring.reference import reference_of
 from nextclick.ranking.bundle import load_bundle
 from nextclick.serving.pointer import Pointer
+
+
+def test_a_version_has_its_reference_beside_it_and_both_come_back_from_dvc(project):
+    registry, versions = project.registry, (project.first, project.second)
+    for gone in (False, True):
+        for version, made_of in zip(versions, ("old", "new"), strict=True):
+            if gone:
+                shutil.rmtree(registry.folder(version))
+                shutil.rmtree(reference_of(registry.folder(version)))
+            assert (reference_of(registry.bundle(version)) / "which").read_text() == made_of
 
 
 def test_a_version_is_a_tag_that_a_clean_clone_brings_back(project, tmp_path_factory):

@@ -81,6 +81,82 @@ def test_odd_windows_are_alerts_in_words(halves, odd):
     assert found.words
 
 
+def some(events, share: float) -> np.ndarray:
+    return np.random.default_rng(5).random(len(events)) < share
+
+
+def day_of(events) -> pd.Series:
+    return events["timestamp"].dt.dayofyear
+
+
+@pytest.mark.parametrize(
+    ("broken", "words"),
+    [
+        (lambda e: e.assign(item_id=e["item_id"].mask(some(e, 0.3), "undefined")), "'undefined' alone"),
+        (lambda e: e.assign(item_id="i1"), "100.0% of the events are of 'i1' alone"),
+        (lambda e: e.assign(session_id=e["session_id"].mask(some(e, 0.5), e["event_id"])), "each visitor's id"),
+        (lambda e: e.assign(session_id=e["event_id"]), "sessions have 1.0 events"),
+        (lambda e: e.assign(session_id="s"), "each visitor's id"),
+        (lambda e: pd.concat([e, e.assign(event_id=e["event_id"] + "-again")]), "50.0% of the events came twice"),
+        (lambda e: e.assign(event_type=e["event_type"].mask(some(e, 0.3), "hover")), "hover, a type"),
+        (lambda e: e[day_of(e) != day_of(e).min() + 3], "0 events came on the poorest whole day"),
+    ],
+    ids=[
+        "placeholder",
+        "one item",
+        "half the cookies",
+        "no cookies",
+        "one cookie",
+        "sent twice",
+        "new type",
+        "silence",
+    ],
+)
+def test_what_a_broken_tracker_sends_is_named(halves, broken, words):
+    before, _, events, known = halves(Scenario())
+    found = decide(facts_of(broken(events), known), before, {}, [], 1.0, BAD, 99, RULES)
+    assert (found.outcome, found.rule) == ("alert", "data")
+    assert words in found.words
+
+
+@pytest.mark.parametrize(("hours", "days"), [(6, None), (26, 0), (60, 1)])
+def test_only_whole_days_are_asked_for_their_events(halves, hours, days):
+    _, _, events, known = halves(Scenario())
+    first = events["timestamp"].min().floor("D") + pd.Timedelta(hours=9)
+    until = first + pd.Timedelta(hours=hours)
+    facts = facts_of(events[(events["timestamp"] >= first) & (events["timestamp"] < until)], known, first, until)
+    assert (facts["least_a_day"] is None) == (not days)
+    assert facts["days"] == pytest.approx(hours / 24, abs=0.001)
+
+
+SERVICE = {"lists": 1000, "degraded": {}, "stale": {}, "other_versions": 0, "unknown_clicks": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("service", "rule"),
+    [
+        (SERVICE, "performance"),
+        (SERVICE | {"degraded": {"store": 0.04}, "unknown_clicks": 0.04}, "performance"),
+        (SERVICE | {"degraded": {"store": 0.06}}, "service"),
+        (SERVICE | {"unknown_clicks": 0.06}, "service"),
+        (SERVICE | {"lists": 0}, "service"),
+    ],
+)
+def test_a_service_that_is_ill_never_retrains(halves, service, rule):
+    _, now, _, _ = halves(Scenario())
+    found = decide(now, now, {}, [], 1.0, BAD, 3, RULES, service)
+    assert found.rule == rule
+    assert (found.outcome == "alert") == (rule == "service")
+
+
+def test_what_was_not_compared_is_not_said_to_be_the_same(halves):
+    _, now, _, _ = halves(Scenario())
+    unknown = {"complete": True, "interval": None, "promised": 0.3}
+    assert decide(now, now, {}, [], None, unknown, 3, RULES).rule == "no lists"
+    assert "5% of the ranker's weight" in decide(now, now, {}, [], 0.05, unknown, 3, RULES).words
+    assert decide(now, now, {}, [], 0.5, unknown, 3, RULES)[:2] == ("retrain", "drift")
+
+
 def test_a_missing_feature_and_skew_are_alerts(halves):
     before, now, _, _ = halves(Scenario())
     assert decide(now, before, {"missing": ["price"]}, [], 1.0, BAD, 3, RULES).rule == "data"

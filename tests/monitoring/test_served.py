@@ -1,46 +1,57 @@
 """The way of the live window: lists of the real engine and events of the real log, judged by the command's code."""
 
 import json
+import re
 import shutil
 import time
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
 from nextclick.cli import app
+from nextclick.errors import InputError
 from nextclick.events.state import Click, advance_all
 from nextclick.features.store.connect import apply_definitions, connect
 from nextclick.features.store.online import OnlineStates
-from nextclick.monitoring.commands import drift_live
-from nextclick.monitoring.served import served_features
+from nextclick.monitoring.commands import drift_live, judge_logs
+from nextclick.monitoring.served import served_lists
 from nextclick.serving.deployment import Deployment
 from nextclick.serving.engine import Engine, Query
 from nextclick.serving.prediction_log import PredictionLog
 from nextclick.serving.shop import Filters
 from nextclick.serving.states import States
 from nextclick.stream.log import LOG, EventLog
+from nextclick.stream.statistics import publish_due
 from nextclick.stream.validation import EVENTS
 
 from .conftest import PARAMS, TYPES
 
 
-@pytest.fixture(scope="module")
-def live(watched, tmp_path_factory):
-    """A project whose engine answered before each next click of the test sessions, and whose log holds the clicks."""
-    root = tmp_path_factory.mktemp("live") / "root"
-    shutil.copytree(watched, root)
-    events = pd.read_parquet(root / "data/split/test.parquet").sort_values(["timestamp", "event_id"])
+def serve(root, events, *, publishing: bool = True) -> list:
+    """The real engine answers before each next event of the sessions, and the log holds the events; a version of the
+    item statistics is published whenever it is due."""
+    (root / "data/interim").mkdir(exist_ok=True)
+    train = pd.read_parquet(root / "data/split/train.parquet").assign(user_id=None)
+    train.to_parquet(root / "data/interim/events.parquet")
+    shutil.rmtree(root / "data/live", ignore_errors=True)
+    shutil.rmtree(root / "data/predictions", ignore_errors=True)
+    logged = events.assign(arrived=events["timestamp"], late=False).reindex(columns=EVENTS.names)
+    EventLog(root / LOG).append(pa.Table.from_pylist(logged.replace({np.nan: None}).to_dict("records"), EVENTS))
     apply_definitions(root, PARAMS)
-    deployment, states = Deployment(root, PARAMS.features), States(OnlineStates(connect(root, PARAMS)))
+    store = connect(root, PARAMS)
+    deployment, states = Deployment(root, PARAMS.features), States(OnlineStates(store))
     predictions = PredictionLog(root, days=100_000)
     engine = Engine(deployment, states, predictions, budget_ms=1e6, max_staleness_hours=1e6)
     known: dict[str, tuple[Click, ...]] = {}
     answers = []
     for n, event in enumerate(events.itertuples()):
         now = int(event.timestamp.timestamp() * 1000)
+        if publishing and publish_due(root, PARAMS, store, now):
+            deployment.look()
         before = known.get(event.session_id, ())
         if before:
             filters = Filters((deployment.model.shop.ids.index(before[-1].item_id),)) if n % 3 == 0 else Filters()
@@ -51,16 +62,47 @@ def live(watched, tmp_path_factory):
     deployment.close()
     states.close()
     predictions.close()
-    logged = events.assign(arrived=events["timestamp"], late=False).reindex(columns=EVENTS.names)
-    rows = logged.replace({np.nan: None}).to_dict("records")
-    EventLog(root / LOG).append(pa.Table.from_pylist(rows, EVENTS))
-    return root, events, answers
+    return answers
+
+
+@pytest.fixture(scope="module")
+def live(watched, tmp_path_factory):
+    """A project that served the test sessions, with item statistics as new as they should be."""
+    root = tmp_path_factory.mktemp("live") / "root"
+    shutil.copytree(watched, root)
+    events = pd.read_parquet(root / "data/split/test.parquet").sort_values(["timestamp", "event_id"])
+    return root, events, serve(root, events)
+
+
+@pytest.fixture
+def copied(live, tmp_path):
+    """The same, to be changed."""
+    shutil.copytree(live[0], tmp_path / "root")
+    return tmp_path / "root"
+
+
+def judged(root, events) -> dict:
+    """Of all hours of the events."""
+    since, until = events["timestamp"].min().floor("h"), events["timestamp"].max().ceil("h")
+    return judge_logs(root, since.to_pydatetime(), until.to_pydatetime(), PARAMS).found
+
+
+def rewrite(root, change) -> None:
+    """Change the rows of the prediction log."""
+    for file in (root / "data/predictions").glob("date=*/*.parquet"):
+        table = pq.read_table(file, partitioning=None)
+        changed = pa.Table.from_pylist(change(table.to_pylist()), table.schema)
+        pq.write_table(changed, file)
+
+
+def version(root) -> str:
+    return json.loads((root / "models/bundle/manifest.json").read_text())["version"]
 
 
 def test_each_row_is_a_shown_item_with_its_own_score_also_of_lists_that_are_filtered(live):
     root, events, answers = live
     first, last = events["timestamp"].min(), events["timestamp"].max()
-    found = served_features(root, first, last + pd.Timedelta(seconds=1), 10**6)
+    found = served_lists(root, first, last + pd.Timedelta(seconds=1), 10**6, version(root)).features
     shown = sorted(
         (now, answer.query.session_id, round(float(score), 5))
         for now, answer in answers
@@ -76,30 +118,95 @@ def test_a_window_is_thinned_after_it_is_cut(live):
     middle = events["timestamp"].median().floor("ms")
     until = events["timestamp"].max() + pd.Timedelta(seconds=1)
     within = sum(now >= middle.timestamp() * 1000 for now, _ in answers)
-    thinned = served_features(root, middle, until, within // 2)
+    thinned = served_lists(root, middle, until, within // 2, version(root)).features
     assert (thinned["moment"] >= middle.timestamp() * 1000).all()
     assert within // 4 <= len(thinned[["session", "moment"]].drop_duplicates()) <= within // 2 + 1
-    assert served_features(root, until, until + pd.Timedelta(days=1), 100).empty
+    assert served_lists(root, until, until + pd.Timedelta(days=1), 100, version(root)).features.empty
 
 
-def test_hits_come_from_the_clicks_that_followed_and_statistics_that_nobody_published_are_named_as_skew(live):
-    root, events, _ = live
-    since = events["timestamp"].min().floor("D").to_pydatetime()
-    until = events["timestamp"].max().ceil("D").to_pydatetime()
-    found = drift_live(root, since, until, PARAMS)
-    assert (found["outcome"], found["rule"]) == ("alert", "skew")
-    assert found["evidence"]["skewed"]
-    assert all(name.startswith("item_") for name in found["evidence"]["skewed"])
-    assert found["evidence"]["facts"]["events"] == len(events)
-    assert found["evidence"]["performance"]["promised"] == 0.05
-    low, high = found["evidence"]["performance"]["interval"]
+def decided(found) -> tuple[str, str]:
+    return found["decision"]["outcome"], found["decision"]["rule"]
+
+
+@pytest.mark.ml_test("monitor-3")
+def test_a_healthy_service_is_told_to_hold_by_its_hits(live):
+    root, events, answers = live
+    found = judged(root, events)
+    assert decided(found) == ("hold", "performance"), found["decision"]["words"]
+    assert found["skewed"] == []
+    assert found["facts"]["events"] == len(events)
+    assert found["performance"]["promised"] == 0.05
+    low, high = found["performance"]["interval"]
     assert 0 <= low <= high <= 1
-    assert json.loads((root / found["report"]).with_name("decision.json").read_text())["outcome"] == found["outcome"]
+    healthy = {"degraded": {}, "stale": {}, "other_versions": 0, "unknown_clicks": 0}
+    assert found["service"] == {"lists": len(answers), **healthy}
+
+
+def test_a_later_window_of_a_healthy_service_holds_too(live):
+    root, events, _ = live
+    found = judged(root, events[events["timestamp"] >= events["timestamp"].min().ceil("D") + pd.Timedelta(hours=3)])
+    assert found["skewed"] == []
+    assert decided(found)[0] == "hold", found["decision"]["words"]
+
+
+def shortened(row: dict) -> dict:
+    a_list = len(row["features"]) // len(row["shown"])
+    return row | {"shown": row["shown"][:2], "features": row["features"][: 2 * a_list]}
+
+
+def test_lists_that_the_promise_says_nothing_of_are_not_held_against_it(live, copied):
+    root, events, _ = live
+    before = judged(root, events)["performance"]
+    rewrite(copied, lambda rows: [shortened(row) if n % 2 else row for n, row in enumerate(rows)])
+    found = judged(copied, events)
+    assert found["skewed"] == []
+    assert found["performance"]["shorter"] > 0
+    assert found["performance"]["predictions"] + found["performance"]["shorter"] == before["predictions"]
+    rewrite(copied, lambda rows: [row | {"model_version": "another"} for row in rows])
+    found = judged(copied, events)
+    assert decided(found) == ("hold", "no lists")
+    assert found["service"]["other_versions"] == found["service"]["lists"] > 0
+
+
+def test_statistics_that_nobody_published_are_named_as_skew(live, copied):
+    serve(copied, live[1], publishing=False)
+    found = judged(copied, live[1])
+    assert decided(found) == ("alert", "skew")
+    assert found["skewed"]
+    assert all(name == "score" or name.startswith("item_") for name in found["skewed"])
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [({"degraded": "store"}, r"33\.\d% of the lists were degraded \(store\)"), ({"state": []}, "did not know a click")],
+    ids=["the store was away", "clicks did not reach it"],
+)
+def test_a_fault_of_the_service_is_not_the_models(live, copied, fault, words):
+    rewrite(copied, lambda rows: [row | fault if n % 3 == 0 else row for n, row in enumerate(rows)])
+    found = judged(copied, live[1])
+    assert decided(found) == ("alert", "service")
+    assert re.search(words, found["decision"]["words"])
+
+
+@pytest.mark.parametrize("folder", ["data/predictions", "data/live/events"])
+@pytest.mark.parametrize("harm", ["truncated", "empty"])
+def test_a_broken_file_of_a_log_is_named(live, copied, folder, harm):
+    file = next((copied / folder).rglob("*.parquet"))
+    file.write_bytes(file.read_bytes()[:100] if harm == "truncated" else b"")
+    with pytest.raises(InputError, match=str(folder)):
+        judged(copied, live[1])
+
+
+@pytest.mark.parametrize(("since", "until"), [("2026-01-08", "2026-01-07"), ("2126-01-01", "2126-01-02")])
+def test_a_window_that_is_none_is_refused(live, since, until):
+    moments = (pd.Timestamp(at, tz="UTC").to_pydatetime() for at in (since, until))
+    with pytest.raises(InputError, match="the window"):
+        drift_live(live[0], *moments, PARAMS)
 
 
 def test_the_command_says_that_a_window_is_empty_and_ends_with_what_to_do(live, monkeypatch):
     root, _, _ = live
     monkeypatch.chdir(root)
-    ran = CliRunner().invoke(app, ["drift", "--since", "2027-01-01", "--until", "2027-01-02"])
+    ran = CliRunner().invoke(app, ["drift", "--since", "2025-01-01", "--until", "2025-01-02"])
     found = json.loads(ran.stdout)
     assert (ran.exit_code, found["outcome"], found["rule"]) == (20, "alert", "empty")

@@ -20,11 +20,14 @@ SCREENSHOT = "NEXTCLICK_SCREENSHOT"  # where to keep a picture of the report
 
 @pytest.fixture(scope="module")
 def monitor(watched):
-    recommender, monitor, _ = _loaded(watched, PARAMS)
+    recommender, monitor, _ = _loaded(watched / "models/bundle", PARAMS)
+    before = pd.read_parquet(watched / "data/split/train.parquet")
 
     def judged(events, change=lambda served: served):
-        seen = _replayed(watched, recommender, events, PARAMS)
-        return monitor.judge(events, change(seen.served), monitor.performance(seen.judged), replayed=seen.served)
+        seen = _replayed(recommender, events, before, PARAMS)
+        features = seen.served.drop(columns=["session", "moment"])
+        pair = change(features), features
+        return monitor.judge(events, change(seen.served), monitor.performance(seen.judged), pair=pair)
 
     return judged
 
@@ -96,5 +99,20 @@ def test_the_report_opens_in_a_browser_that_reaches_nothing(watched, ran, browse
     browser.get(report.absolute().as_uri())
     WebDriverWait(browser, 60).until(lambda b: "Jensen-Shannon" in b.find_element("tag name", "body").text)
     assert "Data Drift Summary" in browser.find_element("tag name", "body").text
+    assert browser.find_element("tag name", "h1").text == "Alert"
+    assert "Fix the data: 20.0% of the events lack a value" in browser.find_element("tag name", "body").text
     if os.environ.get(SCREENSHOT):
         browser.save_screenshot(os.environ[SCREENSHOT])
+
+
+def test_the_same_window_gives_the_same_bytes(watched, monkeypatch):
+    monkeypatch.chdir(watched)
+    files = []
+    for _ in range(2):
+        report = (
+            watched
+            / json.loads(CliRunner().invoke(app, ["drift", "--events", "data/split/test.parquet"]).stdout)["report"]
+        )
+        files.append([report.with_name(name).read_bytes() for name in ("report.html", "06_drift.ipynb", "drift.json")])
+    assert files[0] == files[1]
+    assert b"srcdoc" in files[0][1]

@@ -1,6 +1,7 @@
 """The routes without a network: what fits is answered as described, what does not is refused without a word of the
 inside."""
 
+import asyncio
 import json
 import re
 
@@ -8,7 +9,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from nextclick.params import Params
-from nextclick.serving import schema
+from nextclick.serving import schema, traffic
 from nextclick.serving.api import app
 from nextclick.serving.runtime import Runtime
 from nextclick.serving.traffic import LARGEST_BODY, Traffic
@@ -105,6 +106,7 @@ def test_answers_are_what_the_description_says(api):
         (b'{"session_id": "s", "k": true}', 422, "k"),
         (b'{"session_id": "s", "more": 1}', 422, "more"),
         (b'{"session_id": "s", "price_min": NaN}', 422, "price_min"),
+        (b'{"session_id": "s", "price_min": 9, "price_max": 3}', 422, "price_max"),
         (b'{"session_id": "s", "clicks": [{"item_id": "i", "event_type": "stare"}]}', 422, "clicks.0.event_type"),
         (b'{"session_id": "s", "clicks": [{"item_id": "i", "timestamp": 99999999999999}]}', 422, "clicks.0.timestamp"),
         (b'{"session_id": "s", "clicks": [{"item_id": "i", "timestamp": 1}]}', 422, "clicks.0.timestamp"),
@@ -178,6 +180,51 @@ def test_a_client_that_asks_too_often_is_told_when_to_come_back(open_api):
     assert [answer.status_code for answer in answers[:3]] == [200] * 3
     assert answers[-1].status_code == 429
     assert answers[-1].headers["retry-after"] == "1"
+
+
+def test_guessing_keys_is_slowed_down_and_keeps_nobody_from_his_own(open_api):
+    api = open_api(key="s3cret", requests_per_second=3)
+    wrong = [api.post("/recommend", json={"session_id": "s"}, headers={"x-api-key": f"{n}"}) for n in range(6)]
+    assert [answer.status_code for answer in wrong[:3]] == [401] * 3
+    assert wrong[-1].status_code == 429
+    assert api.post("/recommend", json={"session_id": "s"}, headers={"x-api-key": "s3cret"}).status_code == 200
+
+
+def test_a_body_that_does_not_come_is_given_up(api, monkeypatch):
+    monkeypatch.setattr(traffic, "BODY_SECONDS", 0.05)
+
+    async def asked() -> list[dict]:
+        sent = []
+
+        async def stalled() -> dict:
+            await asyncio.sleep(30)
+            return {}
+
+        async def answer(message: dict) -> None:
+            sent.append(message)
+
+        headers = [(b"content-type", b"application/json"), (b"content-length", b"100")]
+        scope = {"type": "http", "method": "POST", "path": "/recommend", "headers": headers, "query_string": b""}
+        await api.app(scope, stalled, answer)
+        return sent
+
+    start, body = asyncio.run(asked())
+    assert start["status"] == 408
+    assert json.loads(body["body"])["error"].startswith("expected the whole body")
+
+
+def test_a_batch_lets_others_have_their_turn(api, monkeypatch):
+    taken = []
+    take = app.state.runtime.turns.take
+
+    async def counted():
+        taken.append(1)
+        await take()
+
+    monkeypatch.setattr(app.state.runtime.turns, "take", counted)
+    found = api.post("/recommend_batch", json={"requests": [{"session_id": f"s{n}"} for n in range(20)]}).json()
+    assert [result["session_id"] for result in found["results"]] == [f"s{n}" for n in range(20)]
+    assert len(taken) == 3
 
 
 def test_request_ids_are_taken_over_or_made(api):

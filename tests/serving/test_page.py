@@ -100,6 +100,18 @@ def test_a_click_changes_the_recommendations_in_front_of_you(page, browser):
     assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
 
 
+def test_a_click_by_keyboard_keeps_its_place_and_many_clicks_their_height(page, browser):
+    browser.get(page)
+    clicks_known(browser, 0)
+    browser.find_elements(By.CSS_SELECTOR, "#next button")[2].send_keys(Keys.ENTER)
+    clicks_known(browser, 1)
+    place = "return [...document.querySelectorAll('#next button')].indexOf(document.activeElement)"
+    WebDriverWait(browser, 20).until(lambda b: b.execute_script(place) == 2)
+    more = "const list = document.getElementById('clicks');"
+    more += "for (let n = 0; n < 200; n++) list.append(list.firstElementChild.cloneNode(true)); return list.offsetHeight"
+    assert browser.execute_script(more) <= 200
+
+
 def test_everything_on_the_page_can_be_reached_and_is_named(page, browser):
     browser.get(page)
     clicks_known(browser, 0)

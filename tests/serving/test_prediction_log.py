@@ -74,6 +74,27 @@ def test_a_full_queue_drops_and_counts(tmp_path, model, monkeypatch):
     assert prediction_log.DROPPED_PREDICTIONS._value.get() == dropped + 5
 
 
+def test_what_comes_while_a_file_is_written_waits_for_the_next(tmp_path, model, monkeypatch):
+    monkeypatch.setattr(prediction_log, "ROWS", 10)
+    monkeypatch.setattr(prediction_log, "LOOK_EVERY", 0.01)
+    monkeypatch.setattr(PredictionLog, "_write_files", lambda log, rows: (sizes.append(len(rows)), come(log, 3)))
+    sizes: list[int] = []
+
+    def come(log, count):
+        for n in range(count):
+            log.put(prediction(model, n))
+
+    log = PredictionLog(tmp_path, days=10_000)
+    come(log, 25)
+    deadline = time.monotonic() + 10
+    while sum(sizes) < 30:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    log.close()
+    assert sizes[:3] == [10, 10, 10]
+    assert len(sizes) == 4
+
+
 def test_what_cannot_be_written_is_counted_and_the_next_is_written(tmp_path, model, monkeypatch):
     monkeypatch.setattr(prediction_log, "LOOK_EVERY", 0.01)
     monkeypatch.setattr(prediction_log, "SECONDS", 0.0)

@@ -5,6 +5,7 @@ import os
 import pickle
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -226,13 +227,25 @@ def test_a_worker_whose_parent_is_killed_leaves_its_port_to_the_next_service(sho
         assert not alive
 
 
-def test_without_a_bundle_it_says_so_once_and_ends(shop):
-    shutil.rmtree(shop / "models")
-    service = Service(shop)
-    try:
-        service.process.wait(timeout=120)
-    finally:
-        service.process.kill()
+@pytest.mark.parametrize(
+    ("harm", "environment", "words"),
+    [
+        (lambda shop: shutil.rmtree(shop / "models"), {}, "no manifest of a bundle"),
+        (lambda shop: (shop / ".feast").write_text("no folder"), {}, ".feast"),
+        (lambda _: None, {"NEXTCLICK_METRICS": "127.0.0.1:{taken}"}, "cannot listen on"),
+        (lambda _: None, {"NEXTCLICK_WORKERS": "two"}, "NEXTCLICK_WORKERS: expected how many"),
+    ],
+    ids=["no bundle", "no folder for the store", "a metrics port that is taken", "no number of workers"],
+)
+def test_what_keeps_it_from_starting_is_said_once_and_it_ends(shop, harm, environment, words):
+    harm(shop)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        service = Service(shop, **{name: value.replace("{taken}", port) for name, value in environment.items()})
+        try:
+            service.process.wait(timeout=120)
+        finally:
+            service.end()
     said = service.log.read_text()
-    assert said.count("no manifest of a bundle") == 1
+    assert said.count(words) == 1
     assert "Traceback" not in said

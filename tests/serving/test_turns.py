@@ -37,6 +37,18 @@ def test_a_line_that_would_take_too_long_is_refused_with_the_time_to_try_again()
         assert "retry-after" in {name.lower() for name in refusal.headers}
 
 
+def test_one_who_leaves_at_his_turn_gives_it_back():
+    async def left() -> None:
+        turns = Turns(1000)
+        taking = asyncio.create_task(turns.take())
+        await asyncio.sleep(0)  # it has the turn, and lets others come into the line
+        taking.cancel()
+        await asyncio.wait([taking])
+        await asyncio.wait_for(turns.take(), 1)
+
+    asyncio.run(left())
+
+
 def test_a_stall_refuses_nobody_after_it():
     async def stalled() -> list[object]:
         turns = Turns(max_wait_ms=20)

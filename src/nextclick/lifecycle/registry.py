@@ -17,6 +17,8 @@ import yaml
 from nextclick.errors import InputError
 from nextclick.files import locked, scratch_folder
 from nextclick.lifecycle.tools import dvc, git, gto
+from nextclick.monitoring.reference import FOLDER as REFERENCE
+from nextclick.monitoring.reference import reference_of
 from nextclick.ranking.bundle import load_bundle
 
 FOLDER = Path("models/registry")
@@ -100,7 +102,9 @@ class Registry:
             if not self.folder(version).is_dir():
                 with scratch_folder(self.folder(version).with_name(f".{version.number}")) as scratch:
                     shutil.copytree(folder, scratch / "bundle")
-                    (scratch / "bundle").rename(self.folder(version))
+                    if (self.root / REFERENCE).is_dir():
+                        shutil.copytree(self.root / REFERENCE, scratch / "reference")
+                    self._placed(scratch, version)
         return version
 
     def folder(self, version: Version) -> Path:
@@ -114,11 +118,21 @@ class Registry:
                 with scratch_folder(folder.with_name(f".{version.number}")) as scratch:
                     where = ("--rev", version.number, "-o", str(scratch / "bundle"))
                     dvc(self.root, "artifacts", "get", str(self.root), self.name, *where)
-                    (scratch / "bundle").rename(folder)
+                    if f"path: {REFERENCE}\n" in git(self.root, "show", f"{version.commit}:dvc.lock"):
+                        where = ("--rev", version.commit, "-o", str(scratch / "reference"))
+                        dvc(self.root, "get", str(self.root), str(REFERENCE), *where)
+                    self._placed(scratch, version)
         found = load_bundle(folder)[1]["version"]
         if found != version.bundle:
             raise InputError(f"{folder}: holds bundle {found}, where {self.name} {version.number} is {version.bundle}")
         return folder
+
+    def _placed(self, scratch: Path, version: Version) -> None:
+        """The bundle last: where it is, all is."""
+        if (scratch / "reference").is_dir():
+            shutil.rmtree(reference_of(self.folder(version)), ignore_errors=True)
+            (scratch / "reference").rename(reference_of(self.folder(version)))
+        (scratch / "bundle").rename(self.folder(version))
 
     def staged(self, stage: str = PROD) -> str | None:
         """The number of the version in a stage, as `gto show` has it: that on the commit of the stage's last tag."""

@@ -4,89 +4,163 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
 from nextclick.errors import InputError
+from nextclick.events.tables import lock_of
+from nextclick.files import locked
 from nextclick.monitoring.facts import COLUMNS
-from nextclick.monitoring.feedback import feedback
-from nextclick.monitoring.reference import FOLDER, Reference
+from nextclick.monitoring.feedback import MINUTE, figures, judged_lists
+from nextclick.monitoring.reference import PIPELINES, Reference, reference_of
 from nextclick.monitoring.replay import Replay, replay
-from nextclick.monitoring.served import live_events, served_features
+from nextclick.monitoring.served import live_events, served_lists, service_facts, unknown_clicks
+from nextclick.monitoring.skew import computed_again
 from nextclick.monitoring.window import UNKNOWN, Monitor
 from nextclick.notebook import run_notebook
 from nextclick.params import Params
 from nextclick.ranking.bundle import load_bundle
 from nextclick.ranking.recommender import Recommender
+from nextclick.serving.pointer import Pointer, served_name
+from nextclick.stream.statistics import known_events
 
 REPORTS, SEEN, NOTEBOOK = Path("reports/drift"), Path("data/drift"), "06_drift"
+TRAIN = Path("data/split/train.parquet")
+
+
+class Judged(NamedTuple):
+    """found: see `Monitor.judge`. inputs: what it rests on. served: the features that were served."""
+
+    found: dict[str, Any]
+    inputs: dict[str, str]
+    served: pd.DataFrame
+    reference: Reference
 
 
 def drift_of_file(root: Path, path: Path, days: float | None, params: Params) -> dict[str, Any]:
-    """Judge a Parquet file of canonical events, the last so many days of it, as if the bundle had served them."""
+    """Judge a Parquet file of canonical events, the last so many days of it (24 hours each, to its last event), as if
+    the bundle had served them. Raises InputError where a file is not what it should be."""
+    events = _events(path)
+    earlier = pd.Series(False, events.index)
+    if days and "timestamp" in events:
+        earlier = events["timestamp"] < events["timestamp"].max() - pd.Timedelta(days=days)
+    before, events = pd.concat([_events(root / TRAIN), events[earlier]]), events[~earlier]
+    recommender, monitor, inputs = _loaded(root / PIPELINES, params)
+    seen = _replayed(recommender, events, before, params)
+    found = monitor.judge(events, seen.served, monitor.performance(seen.judged))
+    if _is_stage():
+        metrics = {"outcome": found["decision"]["outcome"], "drift": found["drift"], **found["performance"]}
+        (root / "reports/metrics").mkdir(parents=True, exist_ok=True)
+        (root / "reports/metrics/drift.json").write_text(_json(metrics))
+    inputs["events"] = _sha256(path)
+    first, last = (f"{at:%Y%m%d}" if pd.notna(at) else "undated" for at in _ends(events))
+    return _written(root, f"{first}-{last}", Judged(found, inputs, seen.served, monitor.reference), params)
+
+
+def drift_live(root: Path, since: datetime, until: datetime, params: Params) -> dict[str, Any]:
+    """Judge what was served and what came in a window of the logs, and write the report; raises as `judge_logs`."""
+    judged = judge_logs(root, since, until, params)
+    return _written(root, f"{since:%Y%m%dT%H%M}-{until:%Y%m%dT%H%M}", judged, params)
+
+
+def judge_logs(root: Path, since: datetime, until: datetime, params: Params) -> Judged:
+    """A window of the champion. Raises InputError where the
+    window has no length or is still to come, and where a file of the logs is broken."""
+    if not since < until or since > datetime.now(UTC):
+        raise InputError(
+            f"the window {since:%Y-%m-%d %H:%M} to {until:%Y-%m-%d %H:%M}: expected one that began, since before until"
+        )
+    recommender, monitor, inputs = _loaded(root / Pointer.read(root, served_name()).bundle, params)
+    version = inputs["bundle"]
+    events = live_events(root, since, until)
+    service = service_facts(root, since, until, version)
+    performance, followed = dict(UNKNOWN), None
+    if service["lists"] and len(events):
+        performance, followed = _lived(root, since, until, version, params)
+    performance["promised"] = monitor.reference.about["promised"]
+    served = served_lists(root, since, until, params.evaluation.reference, version, followed)
+    service["unknown_clicks"] = unknown_clicks(served.lists, events)
+    known = known_events(root, round(until.timestamp() * 1000))
+    known = known[known["event_type"].isin(params.ingest.event_types)]
+    found = monitor.judge(
+        events,
+        served.features,
+        performance,
+        window=(pd.Timestamp(since), pd.Timestamp(until)),
+        pair=computed_again(recommender, served, known, params) if len(known) else None,
+        service=service,
+    )
+    inputs["events"] = hashlib.sha256(pd.util.hash_pandas_object(events, index=False).to_numpy().tobytes()).hexdigest()
+    return Judged(found, inputs, served.features, monitor.reference)
+
+
+def _lived(
+    root: Path, since: datetime, until: datetime, version: str, params: Params
+) -> tuple[dict[str, Any], set[str] | None]:
+    """The deciding metric of the lists that were made as the promise was: by this bundle, not degraded, and long
+    enough to hold the item. And the requests that a click followed, those of the reference's kind, None without any."""
+    patience, k = params.monitoring.label_minutes * MINUTE, params.evaluation.k
+    judged = judged_lists(root, since, until, params.ingest.event_types[0], round(patience))
+    alike = (judged["model_version"] == version) & (judged["degraded"] == "no")
+    found = figures(judged[alike & (judged["shown"] >= k)], k, params.run.seed)
+    figure = params.evaluation.figure
+    performance = {
+        "complete": datetime.now(UTC) >= until + timedelta(milliseconds=patience),
+        "interval": found.get(f"{figure}_interval"),
+        "value": found.get(figure),
+        "predictions": found["predictions"],
+        "shorter": int((alike & (judged["shown"] < k)).sum()),
+    }
+    return performance, set(judged[alike]["request_id"]) or None
+
+
+def _is_stage() -> bool:
+    """Whether DVC runs the pipeline's stage: no other window may change what that tracks."""
+    return "DVC_STAGE" in os.environ
+
+
+def _events(path: Path) -> pd.DataFrame:
     try:
         events = pd.read_parquet(path)
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: no Parquet file of events: {error}") from error
-    if days and "timestamp" in events and events["timestamp"].notna().any():
-        until = events["timestamp"].max().floor("D") + pd.Timedelta(days=1)
-        events = events[~(events["timestamp"] < until - pd.Timedelta(days=days))]
-    recommender, monitor, inputs = _loaded(root, params)
-    seen = _replayed(root, recommender, events, params)
-    found = monitor.judge(events, seen.served, monitor.performance(seen.judged))
-    metrics = {"outcome": found["decision"]["outcome"], "drift": found["drift"], **found["performance"]}
-    (root / "reports/metrics").mkdir(parents=True, exist_ok=True)
-    (root / "reports/metrics/drift.json").write_text(_json(metrics))
-    inputs["events"] = _sha256(path)
-    first, last = (f"{at:%Y%m%d}" if pd.notna(at) else "undated" for at in _ends(events))
-    return _written(root, f"{first}-{last}", found, inputs, seen.served, params)
+    if "timestamp" in events and not isinstance(events["timestamp"].dtype, pd.DatetimeTZDtype):
+        kind = events["timestamp"].dtype
+        raise InputError(f"{path}: column timestamp: expected moments in UTC (datetime64[ms, UTC]), found {kind}")
+    return events
 
 
-def drift_live(root: Path, since: datetime, until: datetime, params: Params) -> dict[str, Any]:
-    """Judge what was served and what came in a window of the logs."""
-    recommender, monitor, inputs = _loaded(root, params)
-    events = live_events(root, since, until)
-    served = served_features(root, since, until, params.evaluation.reference)
-    try:
-        kept = feedback(root, since, until, params)
-        bounds = kept.get(f"{monitor.reference.about['figure']}_interval")
-        performance = {"complete": kept["complete"], "interval": bounds}
-    except InputError:  # nothing was served, or nothing came
-        performance = dict(UNKNOWN)
-    performance["promised"] = monitor.reference.about["promised"]
-    again = _replayed(root, recommender, events, params).served if len(served) else None
-    found = monitor.judge(events, served, performance, replayed=again)
-    inputs["events"] = hashlib.sha256(pd.util.hash_pandas_object(events, index=False).to_numpy().tobytes()).hexdigest()
-    return _written(root, f"{since:%Y%m%dT%H%M}-{until:%Y%m%dT%H%M}", found, inputs, served, params)
-
-
-def _loaded(root: Path, params: Params) -> tuple[Recommender, Monitor, dict[str, str]]:
-    recommender, manifest = load_bundle(root / "models/bundle")
-    reference = Reference.load(root / FOLDER)
+def _loaded(bundle: Path, params: Params) -> tuple[Recommender, Monitor, dict[str, str]]:
+    recommender, manifest = load_bundle(bundle)
+    folder = reference_of(bundle)
+    reference = Reference.load(folder)
     if reference.about["bundle"] != manifest["version"]:
         raise InputError(
-            f"{root / FOLDER}: the reference of bundle {reference.about['bundle']}, not of {manifest['version']}; "
+            f"{folder}: the reference of bundle {reference.about['bundle']}, not of {manifest['version']}; "
             "run the stage `evaluate`"
         )
-    inputs = {"bundle": manifest["version"], "reference": _sha256(root / FOLDER / "served.parquet")}
+    inputs = {"bundle": manifest["version"], "reference": _sha256(folder / "served.parquet")}
     return recommender, Monitor(reference, recommender.snapshot.vocabulary.ids, params), inputs
 
 
-def _replayed(root: Path, recommender: Recommender, events: pd.DataFrame, params: Params) -> Replay:
-    """Of the events that can be read as such."""
+def _replayed(recommender: Recommender, events: pd.DataFrame, before: pd.DataFrame, params: Params) -> Replay:
+    """Of the events that can be read as such. before: those that came earlier."""
     if not set(COLUMNS) <= set(events):
         return Replay(pd.DataFrame({"session": [], "moment": []}), pd.DataFrame({"session": [], "rank": []}))
     types = params.ingest.event_types
-    usable = events.dropna(subset=list(COLUMNS)).drop_duplicates("event_id")
-    usable = usable[usable["event_type"].isin(types)]
+    usable, known = (
+        table.dropna(subset=list(COLUMNS)).drop_duplicates("event_id").loc[lambda rows: rows["event_type"].isin(types)]
+        for table in (events, before)
+    )
     return replay(
         recommender,
         usable,
-        pd.read_parquet(root / "data/split/train.parquet"),
+        known,
         types,
         features=params.features,
         k=params.evaluation.k,
@@ -95,26 +169,33 @@ def _replayed(root: Path, recommender: Recommender, events: pd.DataFrame, params
     )
 
 
-def _written(
-    root: Path, window: str, found: dict[str, Any], inputs: dict[str, str], served: pd.DataFrame, params: Params
-) -> dict[str, Any]:
+def _written(root: Path, window: str, judged: Judged, params: Params) -> dict[str, Any]:
+    found = judged.found
     folder, scratch = root / REPORTS / window, root / SEEN
     decision = {
         "kind": "drift",
         "window": window,
-        "inputs": inputs | {"monitoring": params.monitoring.model_dump_json()},
+        "inputs": judged.inputs | {"monitoring": params.monitoring.model_dump_json()},
         **found["decision"],
         "evidence": {name: found[name] for name in ("facts", "facts_before", "performance", "age_days", "drift")}
         | {"moved": [row["column"] for row in found["columns"] if row["drifted"]], "skewed": found["skewed"]}
-        | {"said": found["said"]},
+        | {"said": found["said"], "service": found["service"]},
     }
-    for place in (folder, scratch):
-        place.mkdir(parents=True, exist_ok=True)
-    (folder / "drift.json").write_text(_json(found))
-    (folder / "decision.json").write_text(_json(decision))
-    served.to_parquet(scratch / "served.parquet", index=False)
-    (scratch / "window.json").write_text(json.dumps({"folder": str(folder.relative_to(root))}))
-    shutil.copy(run_notebook(NOTEBOOK, root), folder / f"{NOTEBOOK}.ipynb")
+    try:
+        with locked(lock_of(scratch)):  # the notebook reads from there: one window after the other
+            for place in (folder, scratch):
+                place.mkdir(parents=True, exist_ok=True)
+            (folder / "drift.json").write_text(_json(found))
+            (folder / "decision.json").write_text(_json(decision))
+            judged.served.to_parquet(scratch / "served.parquet", index=False)
+            (scratch / "window.json").write_text(json.dumps({"folder": str(folder.relative_to(root))}))
+            judged.reference.save(scratch / "reference")
+            if _is_stage():
+                shutil.copy(run_notebook(NOTEBOOK, root), folder)
+            else:
+                run_notebook(NOTEBOOK, root, folder.relative_to(root))
+    except OSError as error:
+        raise InputError(f"{folder}: the report cannot be written: {error}") from error
     return json.loads(_json({**decision, "report": str((folder / "report.html").relative_to(root))}))
 
 

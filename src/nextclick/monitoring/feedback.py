@@ -58,7 +58,10 @@ def judged_lists(root: Path, since: datetime, until: datetime, target: str, pati
             f"SELECT * FROM read_parquet({files_of(live, CLICKED)}, hive_partitioning = false) "
             f"WHERE event_type = {quoted(target)} AND timestamp > {_moment(since)}"
         )
-        return database.sql(_JUDGED.format(clicks=clicks, lists=lists, patience=patience_ms)).df()
+        try:
+            return database.sql(_JUDGED.format(clicks=clicks, lists=lists, patience=patience_ms)).df()
+        except duckdb.Error as error:
+            raise InputError(f"{served} or {live}: a file cannot be read: {error}") from error
 
 
 def counts_of(root: Path, since: datetime, until: datetime) -> pd.DataFrame:

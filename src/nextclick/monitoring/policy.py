@@ -10,6 +10,7 @@ from nextclick.params import Monitoring
 
 Outcome = Literal["retrain", "hold", "alert"]
 EXIT_CODES: dict[Outcome, int] = {"hold": 0, "retrain": 10, "alert": 20}  # 2 is a mistake in the input
+ENOUGH_EVENTS = 100  # of which a share says something
 
 
 class Decision(NamedTuple):
@@ -38,10 +39,42 @@ def broken_data(facts: dict, before: dict, said: dict[str, list[str]], rules: Mo
     for kind, share in before["mix"].items():
         if facts["mix"].get(kind, 0.0) < share * rules.vanished_share:
             wrong.append(f"{kind} is {facts['mix'].get(kind, 0.0):.2%} of the events, {share:.2%} before")
-    if (facts["per_day"] or 0) < before["per_day"] * rules.vanished_share:
-        wrong.append(f"{facts['per_day'] or 0:,.0f} events a day came, {before['per_day']:,.0f} before")
+    for kind, share in facts["mix"].items():
+        if kind != "(null)" and kind not in before["mix"] and share > rules.broken_share:
+            wrong.append(f"{kind}, a type of event that was not there before, is {share:.1%} of the events")
+    usual = before["per_day"] if before["least_a_day"] is None else before["least_a_day"]
+    if facts["least_a_day"] is not None and facts["least_a_day"] < usual * rules.vanished_share:
+        wrong.append(f"{facts['least_a_day']:,} events came on the poorest whole day, {usual:,.0f} did before")
     if (facts["robots"] or 0) > before["robots"] + rules.robot_share:
         wrong.append(f"{facts['robots']:.1%} of the sessions are robots, {before['robots']:.1%} were before")
+    return wrong + (_mistaken_ids(facts, before, rules) if facts["events"] >= ENOUGH_EVENTS else [])
+
+
+def _mistaken_ids(facts: dict, before: dict, rules: Monitoring) -> list[str]:
+    """Of ids that are there, but do not tell sessions or items apart as they did."""
+    wrong = []
+    if facts["per_session"] and not rules.vanished_share <= facts["per_session"] / before["per_session"] <= (
+        1 / rules.vanished_share
+    ):
+        text = f"sessions have {facts['per_session']:.1f} events, {before['per_session']:.1f} before"
+        wrong.append(f"{text}: is each visitor's id his own, and kept?")
+    if facts["top_share"] and facts["top_share"] > before["top_share"] + rules.new_items:
+        text = f"{facts['top_share']:.1%} of the events are of {facts['top_item']!r} alone"
+        wrong.append(f"{text}, {before['top_share']:.1%} of the most clicked item before")
+    return wrong
+
+
+def broken_service(service: dict[str, Any], rules: Monitoring) -> list[str]:
+    """What is wrong with the answers, in words; service: see `service_facts`."""
+    if not service["lists"]:
+        return ["events came, and no list was served"]
+    wrong = [
+        f"{share:.1%} of the lists were degraded ({reason})"
+        for reason, share in service["degraded"].items()
+        if share > rules.degraded_share
+    ]
+    if (service["unknown_clicks"] or 0) > rules.degraded_share:
+        wrong.append(f"{service['unknown_clicks']:.1%} of the lists did not know a click that came a minute before")
     return wrong
 
 
@@ -54,15 +87,20 @@ def decide(
     performance: dict[str, Any],
     age_days: float,
     rules: Monitoring,
+    service: dict[str, Any] | None = None,
 ) -> Decision:
     """skewed: features that are served other than they are trained, at the same time. drift: `weighted_drift`, None
     where nothing was served. performance: complete (whether all labels are in), interval (None: no figure), promised.
+    service: see `service_facts`, None where events are only replayed.
     """
     if not facts["events"]:
         return Decision("alert", "empty", "No events came in this window: see whether the tracker runs.")
     if wrong := broken_data(facts, before, said, rules):
         text = f"Fix the data: {'; '.join(wrong)}. A model that is trained on this would learn the fault."
         return Decision("alert", "data", text)
+    if service and (wrong := broken_service(service, rules)):
+        text = f"Mend the service: {'; '.join(wrong)}. What its lists hit says nothing of the model."
+        return Decision("alert", "service", text)
     if skewed:
         text = f"Fix the serving: {', '.join(skewed)} differ from the training's at the same time."
         return Decision("alert", "skew", text)
@@ -87,7 +125,10 @@ def decide(
         text = f"The lists hit {low:.4f} to {high:.4f}, not beyond chance below the {least:.4f} that is called for."
         moved = f" {drift:.0%} of the ranker's weight lies in features that moved; it did no harm." if drift else ""
         return Decision("hold", "performance", text + moved)
-    if drift is not None and drift > rules.drift_share:
+    if drift is None:
+        return Decision("hold", "no lists", "No list of this bundle could be judged, so nothing was compared.")
+    if drift > rules.drift_share:
         text = f"Nothing tells of hits, and {drift:.0%} of the ranker's weight lies in features that moved."
         return Decision("retrain", "drift", text)
-    return Decision("hold", "no sign", "Nothing has moved beyond chance.")
+    text = f"Nothing tells of hits, and {drift:.0%} of the ranker's weight lies in features that moved beyond chance."
+    return Decision("hold", "no sign", text)

@@ -17,12 +17,21 @@ from nextclick.ranking.recommender import Recommender
 
 FOLDER = Path("models/reference")
 ABOUT = ("session", "moment")  # columns of `served` that are no features
+PIPELINES = Path("models/bundle")  # whose reference lies in FOLDER
+FACTS = {"days", "per_day", "least_a_day", "per_session", "mix", "lost", "twice", "new_items", "top_share", "robots"}
+KEYS = {"bundle", "trained_until", "figure", "promised", "facts", "days", "importance"}
+
+
+def reference_of(bundle: Path) -> Path:
+    """The folder of a bundle's reference, from where the bundle lies: a registered one has its own beside it."""
+    return bundle.with_name(FOLDER.name if bundle.name == PIPELINES.name else f"{bundle.name}-{FOLDER.name}")
 
 
 @dataclass(frozen=True)
 class Reference:
-    """served: see `Replay`. about: bundle (its version), trained_until (ISO text), figure (the deciding metric),
-    promised (its value), facts (see `facts_of`), days (see `facts_by_day`), importance (gain of each feature)."""
+    """served: see `Replay`, with numbers in place of the sessions' ids. about: bundle (its version), trained_until (ISO
+    text), figure (the deciding metric), promised (its value), facts (see `facts_of`), days (see `facts_by_day`),
+    importance (gain of each feature)."""
 
     served: pd.DataFrame
     about: dict[str, Any]
@@ -49,6 +58,7 @@ class Reference:
             most=params.evaluation.reference,
             seed=params.run.seed,
         ).served
+        served["session"] = pd.factorize(served["session"])[0]  # who they were is of no use here
         about = {
             "bundle": manifest["version"],
             "trained_until": manifest["trained_until"],
@@ -69,7 +79,10 @@ class Reference:
     def load(cls, folder: Path) -> Reference:
         """Raises InputError, naming the file, where one is missing or broken."""
         try:
-            return cls(pd.read_parquet(folder / "served.parquet"), json.loads((folder / "about.json").read_text()))
+            about = json.loads((folder / "about.json").read_text())
+            if lacking := KEYS - set(about) or FACTS - set(about["facts"]):
+                raise ValueError(f"about.json has no {', '.join(sorted(lacking))}")
+            return cls(pd.read_parquet(folder / "served.parquet"), about)
         except (OSError, ValueError) as error:
             raise InputError(
                 f"{folder}: no reference of the bundle ({error}); the stage `evaluate` writes it"

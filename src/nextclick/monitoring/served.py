@@ -1,63 +1,98 @@
-"""The prediction log as a table of features, and the live log as raw events: a window of each."""
+"""A window of the logs: the lists that were served, with their features, and the raw events that came."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 
+from nextclick.errors import InputError
+from nextclick.events.prefixes import IDLE
 from nextclick.events.schema import quoted
 from nextclick.events.tables import lock_of, parquet_files
 from nextclick.files import locked
 
 PREDICTIONS, LIVE = Path("data/predictions"), Path("data/live/events")
+COLUMNS = ["session_id", "moment", "model_version", "degraded", "state", "candidates", "scores", "shown", "features"]
+WRITTEN = pd.Timedelta(minutes=1)  # that a click may take until lists have to know it
 
 
-def served_features(root: Path, since: datetime, until: datetime, most: int) -> pd.DataFrame:
-    """A row a shown item, see `Replay.served`, of the lists that the ranker made in a window; of more than `most` lists
-    evenly spaced ones. Empty where nothing was served."""
-    first, last = since.date().isoformat(), until.date().isoformat()
-    files = parquet_files(root / PREDICTIONS) if (root / PREDICTIONS).is_dir() else []
-    within = [file for file in files if first <= file.parent.name.removeprefix("date=") <= last]
-    asked = [(file, _asked(file, since, until)) for file in within]
+@dataclass(frozen=True)
+class Served:
+    """features: a row a shown item that was ranked, see `Replay.served`. lists: a row a list, in the same order:
+    session_id, moment, state (as logged), ranked (its items that have features)."""
+
+    features: pd.DataFrame
+    lists: pd.DataFrame
+
+
+def served_lists(
+    root: Path, since: datetime, until: datetime, most: int, version: str, requests: set[str] | None = None
+) -> Served:
+    """Of the lists that this bundle's ranker made in a window, not degraded, those of `requests` if they are given; of
+    more than `most` evenly spaced ones.
+
+    Raises InputError, naming the file, where one is broken."""
+    asked = [(file, _asked(file, since, until, version, requests)) for file in _files(root, since, until)]
     step = max(1, -(-sum(len(rows) for _, rows in asked) // most))
-    return pd.concat(
-        [pd.DataFrame({"session": [], "moment": []}), *(_rows(file, rows[::step]) for file, rows in asked)]
+    features: list[pd.DataFrame] = []
+    lists: list[pd.DataFrame] = []
+    seen = 0
+    for file, rows in asked:
+        chosen = rows[-seen % step :: step]  # every step-th of them all, however many files they lie in
+        seen += len(rows)
+        if len(chosen):
+            for part, table in zip((features, lists), _rows(file, chosen), strict=True):
+                part.append(table)
+    empty = pd.DataFrame({"session": [], "moment": []}), pd.DataFrame(columns=["session_id", "moment", "state"])
+    return Served(
+        *(
+            pd.concat(parts, ignore_index=True) if parts else none
+            for parts, none in zip((features, lists), empty, strict=True)
+        )
     )
 
 
-def _asked(file: Path, since: datetime, until: datetime) -> np.ndarray:
-    """The places in a file of the lists that were asked for in the window."""
-    moments = pq.read_table(file, columns=["moment"], partitioning=None)["moment"].to_pandas()
-    return np.flatnonzero((moments >= since) & (moments < until))
-
-
-def _rows(file: Path, rows: np.ndarray) -> pd.DataFrame:
-    columns = ["session_id", "moment", "candidates", "scores", "shown", "features"]
-    table = pq.read_table(file, columns=columns, partitioning=None)
-    names = (table.schema.metadata or {}).get(b"features", b"").decode().split(",")
-    lists = table.take(rows).to_pandas()
-    lists = lists[lists["features"].str.len() > 0]
-    if lists.empty:
-        return pd.DataFrame()
-    counts = (lists["features"].str.len() // len(names)).to_numpy()
-    values = pd.DataFrame(np.concatenate(lists["features"].to_list()).reshape(-1, len(names)), columns=names)
-    scores = []
-    for candidates, found, shown, count in zip(
-        lists["candidates"], lists["scores"], lists["shown"], counts, strict=True
-    ):
-        of = dict(zip(candidates, found, strict=True))
-        scores += [of[item] for item in shown[:count]]  # what follows only fills the list up, and has no features
-    about = {
-        "session": np.repeat(lists["session_id"].to_numpy(), counts),
-        "moment": np.repeat(lists["moment"].to_numpy("datetime64[ms]").astype(np.int64), counts),
-        "score": np.array(scores, np.float32),
+def service_facts(root: Path, since: datetime, until: datetime, version: str) -> dict[str, Any]:
+    """Of all lists of a window: lists, degraded (share by reason), stale (share by feature view), other_versions (lists
+    of other bundles than `version`)."""
+    columns = ["moment", "model_version", "degraded", "stale"]
+    tables = [_read(file, columns) for file in _files(root, since, until)]
+    lists = pa.concat_tables(tables).to_pandas() if tables else pd.DataFrame(columns=columns)
+    lists = lists[(lists["moment"] >= since) & (lists["moment"] < until)] if len(lists) else lists
+    return {
+        "lists": len(lists),
+        "degraded": (lists["degraded"].value_counts() / max(1, len(lists))).to_dict(),
+        "stale": (lists["stale"].explode().value_counts() / max(1, len(lists))).to_dict(),
+        "other_versions": int((lists["model_version"] != version).sum()),
     }
-    return pd.concat([pd.DataFrame(about), values], axis=1)
+
+
+def unknown_clicks(lists: pd.DataFrame, events: pd.DataFrame) -> float | None:
+    """The share of the lists whose state lacks the newest event of its session that had come a minute before; None
+    where no list has one. lists: see `Served`."""
+    if lists.empty or events.empty:
+        return None
+    asked = lists.assign(at=(lists["moment"] - WRITTEN).astype("datetime64[ms, UTC]")).sort_values("at")
+    came = events.dropna().drop_duplicates("event_id")[["session_id", "timestamp", "event_id"]].sort_values("timestamp")
+    came = came.astype({"timestamp": "datetime64[ms, UTC]"})
+    idle = pd.Timedelta(milliseconds=IDLE) - WRITTEN
+    joined = pd.merge_asof(
+        asked, came, left_on="at", right_on="timestamp", by="session_id", direction="backward", tolerance=idle
+    ).dropna(subset="event_id")
+    known = [
+        event in {click["event_id"] for click in state}
+        for event, state in zip(joined["event_id"], joined["state"], strict=True)
+    ]
+    return 1 - float(np.mean(known)) if known else None
 
 
 def live_events(root: Path, since: datetime, until: datetime) -> pd.DataFrame:
@@ -69,8 +104,57 @@ def live_events(root: Path, since: datetime, until: datetime) -> pd.DataFrame:
     names = "[" + ", ".join(quoted(str(file)) for file in files) + "]"
     with locked(lock_of(root / LIVE), shared=True), duckdb.connect() as database:
         database.execute("SET TimeZone = 'UTC'")
-        return database.execute(
-            f"SELECT {', '.join(columns)} FROM read_parquet({names}, hive_partitioning = false) "
-            "WHERE timestamp >= ? AND timestamp < ? ORDER BY timestamp, event_id",
-            [since, until],
-        ).df()
+        try:
+            return database.execute(
+                f"SELECT {', '.join(columns)} FROM read_parquet({names}, hive_partitioning = false) "
+                "WHERE timestamp >= ? AND timestamp < ? ORDER BY timestamp, event_id",
+                [since, until],
+            ).df()
+        except duckdb.Error as error:
+            raise InputError(f"{root / LIVE}: a file cannot be read: {error}") from error
+
+
+def _files(root: Path, since: datetime, until: datetime) -> Iterator[Path]:
+    first, last = since.date().isoformat(), until.date().isoformat()
+    for file in parquet_files(root / PREDICTIONS) if (root / PREDICTIONS).is_dir() else []:
+        if first <= file.parent.name.removeprefix("date=") <= last:
+            yield file
+
+
+def _read(file: Path, columns: list[str]) -> pa.Table:
+    try:
+        return pq.read_table(file, columns=columns, partitioning=None)
+    except (OSError, KeyError, pa.ArrowException) as error:
+        raise InputError(f"{file}: no file of the prediction log: {error}; move it away to go on without it") from error
+
+
+def _asked(file: Path, since: datetime, until: datetime, version: str, requests: set[str] | None) -> np.ndarray:
+    """The places in a file of the lists that are wanted."""
+    lists = _read(file, ["request_id", "moment", "model_version", "degraded"]).to_pandas()
+    wanted = (lists["moment"] >= since) & (lists["moment"] < until) & (lists["model_version"] == version)
+    wanted &= lists["degraded"].isna()
+    return np.flatnonzero(wanted if requests is None else wanted & lists["request_id"].isin(requests))
+
+
+def _rows(file: Path, rows: np.ndarray) -> tuple[pd.DataFrame, pd.DataFrame]:
+    table = _read(file, COLUMNS)
+    names = (table.schema.metadata or {}).get(b"features", b"").decode().split(",")
+    if names == [""]:
+        raise InputError(f"{file}: no names of features in its metadata; expected what the service writes")
+    lists = table.take(rows).to_pandas()
+    lists = lists[lists["features"].str.len() > 0].reset_index(drop=True)
+    counts = (lists["features"].str.len() // len(names)).to_numpy(np.int64)
+    lists["ranked"] = [shown[:count] for shown, count in zip(lists["shown"], counts, strict=True)]
+    values = pd.DataFrame(
+        np.concatenate([np.empty(0, np.float32), *lists["features"]]).reshape(-1, len(names)), columns=names
+    )
+    scores: list[float] = []
+    for candidates, found, ranked in zip(lists["candidates"], lists["scores"], lists["ranked"], strict=True):
+        of = dict(zip(candidates, found, strict=True))
+        scores += [of[item] for item in ranked]
+    about = {
+        "session": np.repeat(lists["session_id"].to_numpy(), counts),
+        "moment": np.repeat(lists["moment"].to_numpy("datetime64[ms]").astype(np.int64), counts),
+        "score": np.array(scores, np.float32),
+    }
+    return pd.concat([pd.DataFrame(about), values], axis=1), lists[["session_id", "moment", "state", "ranked"]]

@@ -16,6 +16,8 @@ from nextclick.monitoring.reference import ABOUT, Reference
 from nextclick.params import Params
 
 UNKNOWN = {"complete": True, "interval": None}
+FIRST = 0.01
+WEEK, CALENDAR = 6.5, ("weekday",)  # days of window and reference, below which such a feature has to differ
 
 
 class Monitor:
@@ -52,33 +54,39 @@ class Monitor:
         served: pd.DataFrame,
         performance: dict[str, Any],
         *,
-        replayed: pd.DataFrame | None = None,
+        window: tuple[pd.Timestamp | None, pd.Timestamp | None] = (None, None),
+        pair: tuple[pd.DataFrame, pd.DataFrame] | None = None,
+        service: dict[str, Any] | None = None,
         limits: dict[str, float] | None = None,
     ) -> dict[str, Any]:
-        """events: raw. served, replayed: see `Replay.served`; replayed: what training's code makes of the same events,
-        which served features should equal. performance: see `decide`. limits: where they are known already.
+        """events: raw. served: see `Replay.served`. performance, service: see `decide`. window: see `facts_of`. pair:
+        features as served and as training's code makes them, see `computed_again`. limits: where they are known
+        already.
 
         Returns facts, columns (rows of `column_drift`), said, skewed, map (column -> day -> distance), drift (share of
-        the importance), performance, age_days and the decision.
+        the importance), performance, service, age_days and the decision.
         """
         about, rules = self.reference.about, self._params.monitoring
-        facts, before = facts_of(events, self._known), about["facts"]
+        facts, before = facts_of(events, self._known, *window), about["facts"]
         if limits is None:
             limits = self.limits(served["session"].nunique())
+        if min(facts.get("days") or 0, before["days"]) < WEEK:
+            limits = limits | {name: 1.0 for name in CALENDAR if name in limits}
         features = served.drop(columns=list(ABOUT), errors="ignore")
         table, said = column_drift(self.columns, limits, features, rules.effect)
         anything = not served.empty
         drift = weighted_drift(table, about["importance"]) if anything else None
         said = said if anything else {}
-        skewed = self._skewed(features, replayed, limits) if anything and replayed is not None else []
+        skewed = self._skewed(*pair) if pair is not None else []
         age = _age(events, about["trained_until"])
-        found = decide(facts, before, said, skewed, drift, performance, age, rules)
+        found = decide(facts, before, said, skewed, drift, performance, age, rules, service)
         days = pd.to_datetime(served["moment"], unit="ms", utc=True) if anything else None
         return {
             "decision": {"outcome": found.outcome, "rule": found.rule, "words": found.words},
             "facts": facts,
             "facts_before": before,
             "performance": performance,
+            "service": service,
             "age_days": age,
             "drift": drift,
             "served": {"rows": len(served), "sessions": int(served["session"].nunique()) if anything else 0},
@@ -89,16 +97,19 @@ class Monitor:
             "days": facts_by_day(events, self._known) if set(COLUMNS) <= set(events) else {},
         }
 
-    def _skewed(self, features: pd.DataFrame, replayed: pd.DataFrame, limits: dict[str, float]) -> list[str]:
-        names = [column.name for column in self.columns if column.name in replayed]
-        if replayed.empty:
+    def _skewed(self, served: pd.DataFrame, trained: pd.DataFrame) -> list[str]:
+        """Of the same lists: chance has no part in it, so the effect alone is the limit."""
+        if trained.empty:
             return []
-        columns = [Column.of(replayed[name]) for name in names]
-        table, _ = column_drift(columns, limits, features, self._params.monitoring.effect)
+        columns = [Column.of(trained[column.name]) for column in self.columns if column.name in trained]
+        table, _ = column_drift(columns, dict.fromkeys(trained.columns, 0.0), served, self._params.monitoring.effect)
         return table[table["drifted"]]["column"].to_list()
 
 
 def _age(events: pd.DataFrame, trained_until: str) -> float:
-    """Days from the last event that the model knows to the window's first, at least 0."""
-    first = events["timestamp"].min() if "timestamp" in events else pd.NaT
-    return 0.0 if pd.isna(first) else max(0.0, (first - pd.Timestamp(trained_until)) / timedelta(days=1))
+    """Days from the last event that the model knows to the window's first, at least 0. The first is a quantile: a clock
+    that is years behind must not make the model young."""
+    if "timestamp" not in events or events["timestamp"].isna().all():
+        return 0.0
+    first = events["timestamp"].dropna().sort_values().iloc[round(FIRST * (events["timestamp"].count() - 1))]
+    return max(0.0, (first - pd.Timestamp(trained_until)) / timedelta(days=1))

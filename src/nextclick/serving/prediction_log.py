@@ -77,13 +77,17 @@ class PredictionLog:
     def _write(self) -> None:
         due = time.monotonic() + SECONDS
         while not self._stopped.wait(LOOK_EVERY):
-            if len(self._waiting) >= ROWS or time.monotonic() >= due:
-                self._empty()
+            if time.monotonic() >= due:
+                self._write_out(len(self._waiting))
                 due = time.monotonic() + SECONDS
-        self._empty()
+            else:
+                self._write_out(len(self._waiting) // ROWS * ROWS)  # what is left, and what comes meanwhile, can wait
+        self._write_out(len(self._waiting))
 
-    def _empty(self) -> None:
-        while rows := [self._waiting.popleft() for _ in range(min(ROWS, len(self._waiting)))]:
+    def _write_out(self, count: int) -> None:
+        """The oldest so many rows."""
+        for first in range(0, count, ROWS):
+            rows = [self._waiting.popleft() for _ in range(min(ROWS, count - first))]
             try:
                 self._write_files(rows)
             except Exception:  # the thread goes on; what it could not write is counted

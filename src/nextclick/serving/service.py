@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import signal
+import sys
 from typing import Any, cast
 
 import bentoml
@@ -22,11 +23,14 @@ from nextclick.serving.traffic import Traffic
 
 log = logging.getLogger(__name__)
 LOOK_SECONDS = 1.0  # between two looks at whether the parent lives
+WORKERS = os.environ.get("NEXTCLICK_WORKERS", "1")
+if not WORKERS.isdecimal() or not int(WORKERS):
+    sys.exit(f"NEXTCLICK_WORKERS: expected how many, 1 or more, not {WORKERS!r}")
 
 
 @bentoml.service(
     name="nextclick",
-    workers=int(os.environ.get("NEXTCLICK_WORKERS", "1")),
+    workers=int(WORKERS),
     # the engine refuses long before so many wait; no answer takes so long
     traffic={"timeout": 5, "max_concurrency": 4000},
     http={"host": "127.0.0.1", "port": 3000},
@@ -42,15 +46,16 @@ class NextClick:
         try:
             root = project_root()
             self.runtime = Runtime.open(root, Params.read(root / "params.yaml"))
-        except InputError as error:  # such as no bundle: starting again, as BentoML's parent would, does not help
+            if bentoml.server_context.worker_index in (None, 0, 1):
+                serve_metrics()
+        # such as no bundle, or a port that is taken: starting again, as BentoML's parent would, does not help
+        except InputError as error:
             if bentoml.server_context.worker_index is None:
                 raise
             log.critical("%s", error)
             os.kill(self._parent, signal.SIGTERM)
             os._exit(1)
         app.state.runtime = self.runtime
-        if bentoml.server_context.worker_index in (None, 0, 1):
-            serve_metrics()
 
     @bentoml.on_startup
     async def start(self) -> None:

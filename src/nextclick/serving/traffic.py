@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import logging
 import re
@@ -17,11 +18,14 @@ from nextclick.serving.refusal import AGAIN, RequestRefusedError
 
 API_KEY = "NEXTCLICK_API_KEY"
 LARGEST_BODY = 2**20  # bytes
+BODY_SECONDS = 3.0  # that a body may take; BentoML gives up at 5, with an answer that is not ours
 CLIENTS = 10_000  # whose rate is remembered
+GIVEN_UP = 499  # as proxies log a request that nobody waits for any more
 HEALTH = frozenset({"/livez", "/healthz", "/readyz"})
 OPEN = ("/page/", "/openapi.json")  # what needs no key, and the page itself
 REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 REQUEST_ID_KEY = "nextclick.request_id"  # of the ASGI scope; BentoML has another request_id there
+BEGAN_KEY = "nextclick.began"  # likewise: when it came, by `time.perf_counter`
 SAFE = (
     (b"x-content-type-options", b"nosniff"),
     (b"content-security-policy", b"default-src 'self'; frame-ancestors 'none'"),
@@ -50,7 +54,7 @@ class Traffic:
         headers = dict(scope["headers"])
         given = headers.get(b"x-request-id", b"")
         request_id = given.decode() if REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
-        scope[REQUEST_ID_KEY] = request_id
+        scope[REQUEST_ID_KEY], scope[BEGAN_KEY] = request_id, began
         status, started = 500, False
 
         async def answer(message: Message) -> None:
@@ -67,36 +71,28 @@ class Traffic:
             await self._api(scope, _limited(receive), answer)
         except RequestRefusedError as refusal:
             await _send(refusal, request_id, answer)
+        except asyncio.CancelledError:  # BentoML gave it up, or the client went away
+            status = GIVEN_UP
+            raise
         except Exception:
             log.exception("request failed", extra={"request_id": request_id})
             if not started:  # it failed before the routes, which answer with the same
                 await _send(RequestRefusedError(500, "internal error"), request_id, answer)
-        milliseconds = round((time.perf_counter() - began) * 1e3, 3)
-        route = getattr(scope.get("route"), "path", "") or "other"
-        REQUESTS.labels(route, status).inc()
-        log.info(
-            "request",
-            extra={
-                "request_id": request_id,
-                "method": scope["method"],
-                "route": route,
-                "status": status,
-                "milliseconds": milliseconds,
-            },
-        )
+        finally:
+            _tell(scope, status)
 
     def _admit(self, scope: Scope, headers: dict[bytes, bytes]) -> None:
         """Raises RequestRefusedError."""
-        key = headers.get(b"x-api-key", b"")
-        expected = self._state.runtime.api_key
-        path = scope["path"]
-        if expected and path != "/" and not path.startswith(OPEN) and not hmac.compare_digest(key, expected):
-            SHED.labels("key").inc()
-            raise RequestRefusedError(401, "expected the API key in the header X-API-Key")
+        key, expected = headers.get(b"x-api-key", b""), self._state.runtime.api_key
+        known = bool(expected) and hmac.compare_digest(key, expected)
         address = scope.get("client") or ("",)
-        if not self._has_token(key if expected and key else address[0].encode(), time.monotonic()):
+        if not self._has_token(key if known else address[0].encode(), time.monotonic()):
             SHED.labels("rate").inc()
             raise RequestRefusedError(429, "too many requests of this client: slow down", headers=AGAIN)
+        path = scope["path"]
+        if expected and not known and path != "/" and not path.startswith(OPEN):
+            SHED.labels("key").inc()
+            raise RequestRefusedError(401, "expected the API key in the header X-API-Key")
         length = headers.get(b"content-length", b"0")
         if length.isdigit() and int(length[:20]) > LARGEST_BODY:
             raise RequestRefusedError(413, f"expected at most {LARGEST_BODY} bytes")
@@ -114,18 +110,42 @@ class Traffic:
 
 
 def _limited(receive: Receive) -> Receive:
-    """Raises RequestRefusedError when a body of undeclared length grows too large."""
-    received = 0
+    """Raises RequestRefusedError when a body of undeclared length grows too large, or takes too long to come."""
+    received, whole = 0, False
+    latest = asyncio.get_running_loop().time() + BODY_SECONDS
 
     async def counted() -> Message:
-        nonlocal received
-        message = await receive()
+        nonlocal received, whole
+        if whole:
+            return await receive()
+        try:
+            async with asyncio.timeout_at(latest):
+                message = await receive()
+        except TimeoutError as error:
+            raise RequestRefusedError(408, f"expected the whole body within {BODY_SECONDS:.0f} s") from error
         received += len(message.get("body", b""))
+        whole = not message.get("more_body", False)
         if received > LARGEST_BODY:
             raise RequestRefusedError(413, f"expected at most {LARGEST_BODY} bytes")
         return message
 
     return counted
+
+
+def _tell(scope: Scope, status: int) -> None:
+    """To the metrics and the log."""
+    route = getattr(scope.get("route"), "path", "") or "other"
+    REQUESTS.labels(route, status).inc()
+    log.info(
+        "request",
+        extra={
+            "request_id": scope[REQUEST_ID_KEY],
+            "method": scope["method"],
+            "route": route,
+            "status": status,
+            "milliseconds": round((time.perf_counter() - scope[BEGAN_KEY]) * 1e3, 3),
+        },
+    )
 
 
 async def _send(refusal: RequestRefusedError, request_id: str, send: Send) -> None:

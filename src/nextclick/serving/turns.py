@@ -21,13 +21,12 @@ class Turns:
         self._usual = 0.002  # seconds from one turn to the next while others wait, HTTP among them
         self._began = 0.0
 
-    async def take(self) -> float:
-        """Wait for the turn; returns when the wait began, by `time.perf_counter`.
+    async def take(self) -> None:
+        """Wait for the turn.
 
         Raises RequestRefusedError (429) where those before will take too long. It looks ahead, not at how long the last
         one waited: after a stall the line is soon gone, and refusing would only cost lists.
         """
-        arrived = time.perf_counter()
         if self._waiting * self._usual > self._most:
             SHED.labels("busy").inc()
             raise RequestRefusedError(429, "too busy: try again", headers=AGAIN)
@@ -37,12 +36,15 @@ class Turns:
             await self._lock.acquire()
         finally:
             self._waiting -= 1
-        await asyncio.sleep(0)  # others that have arrived take their place in the line, so that they are counted
+        try:
+            await asyncio.sleep(0)  # others that have arrived take their place in the line, so that they are counted
+        except asyncio.CancelledError:
+            self._lock.release()
+            raise
         now = time.perf_counter()
         if waits:
             self._usual += SMOOTHING * (now - self._began - self._usual)
         self._began = now
-        return arrived
 
     def give_back(self) -> None:
         self._lock.release()

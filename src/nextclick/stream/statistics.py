@@ -40,7 +40,7 @@ def publish_due(root: Path, params: Params, store: FeatureStore, until: int) -> 
         if there:
             step = round(params.features.item_stats_every * HOUR)
             moments = publication_moments(params.features, moment_of(there[-1]) + step, until)
-        events = _known(root, int(moments[-1]) - lateness_ms(params.features)) if len(moments) else None
+        events = known_events(root, int(moments[-1]) - lateness_ms(params.features)) if len(moments) else None
         files = [] if events is None or events.empty else _written(folder, _versions(root, params, events, moments))
         newest = files[-1:] or there[-1:]
         if newest:
@@ -82,7 +82,7 @@ def _versions(
         yield moment, statistics_rows(version, ids, types, prices.to_numpy(np.float32))
 
 
-def _known(root: Path, before: int) -> pd.DataFrame:
+def known_events(root: Path, before: int) -> pd.DataFrame:
     """All events before a moment, of the history and live, each once."""
     with locked(lock_of(root / LOG), shared=True), duckdb.connect() as database:
         files = [file for file in (root / HISTORY, *parquet_files(root / LOG)) if file.is_file()]

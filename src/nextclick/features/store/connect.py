@@ -6,13 +6,14 @@ import copy
 import logging
 import os
 import sqlite3
+from datetime import datetime
 from pathlib import Path
 from typing import cast
 
 import yaml
 from feast import FeatureStore
 from feast.infra.online_stores.redis import RedisOnlineStore
-from feast.infra.online_stores.sqlite import SqliteOnlineStore
+from feast.infra.online_stores.sqlite import SqliteOnlineStore, adapt_datetime_epoch
 from feast.repo_config import RepoConfig
 from google.protobuf.message import DecodeError
 from redis import Redis
@@ -44,6 +45,8 @@ def connect(root: Path, params: Params, timeout: float = READ_TIMEOUT) -> Featur
         # without this a client waits through several retries, seconds long, before it says that nothing answers
         client.set_retry(Retry(NoBackoff(), 0))
     else:
+        # nbformat, where it was imported later, has put in an adapter whose rows Feast cannot read
+        sqlite3.register_adapter(datetime, adapt_datetime_epoch)
         sqlite = cast(SqliteOnlineStore, store.provider.online_store)
         sqlite._get_conn(store.config).execute(f"PRAGMA busy_timeout = {round(timeout * 1000)}")
     return store

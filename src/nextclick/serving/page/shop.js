@@ -40,7 +40,9 @@ async function recommend() {
   const answer = await ask("recommend", body);
   if (turn !== asked) return;  // an answer to an earlier click
   const took = performance.now() - began;
+  const place = [...at("next").querySelectorAll("button")].indexOf(document.activeElement);
   at("next").replaceChildren(...answer.items.map(card));
+  if (place >= 0) at("next").querySelectorAll("button")[Math.min(place, answer.items.length - 1)]?.focus();
   at("next").setAttribute("aria-busy", "false");
   at("next").dataset.clicks = answer.clicks;
   at("model").textContent = answer.model_version;
@@ -103,8 +105,12 @@ at("again").addEventListener("click", () => {
 });
 at("key").addEventListener("submit", (event) => {
   event.preventDefault();
-  key = new FormData(at("key")).get("key");
-  sessionStorage.setItem("key", key);
-  begin();
+  const given = new FormData(at("key")).get("key");
+  guarded(() => {
+    new Headers({ "x-api-key": given });  // what a header cannot carry is no key
+    key = given;
+    sessionStorage.setItem("key", key);
+    begin();
+  });
 });
 begin();
