@@ -204,9 +204,10 @@ def test_a_window_that_is_none_is_refused(live, since, until):
         drift_live(live[0], *moments, PARAMS)
 
 
-def test_the_command_says_that_a_window_is_empty_and_ends_with_what_to_do(live, monkeypatch):
+@pytest.mark.parametrize("window", [["--since", "2025-01-01", "--until", "2025-01-02"], ["--days", "7"]])
+def test_the_command_says_that_a_window_is_empty_and_ends_with_what_to_do(live, monkeypatch, window):
     root, _, _ = live
     monkeypatch.chdir(root)
-    ran = CliRunner().invoke(app, ["drift", "--since", "2025-01-01", "--until", "2025-01-02"])
+    ran = CliRunner().invoke(app, ["drift", *window])
     found = json.loads(ran.stdout)
     assert (ran.exit_code, found["outcome"], found["rule"]) == (20, "alert", "empty")

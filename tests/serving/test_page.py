@@ -108,7 +108,9 @@ def test_a_click_by_keyboard_keeps_its_place_and_many_clicks_their_height(page, 
     place = "return [...document.querySelectorAll('#next button')].indexOf(document.activeElement)"
     WebDriverWait(browser, 20).until(lambda b: b.execute_script(place) == 2)
     more = "const list = document.getElementById('clicks');"
-    more += "for (let n = 0; n < 200; n++) list.append(list.firstElementChild.cloneNode(true)); return list.offsetHeight"
+    more += (
+        "for (let n = 0; n < 200; n++) list.append(list.firstElementChild.cloneNode(true)); return list.offsetHeight"
+    )
     assert browser.execute_script(more) <= 200
 
 

@@ -231,11 +231,18 @@ def test_a_worker_whose_parent_is_killed_leaves_its_port_to_the_next_service(sho
     ("harm", "environment", "words"),
     [
         (lambda shop: shutil.rmtree(shop / "models"), {}, "no manifest of a bundle"),
-        (lambda shop: (shop / ".feast").write_text("no folder"), {}, ".feast"),
+        (lambda shop: (shop / ".feast").write_text("no folder"), {}, "cannot be made"),
         (lambda _: None, {"NEXTCLICK_METRICS": "127.0.0.1:{taken}"}, "cannot listen on"),
+        (lambda _: None, {"NEXTCLICK_REDIS": "127.0.0.1:6379"}, "online_store is sqlite: set that to redis"),
         (lambda _: None, {"NEXTCLICK_WORKERS": "two"}, "NEXTCLICK_WORKERS: expected how many"),
     ],
-    ids=["no bundle", "no folder for the store", "a metrics port that is taken", "no number of workers"],
+    ids=[
+        "no bundle",
+        "no folder for the store",
+        "a metrics port that is taken",
+        "a Redis for nothing",
+        "no number of workers",
+    ],
 )
 def test_what_keeps_it_from_starting_is_said_once_and_it_ends(shop, harm, environment, words):
     harm(shop)

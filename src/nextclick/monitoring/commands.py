@@ -59,7 +59,8 @@ def drift_of_file(root: Path, path: Path, days: float | None, params: Params) ->
         (root / "reports/metrics/drift.json").write_text(_json(metrics))
     inputs["events"] = _sha256(path)
     first, last = (f"{at:%Y%m%d}" if pd.notna(at) else "undated" for at in _ends(events))
-    return _written(root, f"{first}-{last}", Judged(found, inputs, seen.served, monitor.reference), params)
+    name = f"{path.absolute().parent.name}-{path.stem}-{first}-{last}"  # other files may hold the same days
+    return _written(root, name, Judged(found, inputs, seen.served, monitor.reference), params)
 
 
 def drift_live(root: Path, since: datetime, until: datetime, params: Params) -> dict[str, Any]:

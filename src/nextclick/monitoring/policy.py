@@ -123,7 +123,11 @@ def decide(
             cause = f" {drift:.0%} of the ranker's weight lies in features that moved." if drift is not None else ""
             return Decision("retrain", "performance", text + cause)
         text = f"The lists hit {low:.4f} to {high:.4f}, not beyond chance below the {least:.4f} that is called for."
-        moved = f" {drift:.0%} of the ranker's weight lies in features that moved; it did no harm." if drift else ""
+        moved = (
+            f" {drift:.0%} of the ranker's weight lies in features that moved; it did no harm."
+            if round(drift or 0, 2)
+            else ""
+        )
         return Decision("hold", "performance", text + moved)
     if drift is None:
         return Decision("hold", "no lists", "No list of this bundle could be judged, so nothing was compared.")

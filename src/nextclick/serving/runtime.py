@@ -10,7 +10,7 @@ from pathlib import Path
 
 from numba import set_num_threads
 
-from nextclick.features.store.connect import apply_definitions, connect
+from nextclick.features.store.connect import apply_definitions, connect, require_meant_store
 from nextclick.features.store.online import OnlineStates
 from nextclick.params import Params
 from nextclick.serving.deployment import Deployment
@@ -46,6 +46,7 @@ class Runtime:
         """Ready to answer when it returns. Raises InputError and UnavailableError."""
         set_num_threads(1)  # waking a second thread costs more than one request
         sys.setswitchinterval(SWITCH_SECONDS)
+        require_meant_store(params)
         apply_definitions(root, params)
         deployment = Deployment(root, params.features)
         states = States(OnlineStates(connect(root, params)))

@@ -21,7 +21,7 @@ from confluent_kafka import Message as KafkaMessage
 from nextclick.errors import BrokerUnavailableError, LogUnavailableError, StoreUnavailableError
 from nextclick.events.prefixes import IDLE
 from nextclick.features.item_history import lateness_ms
-from nextclick.features.store.connect import PATIENT_TIMEOUT, connect, redis_client
+from nextclick.features.store.connect import PATIENT_TIMEOUT, connect, redis_client, require_meant_store
 from nextclick.params import Params
 from nextclick.stream.kafka import ARRIVED, LARGEST_MESSAGE, PATIENCE, Received, unavailable_or_refused
 from nextclick.stream.live_events import LiveEvents
@@ -44,6 +44,7 @@ class StreamConsumer:
     def __init__(self, root: Path, params: Params, metrics: StreamMetrics) -> None:
         self._params = params.stream
         self._metrics = metrics
+        require_meant_store(params)
         store = connect(root, params, PATIENT_TIMEOUT)
         self._live = LiveEvents(root, params, store)
         client = redis_client(store)

@@ -70,7 +70,10 @@ def repository_config(root: Path, params: Params, timeout: float = READ_TIMEOUT)
     described = yaml.safe_load(DESCRIBED.read_text())
     # what the file names from its own folder, where Feast's command line works, lies in the project's root
     held = root / ".feast"
-    held.mkdir(exist_ok=True)
+    try:
+        held.mkdir(exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{held}: cannot be made, and is to hold the feature store's files: {error}") from error
     described["registry"] = str(held / Path(described["registry"]).name)
     described["online_store"]["path"] = str(held / Path(described["online_store"]["path"]).name)
     if params.features.online_store == "redis":
@@ -104,6 +107,16 @@ def redis_connection(timeout: float = READ_TIMEOUT) -> str:
             raise InputError(f"NEXTCLICK_REDIS_CA: no file {authority}")
         parts += ["ssl=true", f"ssl_ca_certs={authority}"]
     return ",".join(parts)
+
+
+def require_meant_store(params: Params) -> None:
+    """Raises InputError where the environment names a Redis that is not used: processes that are to meet there, each in
+    its container, would not, and nothing else would tell."""
+    if params.features.online_store != "redis" and "NEXTCLICK_REDIS" in os.environ:
+        raise InputError(
+            "NEXTCLICK_REDIS is set, and features.online_store is sqlite: set that to redis in params.yaml, for an "
+            "image before `make image`, or unset NEXTCLICK_REDIS"
+        )
 
 
 def apply_definitions(root: Path, params: Params) -> None:
