@@ -58,9 +58,10 @@ plt.show()
 # %%
 service = found["service"]
 if service:
-    print(
-        f"{service['lists']:,} lists, {service['other_versions']:,} of them of other bundles, which are not judged here."
-    )
+    of = ", ".join(f"{lists:,} of bundle {version}" for version, lists in service["versions"].items())
+    print(f"{service['lists']:,} lists: {of or 'none'}. Judged are those of {decision['inputs']['bundle']}.")
+    if service["milliseconds"]:
+        print("milliseconds to compute one:", ", ".join(f"{k} {v:.1f}" for k, v in service["milliseconds"].items()))
     for what in ("degraded", "stale"):
         parts = [f"{share:.1%} {reason}" for reason, share in service[what].items()]
         print(f"{what}: {', '.join(parts) or 'none'}")

@@ -18,6 +18,7 @@ from nextclick.lifecycle.records import read_records
 from nextclick.lifecycle.sequential import Mean, gain, interval, mismatch
 from nextclick.lifecycle.watch import look
 from nextclick.params import Params
+from nextclick.serving.prediction_log import CLICK
 from nextclick.stream.log import LOG, EventLog
 from nextclick.stream.validation import EVENTS
 
@@ -92,6 +93,7 @@ def served(root, rows, clicks) -> None:
             "moment": pa.array([row[2] for row in rows], pa.timestamp("ms", "UTC")),
             "model_version": [row[3] for row in rows],
             "degraded": pa.array([None] * len(rows), pa.string()),
+            "state": pa.array([[]] * len(rows), pa.list_(CLICK)),
             "shown": pa.array([row[4] for row in rows], pa.list_(pa.string())),
         }
     )

@@ -12,8 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nextclick.errors import InputError
-from nextclick.monitoring.feedback import counts_of, feedback, figures, judged_lists
+from nextclick.monitoring.feedback import feedback, figures, judged_lists
+from nextclick.monitoring.served import service_facts
 from nextclick.params import Params
+from nextclick.serving.prediction_log import CLICK
 from nextclick.stream.log import LOG, EventLog
 from nextclick.stream.validation import EVENTS
 
@@ -35,7 +37,10 @@ def serve(root: Path, lists: list[tuple[str, str, float, list[str]]], version: s
             "moment": pa.array([at(row[2]) for row in lists], pa.timestamp("ms", "UTC")),
             "model_version": [version] * len(lists),
             "degraded": pa.array([degraded] * len(lists), pa.string()),
+            "stale": pa.array([[]] * len(lists), pa.list_(pa.string())),
+            "state": pa.array([[dict.fromkeys(CLICK.names) | {"item_id": "b"}]] * len(lists), pa.list_(CLICK)),
             "shown": pa.array([row[3] for row in lists], pa.list_(pa.string())),
+            "milliseconds": pa.array([2.0] * len(lists), pa.float32()),
         }
     )
     folder = root / "data/predictions/date=2026-03-01"
@@ -84,7 +89,7 @@ def test_the_window_is_that_of_the_list(tmp_path):
     serve(tmp_path, [("r0", "s", -1, ["a"]), ("r1", "t", 24 * 60 - 1, ["a"]), ("r2", "u", 24 * 60, ["a"])])
     click(tmp_path, [("e0", "s", 0, "a"), ("e1", "t", 24 * 60 + 5, "a"), ("e2", "u", 24 * 60 + 5, "a")])
     assert judged(tmp_path)["request_id"].tolist() == ["r1"]
-    assert counts_of(tmp_path, *DAY)["lists"].tolist() == [1]
+    assert service_facts(tmp_path, *DAY)["lists"] == 1
 
 
 @pytest.mark.ml_test("monitor-7")
@@ -108,7 +113,8 @@ def test_versions_and_degraded_answers_are_told_apart(tmp_path):
     click(tmp_path, [("e1", "s", 1, "a"), ("e2", "t", 1, "a")])
     found = judged(tmp_path)
     assert found[["model_version", "degraded"]].to_numpy().tolist() == [["a", "no"], ["b", "store"]]
-    assert counts_of(tmp_path, *DAY)["model_version"].tolist() == ["a", "b"]
+    facts = service_facts(tmp_path, *DAY)
+    assert (facts["versions"], facts["degraded"]) == ({"a": 1, "b": 1}, {"store": 0.5})
 
 
 def test_what_is_missing_is_named(tmp_path):
@@ -130,7 +136,10 @@ def test_only_an_interval_beside_the_promise_says_that_it_was_missed(tmp_path, p
         (tmp_path / "reports/metrics/evaluate.json").write_text(json.dumps({"mrr@20": promise}))
     found = feedback(tmp_path, *DAY, Params())
     assert found["verdict"] == verdict
-    assert (found["complete"], found["lists"], found["degraded"]) == (True, 50, 0)
+    assert (found["complete"], found["lists"], found["degraded"], found["stale"]) == (True, 50, {}, {})
+    assert found["milliseconds"] == {"p50": 2, "p99": 2}
+    assert found["by_slice"]["known events"]["1"]["predictions"] == 50
+    assert found["by_slice"]["repeat"].keys() == {"no"}
     assert found["by_version"]["a"]["predictions"] == 50
 
 

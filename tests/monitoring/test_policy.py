@@ -129,7 +129,7 @@ def test_only_whole_days_are_asked_for_their_events(halves, hours, days):
     assert facts["days"] == pytest.approx(hours / 24, abs=0.001)
 
 
-SERVICE = {"lists": 1000, "degraded": {}, "stale": {}, "other_versions": 0, "unknown_clicks": 0.0}
+SERVICE = {"lists": 1000, "degraded": {}, "stale": {}, "unknown_clicks": 0.0}
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,18 @@ def prediction(model: Model, n: int, moment: int = NOW) -> Prediction:
     places = np.argsort(-scores, kind="stable")[:4]
     items, shown = candidates.items[0], candidates.items[0, places].tolist()
     return Prediction(
-        f"r{n}", f"s{n}", moment, model, None, ["item_statistics"], state, items, scores, shown, features[0, places]
+        f"r{n}",
+        f"s{n}",
+        moment,
+        model,
+        None,
+        ["item_statistics"],
+        state,
+        items,
+        scores,
+        shown,
+        features[0, places],
+        {"total": 1.5},
     )
 
 
@@ -57,7 +68,7 @@ def test_every_answer_is_a_row_whose_features_its_state_gives_again(tmp_path, mo
         np.testing.assert_array_equal(served, features[0, places])
         assert row["shown"][0] == row["candidates"][int(np.argmax(row["scores"]))]
         assert row["model_version"] == model.version
-        assert row["stale"] == ["item_statistics"]
+        assert (row["stale"], row["milliseconds"]) == (["item_statistics"], 1.5)
         assert row["statistics_at"].timestamp() * 1000 == model.statistics_at
     (file,) = (tmp_path / "data/predictions").glob("date=*/*.parquet")
     assert pq.read_schema(file).metadata[b"features"].decode().split(",") == list(snapshot.feature_names)

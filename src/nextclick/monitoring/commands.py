@@ -79,7 +79,7 @@ def judge_logs(root: Path, since: datetime, until: datetime, params: Params) -> 
     recommender, monitor, inputs = _loaded(root / Pointer.read(root, served_name()).bundle, params)
     version = inputs["bundle"]
     events = live_events(root, since, until)
-    service = service_facts(root, since, until, version)
+    service = service_facts(root, since, until)
     performance, followed = dict(UNKNOWN), None
     if service["lists"] and len(events):
         performance, followed = _lived(root, since, until, version, params)

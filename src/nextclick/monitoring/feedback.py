@@ -20,6 +20,7 @@ from nextclick.evaluation.metrics import interval, per_prediction
 from nextclick.events.schema import quoted
 from nextclick.events.tables import lock_of, parquet_files
 from nextclick.files import locked
+from nextclick.monitoring.served import service_facts
 from nextclick.params import Params
 
 MINUTE = 60_000  # ms
@@ -33,9 +34,11 @@ _JUDGED = """
         SELECT session_id, item_id, timestamp FROM ({clicks})
         QUALIFY row_number() OVER (PARTITION BY event_id ORDER BY timestamp, item_id) = 1
     ),
-    lists AS (SELECT request_id, session_id, moment, model_version, degraded, shown FROM ({lists}))
+    lists AS (SELECT request_id, session_id, moment, model_version, degraded, shown, state FROM ({lists}))
     SELECT request_id, lists.session_id, moment, model_version, coalesce(degraded, 'no') AS degraded,
-        item_id AS clicked, len(shown) AS shown, coalesce(list_position(shown, item_id), 0) AS rank
+        item_id AS clicked, len(shown) AS shown, coalesce(list_position(shown, item_id), 0) AS rank,
+        len(state) AS known,
+        coalesce(list_contains(list_transform(state, lambda click: click.item_id), item_id), false) AS repeat
     FROM clicks ASOF JOIN lists ON clicks.session_id = lists.session_id AND clicks.timestamp > lists.moment
     WHERE clicks.timestamp - lists.moment <= INTERVAL ({patience}) MILLISECOND
     QUALIFY row_number() OVER (PARTITION BY request_id ORDER BY clicks.timestamp, item_id) = 1
@@ -45,7 +48,8 @@ _JUDGED = """
 
 def judged_lists(root: Path, since: datetime, until: datetime, target: str, patience_ms: int) -> pd.DataFrame:
     """Lists served in a window that a click followed within `patience_ms`, a row each: request_id, session_id, moment,
-    model_version, degraded ("no" or why), clicked (the item), shown (how many items), rank (its place, 0: not shown).
+    model_version, degraded ("no" or why), clicked (the item), shown (how many items), rank (its place, 0: not shown),
+    known (how many clicks of the session), repeat (whether the item was among those).
 
     target: the event type that counts as a click. Raises InputError where nothing was served, or no event came.
     """
@@ -64,18 +68,6 @@ def judged_lists(root: Path, since: datetime, until: datetime, target: str, pati
             raise InputError(f"{served} or {live}: a file cannot be read: {error}") from error
 
 
-def counts_of(root: Path, since: datetime, until: datetime) -> pd.DataFrame:
-    """Lists served in a window, by model_version and degraded: lists, sessions. Raises InputError as `judged_lists`."""
-    with duckdb.connect() as database:
-        database.execute("SET TimeZone = 'UTC'")
-        return database.sql(
-            "SELECT model_version, coalesce(degraded, 'no') AS degraded, count(*) AS lists, "
-            f"count(DISTINCT session_id) AS sessions FROM read_parquet({files_of(root / 'data/predictions', SERVED)}, "
-            f"hive_partitioning = false) WHERE moment >= {_moment(since)} AND moment < {_moment(until)} "
-            "GROUP BY ALL ORDER BY ALL"
-        ).df()
-
-
 def figures(judged: pd.DataFrame, k: int, seed: int) -> dict[str, Any]:
     """HR@k, MRR@k and NDCG@k of judged lists with their 95 % intervals over sessions, and how many they are.
 
@@ -92,11 +84,13 @@ def figures(judged: pd.DataFrame, k: int, seed: int) -> dict[str, Any]:
 
 
 def feedback(root: Path, since: datetime, until: datetime, params: Params) -> dict:
-    """What became of the lists served in a window: figures of all, by version, and of those that were degraded, beside
-    what the evaluation promised. Its labels are complete when the last list has had its time to be clicked."""
+    """What became of the lists served in a window: figures of all, by version, of those that were degraded, and by
+    slice, beside what the evaluation promised, and the facts of `service_facts`.
+
+    Its labels are complete when the last list has had its time to be clicked.
+    """
     patience = params.monitoring.label_minutes * MINUTE
     judged = judged_lists(root, since, until, params.ingest.event_types[0], round(patience))
-    served = counts_of(root, since, until)
     k, seed = params.evaluation.k, params.run.seed
     figure = params.evaluation.figure
     promised = _promised(root).get(figure)
@@ -106,14 +100,23 @@ def feedback(root: Path, since: datetime, until: datetime, params: Params) -> di
         "since": since.isoformat(),
         "until": until.isoformat(),
         "complete": datetime.now(UTC) >= until + timedelta(milliseconds=patience),
-        "lists": int(served["lists"].sum()),
-        "degraded": int(served[served["degraded"] != "no"]["lists"].sum()),
+        **service_facts(root, since, until),
         **found,
         "promised": {figure: promised},
         "verdict": _verdict(promised, low, high),
         "by_version": {version: figures(part, k, seed) for version, part in judged.groupby("model_version")},
         "by_degraded": {reason: figures(part, k, seed) for reason, part in judged.groupby("degraded")},
+        "by_slice": {
+            slicing: {label: figures(part, k, seed) for label, part in judged.groupby(labels)}
+            for slicing, labels in _slices(judged).items()
+        },
     }
+
+
+def _slices(judged: pd.DataFrame) -> dict[str, pd.Series]:
+    """Those of the evaluation that a list and its click tell of."""
+    known = pd.cut(judged["known"], [-1, 0, 1, 2, 4, np.inf], labels=["0", "1", "2", "3-4", "5+"]).astype(str)
+    return {"known events": known, "repeat": judged["repeat"].map({True: "yes", False: "no"})}
 
 
 def _verdict(promised: float | None, low: float | None, high: float | None) -> str:

@@ -61,18 +61,20 @@ def served_lists(
     )
 
 
-def service_facts(root: Path, since: datetime, until: datetime, version: str) -> dict[str, Any]:
-    """Of all lists of a window: lists, degraded (share by reason), stale (share by feature view), other_versions (lists
-    of other bundles than `version`)."""
-    columns = ["moment", "model_version", "degraded", "stale"]
-    tables = [_read(file, columns) for file in _files(root, since, until)]
-    lists = pa.concat_tables(tables).to_pandas() if tables else pd.DataFrame(columns=columns)
+def service_facts(root: Path, since: datetime, until: datetime) -> dict[str, Any]:
+    """Of all lists of a window: lists, versions (lists by bundle), degraded (share by reason), stale (share by feature
+    view), milliseconds (of computing a list: p50 and p99, null where the log does not say)."""
+    columns = ["moment", "model_version", "degraded", "stale", "milliseconds"]
+    tables = [_read(file, columns).to_pandas() for file in _files(root, since, until)]
+    lists = pd.concat(tables).reindex(columns=columns) if tables else pd.DataFrame(columns=columns)
     lists = lists[(lists["moment"] >= since) & (lists["moment"] < until)] if len(lists) else lists
+    count, took = max(1, len(lists)), lists["milliseconds"].astype(float)
     return {
         "lists": len(lists),
-        "degraded": (lists["degraded"].value_counts() / max(1, len(lists))).to_dict(),
-        "stale": (lists["stale"].explode().value_counts() / max(1, len(lists))).to_dict(),
-        "other_versions": int((lists["model_version"] != version).sum()),
+        "versions": lists["model_version"].value_counts().sort_index().to_dict(),
+        "degraded": (lists["degraded"].value_counts() / count).to_dict(),
+        "stale": (lists["stale"].explode().value_counts() / count).to_dict(),
+        "milliseconds": {f"p{share}": took.quantile(share / 100) for share in (50, 99)} if took.any() else None,
     }
 
 
@@ -122,8 +124,10 @@ def _files(root: Path, since: datetime, until: datetime) -> Iterator[Path]:
 
 
 def _read(file: Path, columns: list[str]) -> pa.Table:
+    """Those of the columns that are there: older files have fewer."""
     try:
-        return pq.read_table(file, columns=columns, partitioning=None)
+        there = [name for name in pq.read_schema(file).names if name in columns]
+        return pq.read_table(file, columns=there, partitioning=None)
     except (OSError, KeyError, pa.ArrowException) as error:
         raise InputError(f"{file}: no file of the prediction log: {error}; move it away to go on without it") from error
 

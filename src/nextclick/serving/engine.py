@@ -232,6 +232,7 @@ class Engine:
                 scores,
                 answer.items,
                 features,
+                answer.milliseconds,
             )
         )
 

@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 
 class Prediction(NamedTuple):
     """moment: ms since 1970 UTC. candidates, scores: (width,), -1 and -inf behind the last. shown: item numbers, those
-    that were ranked first; features: theirs, (n_ranked, n_features)."""
+    that were ranked first; features: theirs, (n_ranked, n_features). milliseconds: see `Answer`; `total` comes last."""
 
     request_id: str
     session_id: str
@@ -48,6 +48,7 @@ class Prediction(NamedTuple):
     scores: np.ndarray
     shown: list[int]
     features: np.ndarray
+    milliseconds: dict[str, float]
 
 
 class PredictionLog:
@@ -142,6 +143,7 @@ def table_of(rows: list[Prediction]) -> pa.Table:
             "scores": numbers([row.scores[:count] for row, count in zip(rows, found, strict=True)]),
             "shown": items([np.array(row.shown, np.int32) for row in rows]),
             "features": numbers([row.features.ravel() for row in rows]),
+            "milliseconds": pa.array([row.milliseconds.get("total") for row in rows], pa.float32()),
         }
     ).replace_schema_metadata({"features": ",".join(model.recommender.snapshot.feature_names)})
 
