@@ -144,6 +144,11 @@ left_out = [name for name in columns["column"] if name not in served or served[n
 UUID = re.compile("-?".join(f"[0-9a-f]{{{digits}}}" for digits in (8, 4, 4, 4, 12)))
 words = f"<h1>{decision['outcome'].capitalize()}</h1><p>{html.escape(decision['words'])}</p>"
 words += f"<p>Window {folder.name}, bundle {decision['inputs']['bundle']}. All the evidence: drift.json beside this file.</p>"
+moved = columns[columns["drifted"]]["column"]
+if len(moved):
+    words += (
+        f"<p>Moved beyond chance: {html.escape(', '.join(moved))}. Evidently's verdicts below rest on other bins.</p>"
+    )
 if left_out and len(served):
     words += f"<p>Missing or null throughout: {html.escape(', '.join(left_out))}.</p>"
 if found["skewed"]:

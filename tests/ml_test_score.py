@@ -44,7 +44,6 @@ CHECKS = {
 }
 BY_HAND = {
     "data-2": "05_diagnose measures what each group earns at every run; nothing fails where one earns nothing",
-    "data-3": "`python benchmarks/costs.py` measures each part's time; nothing fails where one is dear",
     "model-3": "`python benchmarks/road.py` runs the variants as DVC experiments; a person reads the table",
 }
 ABSENT = {

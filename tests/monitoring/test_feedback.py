@@ -129,7 +129,7 @@ def test_what_is_missing_is_named(tmp_path):
     ("promise", "verdict"), [(0.9, "below"), (0.5, "as promised"), (0.1, "above"), (None, "unknown")]
 )
 def test_only_an_interval_beside_the_promise_says_that_it_was_missed(tmp_path, promise, verdict):
-    serve(tmp_path, [(f"r{n}", f"s{n}", 0.0, ["a", "b"]) for n in range(50)])
+    serve(tmp_path, [(f"r{n}", f"s{n}", 0.0, ["a", "b", *(f"z{place}" for place in range(18))]) for n in range(50)])
     click(tmp_path, [(f"e{n}", f"s{n}", 1.0, "a" if n < 25 else "x") for n in range(50)])
     if promise:
         (tmp_path / "reports/metrics").mkdir(parents=True)

@@ -85,6 +85,12 @@ def some(events, share: float) -> np.ndarray:
     return np.random.default_rng(5).random(len(events)) < share
 
 
+def later(events) -> pd.DataFrame:
+    return events.assign(
+        event_id=events["event_id"] + "-2", timestamp=events["timestamp"] + pd.Timedelta(milliseconds=300)
+    )
+
+
 def day_of(events) -> pd.Series:
     return events["timestamp"].dt.dayofyear
 
@@ -93,6 +99,7 @@ def day_of(events) -> pd.Series:
     ("broken", "words"),
     [
         (lambda e: e.assign(item_id=e["item_id"].mask(some(e, 0.3), "undefined")), "'undefined' alone"),
+        (lambda e: e.assign(item_id=e["item_id"].mask(some(e, 0.06), "undefined")), "is that an item?"),
         (lambda e: e.assign(item_id="i1"), "100.0% of the events are of 'i1' alone"),
         (lambda e: e.assign(session_id=e["session_id"].mask(some(e, 0.5), e["event_id"])), "each visitor's id"),
         (lambda e: e.assign(session_id=e["event_id"]), "sessions have 1.0 events"),
@@ -100,9 +107,12 @@ def day_of(events) -> pd.Series:
         (lambda e: pd.concat([e, e.assign(event_id=e["event_id"] + "-again")]), "50.0% of the events came twice"),
         (lambda e: e.assign(event_type=e["event_type"].mask(some(e, 0.3), "hover")), "hover, a type"),
         (lambda e: e[day_of(e) != day_of(e).min() + 3], "0 events came on the poorest whole day"),
+        (lambda e: e[~some(e, 0.6)], "events a day came"),
+        (lambda e: pd.concat([e, later(e)]), "50.0% of the events came twice"),
     ],
     ids=[
         "placeholder",
+        "rare placeholder",
         "one item",
         "half the cookies",
         "no cookies",
@@ -110,6 +120,8 @@ def day_of(events) -> pd.Series:
         "sent twice",
         "new type",
         "silence",
+        "less of all",
+        "sent twice, later",
     ],
 )
 def test_what_a_broken_tracker_sends_is_named(halves, broken, words):

@@ -164,6 +164,8 @@ def test_lists_that_the_promise_says_nothing_of_are_not_held_against_it(live, co
     assert found["skewed"] == []
     assert found["performance"]["shorter"] > 0
     assert found["performance"]["predictions"] + found["performance"]["shorter"] == before["predictions"]
+    rewrite(copied, lambda rows: [shortened(row) for row in rows])
+    assert decided(judged(copied, events)) == ("hold", "no lists")
     rewrite(copied, lambda rows: [row | {"model_version": "another"} for row in rows])
     found = judged(copied, events)
     assert decided(found) == ("hold", "no lists")

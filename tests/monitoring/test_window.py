@@ -48,8 +48,9 @@ def test_the_reference_itself_has_not_drifted(monitor, events):
         (lambda e: e.drop(columns="event_type"), "alert"),
         (lambda e: e.assign(event_type=e["event_type"].replace("cart", "basket")), "alert"),
         (lambda e: e.assign(item_id="new-" + e["item_id"]), "retrain"),
+        (lambda e: e.assign(timestamp=e["timestamp"] - pd.Timedelta(days=900)), "alert"),
     ],
-    ids=["empty", "one row", "null items", "no types", "a new type", "new items"],
+    ids=["empty", "one row", "null items", "no types", "a new type", "new items", "old clocks"],
 )
 def test_odd_windows_are_judged_in_words(monitor, events, odd, outcome):
     found = monitor(odd(events))["decision"]

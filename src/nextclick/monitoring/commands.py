@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from nextclick.errors import InputError
@@ -31,6 +32,7 @@ from nextclick.stream.statistics import known_events
 
 REPORTS, SEEN, NOTEBOOK = Path("reports/drift"), Path("data/drift"), "06_drift"
 TRAIN = Path("data/split/train.parquet")
+JUDGED = 20_000  # predictions of a file whose hits are counted; more hardly narrow the interval
 
 
 class Judged(NamedTuple):
@@ -66,7 +68,7 @@ def drift_of_file(root: Path, path: Path, days: float | None, params: Params) ->
 def drift_live(root: Path, since: datetime, until: datetime, params: Params) -> dict[str, Any]:
     """Judge what was served and what came in a window of the logs, and write the report; raises as `judge_logs`."""
     judged = judge_logs(root, since, until, params)
-    return _written(root, f"{since:%Y%m%dT%H%M}-{until:%Y%m%dT%H%M}", judged, params)
+    return _written(root, f"{since:%Y%m%dT%H%M%S}-{until:%Y%m%dT%H%M%S}", judged, params)
 
 
 def judge_logs(root: Path, since: datetime, until: datetime, params: Params) -> Judged:
@@ -88,16 +90,19 @@ def judge_logs(root: Path, since: datetime, until: datetime, params: Params) -> 
     service["unknown_clicks"] = unknown_clicks(served.lists, events)
     known = known_events(root, round(until.timestamp() * 1000))
     known = known[known["event_type"].isin(params.ingest.event_types)]
+    whole = (served.lists["shown"] >= params.evaluation.k).to_numpy(bool)
+    lengths = served.lists["ranked"].str.len().to_numpy(np.int64)
+    features = served.features.iloc[np.flatnonzero(np.repeat(whole, lengths))]  # those of fewer places are no drift
     found = monitor.judge(
         events,
-        served.features,
+        features,
         performance,
         window=(pd.Timestamp(since), pd.Timestamp(until)),
         pair=computed_again(recommender, served, known, params) if len(known) else None,
         service=service,
     )
     inputs["events"] = hashlib.sha256(pd.util.hash_pandas_object(events, index=False).to_numpy().tobytes()).hexdigest()
-    return Judged(found, inputs, served.features, monitor.reference)
+    return Judged(found, inputs, features, monitor.reference)
 
 
 def _lived(
@@ -167,6 +172,7 @@ def _replayed(recommender: Recommender, events: pd.DataFrame, before: pd.DataFra
         k=params.evaluation.k,
         most=params.evaluation.reference,
         seed=params.run.seed,
+        judged=JUDGED,
     )
 
 

@@ -7,6 +7,7 @@ import pandas as pd
 
 COLUMNS = ("event_id", "session_id", "item_id", "event_type", "timestamp")
 DAY = pd.Timedelta(days=1)
+TWICE = pd.Timedelta(seconds=1)  # what is sent again under another id is sent so soon; fewer people click so
 ROBOT_VIEWS = 40  # a session of so many events that never comes back to an item is a robot's
 
 
@@ -17,8 +18,9 @@ def facts_of(
 
     events, sessions, days (length of the window), per_day (events), least_a_day (events of the poorest whole day, null
     where the window has none), per_session (events), mix (share by type), lost (share of the events with a null in any
-    column), twice (share that came before, by its id or by all else), new_items (share of the events with an item that
-    is not in `known_items`), top_item (the item that most events are of) and top_share (theirs), robots (share of the
+    column), twice (share that came before, by its id, or by all else within `TWICE`), new_items (share of the events
+    with an item that is not in `known_items`), top_item (the item that most events are of) and top_share (theirs),
+    top_unknown and unknown_share (the same of the items not known), newest (event, ISO text), robots (share of the
     sessions), and missing (columns that are not there at all).
 
     Never raises for what the data holds: shares of nothing are null.
@@ -34,8 +36,7 @@ def facts_of(
     sessions = events.groupby("session_id")["item_id"]
     size, distinct = sessions.size(), sessions.nunique()
     popular = items.value_counts(normalize=True)
-    again = events["event_id"].dropna().duplicated().reindex(events.index, fill_value=False)
-    again |= events.duplicated(list(COLUMNS[1:])) & events[list(COLUMNS[1:])].notna().all(axis=1)
+    unknown = popular[~popular.index.isin(known_items)]
     return found | {
         "sessions": len(size),
         "days": round(days, 3),
@@ -44,10 +45,13 @@ def facts_of(
         "per_session": float(size.mean()) if len(size) else None,
         "mix": {str(kind): float(share) for kind, share in types.value_counts(normalize=True).sort_index().items()},
         "lost": float(events[list(COLUMNS)].isna().any(axis=1).mean()),
-        "twice": float(again.mean()),
+        "twice": float(_twice(events).mean()),
         "new_items": float((~items.dropna().isin(known_items)).mean()) if items.notna().any() else None,
         "top_item": str(popular.index[0]) if len(popular) else None,
         "top_share": float(popular.iloc[0]) if len(popular) else None,
+        "top_unknown": str(unknown.index[0]) if len(unknown) else None,
+        "unknown_share": float(unknown.iloc[0]) if len(unknown) else 0.0,
+        "newest": times.max().isoformat() if times.notna().any() else None,
         "robots": float(((size >= ROBOT_VIEWS) & (distinct == size)).mean()) if len(size) else None,
     }
 
@@ -58,6 +62,15 @@ def facts_by_day(events: pd.DataFrame, known_items: np.ndarray) -> dict[str, dic
         return {}
     days = events["timestamp"].dt.strftime("%Y-%m-%d")
     return {str(day): facts_of(part, known_items) for day, part in events.groupby(days)}
+
+
+def _twice(events: pd.DataFrame) -> np.ndarray:
+    """(n,) bool, in an order of its own."""
+    same = list(COLUMNS[1:4])
+    ordered = events.sort_values([*same, "timestamp"])
+    before = ordered.shift()
+    again = (ordered[same] == before[same]).all(axis=1) & (ordered["timestamp"] - before["timestamp"] <= TWICE)
+    return (again | (ordered["event_id"].duplicated() & ordered["event_id"].notna())).to_numpy()
 
 
 def _least_a_day(times: pd.Series, since: pd.Timestamp, until: pd.Timestamp) -> int | None:

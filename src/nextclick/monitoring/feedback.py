@@ -85,7 +85,7 @@ def figures(judged: pd.DataFrame, k: int, seed: int) -> dict[str, Any]:
 
 def feedback(root: Path, since: datetime, until: datetime, params: Params) -> dict:
     """What became of the lists served in a window: figures of all, by version, of those that were degraded, and by
-    slice, beside what the evaluation promised, and the facts of `service_facts`.
+    slice, beside what the evaluation promised, and the facts of `service_facts`. The verdict is on lists of k items.
 
     Its labels are complete when the last list has had its time to be clicked.
     """
@@ -95,7 +95,7 @@ def feedback(root: Path, since: datetime, until: datetime, params: Params) -> di
     figure = params.evaluation.figure
     promised = _promised(root).get(figure)
     found = figures(judged, k, seed)
-    low, high = found.get(f"{figure}_interval", (None, None))
+    low, high = figures(judged[judged["shown"] >= k], k, seed).get(f"{figure}_interval", (None, None))
     return {
         "since": since.isoformat(),
         "until": until.isoformat(),

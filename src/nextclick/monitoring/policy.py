@@ -28,7 +28,8 @@ def weighted_drift(table: pd.DataFrame, importance: dict[str, float]) -> float:
 
 
 def broken_data(facts: dict, before: dict, said: dict[str, list[str]], rules: Monitoring) -> list[str]:
-    """What is wrong with the data, in words; facts: see `facts_of`, said: see `column_drift`."""
+    """What is wrong with the data, in words; facts: see `facts_of`, with `behind` (the training's end) where no event
+    is newer, said: see `column_drift`. Where a column is missing, nothing else can be looked at."""
     if facts["missing"]:
         return [f"the events have no column {', '.join(facts['missing'])}"]
     wrong = [f"no feature {name} was served" for name in said.get("missing", [])]
@@ -36,6 +37,8 @@ def broken_data(facts: dict, before: dict, said: dict[str, list[str]], rules: Mo
     for fact, text in (("lost", "of the events lack a value"), ("twice", "of the events came twice")):
         if facts[fact] > before[fact] + rules.broken_share:
             wrong.append(f"{facts[fact]:.1%} {text}, {before[fact]:.1%} did before")
+    if "behind" in facts:
+        wrong.append(f"the newest event is of {facts['newest']}, and the model knows all until {facts['behind']}")
     for kind, share in before["mix"].items():
         if facts["mix"].get(kind, 0.0) < share * rules.vanished_share:
             wrong.append(f"{kind} is {facts['mix'].get(kind, 0.0):.2%} of the events, {share:.2%} before")
@@ -45,6 +48,8 @@ def broken_data(facts: dict, before: dict, said: dict[str, list[str]], rules: Mo
     usual = before["per_day"] if before["least_a_day"] is None else before["least_a_day"]
     if facts["least_a_day"] is not None and facts["least_a_day"] < usual * rules.vanished_share:
         wrong.append(f"{facts['least_a_day']:,} events came on the poorest whole day, {usual:,.0f} did before")
+    if (facts["days"] or 0) >= 1 and facts["per_day"] < before["per_day"] * rules.vanished_share:
+        wrong.append(f"{facts['per_day']:,.0f} events a day came, {before['per_day']:,.0f} before")
     if (facts["robots"] or 0) > before["robots"] + rules.robot_share:
         wrong.append(f"{facts['robots']:.1%} of the sessions are robots, {before['robots']:.1%} were before")
     return wrong + (_mistaken_ids(facts, before, rules) if facts["events"] >= ENOUGH_EVENTS else [])
@@ -53,14 +58,17 @@ def broken_data(facts: dict, before: dict, said: dict[str, list[str]], rules: Mo
 def _mistaken_ids(facts: dict, before: dict, rules: Monitoring) -> list[str]:
     """Of ids that are there, but do not tell sessions or items apart as they did."""
     wrong = []
-    if facts["per_session"] and not rules.vanished_share <= facts["per_session"] / before["per_session"] <= (
-        1 / rules.vanished_share
-    ):
+    longer = (facts["per_session"] or before["per_session"]) / before["per_session"]
+    if not rules.vanished_share < longer < 1 / rules.vanished_share:
         text = f"sessions have {facts['per_session']:.1f} events, {before['per_session']:.1f} before"
         wrong.append(f"{text}: is each visitor's id his own, and kept?")
     if facts["top_share"] and facts["top_share"] > before["top_share"] + rules.new_items:
         text = f"{facts['top_share']:.1%} of the events are of {facts['top_item']!r} alone"
         wrong.append(f"{text}, {before['top_share']:.1%} of the most clicked item before")
+    elif facts["unknown_share"] > max(before["top_share"], (facts["new_items"] or 0) / 2):
+        # more than any item had, and than all other new ones have: those of a new catalogue share the clicks
+        text = f"{facts['unknown_share']:.1%} of the events are of {facts['top_unknown']!r}, which the model does"
+        wrong.append(f"{text} not know, and no item had so many before: is that an item?")
     return wrong
 
 
@@ -130,7 +138,8 @@ def decide(
         )
         return Decision("hold", "performance", text + moved)
     if drift is None:
-        return Decision("hold", "no lists", "No list of this bundle could be judged, so nothing was compared.")
+        text = "No list of this bundle, as long as those of the promise, could be judged: nothing was compared."
+        return Decision("hold", "no lists", text)
     if drift > rules.drift_share:
         text = f"Nothing tells of hits, and {drift:.0%} of the ranker's weight lies in features that moved."
         return Decision("retrain", "drift", text)

@@ -36,14 +36,19 @@ def replay(
     k: int,
     most: int,
     seed: int,
+    judged: int = 0,
 ) -> Replay:
-    """Predict each next click of canonical `events`, with item statistics published from them and
-    from what came `before`. Of more than `most` predictions, those of sessions that `seed` draws."""
+    """Predict each next click of canonical `events`, with item statistics published from them and from what came
+    `before`. Of more than `most` predictions, or for the ranks than `judged` where that is more, those of sessions that
+    `seed` draws."""
     vocabulary = recommender.snapshot.vocabulary
     prefixes = next_clicks(SessionLog.from_events(events, event_types, vocabulary))
     order = np.random.default_rng(seed).permutation(prefixes.log.n_sessions)
     sizes = np.bincount(prefixes.sessions, minlength=len(order))[order]
-    prefixes = prefixes.take(np.isin(prefixes.sessions, order[np.cumsum(sizes) <= most]))
+    asked = np.cumsum(sizes)
+    kept = np.isin(prefixes.sessions, order[asked <= most])
+    chosen = np.isin(prefixes.sessions, order[asked <= max(most, judged)])
+    prefixes, kept = prefixes.take(chosen), kept[chosen]
     names = list(recommender.snapshot.feature_names)
     if not len(prefixes):
         return Replay(
@@ -61,9 +66,10 @@ def replay(
         scores = recommender.scores_of(candidates, values)
         best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
         lists[first : first + CHUNK, : best.shape[1]] = np.take_along_axis(candidates.items, best, axis=1)
-        rows, places = np.nonzero(np.take_along_axis(candidates.present, best, axis=1))
+        shown_and_kept = np.take_along_axis(candidates.present, best, axis=1) & kept[first : first + CHUNK, None]
+        rows, places = np.nonzero(shown_and_kept)
         shown = best[rows, places]
         about = {"session": ids[chunk.sessions[rows]], "moment": moments[first + rows], "score": scores[rows, shown]}
         served.append(pd.concat([pd.DataFrame(about), pd.DataFrame(values[rows, shown], columns=names)], axis=1))
-    judged = pd.DataFrame({"session": ids[prefixes.sessions], "rank": ranks_of(lists, prefixes.targets)})
-    return Replay(pd.concat(served, ignore_index=True), judged)
+    ranks = pd.DataFrame({"session": ids[prefixes.sessions], "rank": ranks_of(lists, prefixes.targets)})
+    return Replay(pd.concat(served, ignore_index=True), ranks)

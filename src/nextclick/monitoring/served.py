@@ -22,13 +22,14 @@ from nextclick.files import locked
 
 PREDICTIONS, LIVE = Path("data/predictions"), Path("data/live/events")
 COLUMNS = ["session_id", "moment", "model_version", "degraded", "state", "candidates", "scores", "shown", "features"]
+LISTS = ["session_id", "moment", "state", "shown", "ranked"]
 WRITTEN = pd.Timedelta(minutes=1)  # that a click may take until lists have to know it
 
 
 @dataclass(frozen=True)
 class Served:
     """features: a row a shown item that was ranked, see `Replay.served`. lists: a row a list, in the same order:
-    session_id, moment, state (as logged), ranked (its items that have features)."""
+    session_id, moment, state (as logged), shown (how many items), ranked (those of them that have features)."""
 
     features: pd.DataFrame
     lists: pd.DataFrame
@@ -52,7 +53,7 @@ def served_lists(
         if len(chosen):
             for part, table in zip((features, lists), _rows(file, chosen), strict=True):
                 part.append(table)
-    empty = pd.DataFrame({"session": [], "moment": []}), pd.DataFrame(columns=["session_id", "moment", "state"])
+    empty = pd.DataFrame({"session": [], "moment": []}), pd.DataFrame(columns=LISTS)
     return Served(
         *(
             pd.concat(parts, ignore_index=True) if parts else none
@@ -161,4 +162,5 @@ def _rows(file: Path, rows: np.ndarray) -> tuple[pd.DataFrame, pd.DataFrame]:
         "moment": np.repeat(lists["moment"].to_numpy("datetime64[ms]").astype(np.int64), counts),
         "score": np.array(scores, np.float32),
     }
-    return pd.concat([pd.DataFrame(about), values], axis=1), lists[["session_id", "moment", "state", "ranked"]]
+    lists["shown"] = lists["shown"].str.len()
+    return pd.concat([pd.DataFrame(about), values], axis=1), lists[LISTS]

@@ -16,7 +16,7 @@ from nextclick.monitoring.reference import ABOUT, Reference
 from nextclick.params import Params
 
 UNKNOWN = {"complete": True, "interval": None}
-FIRST = 0.01
+FIRST = 0.01  # of the events: the window's first is the one behind so many, whatever some clocks say
 WEEK, CALENDAR = 6.5, ("weekday",)  # days of window and reference, below which such a feature has to differ
 
 
@@ -79,6 +79,8 @@ class Monitor:
         said = said if anything else {}
         skewed = self._skewed(*pair) if pair is not None else []
         age = _age(events, about["trained_until"])
+        if facts.get("newest") and pd.Timestamp(facts["newest"]) < pd.Timestamp(about["trained_until"]):
+            facts["behind"] = about["trained_until"]
         found = decide(facts, before, said, skewed, drift, performance, age, rules, service)
         days = pd.to_datetime(served["moment"], unit="ms", utc=True) if anything else None
         return {
