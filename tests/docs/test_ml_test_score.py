@@ -26,7 +26,7 @@ def test_the_score_is_the_least_of_four_sums_and_the_page_says_what_proves_each_
     score.tests["infra-1"], score.passed = ["tests/x.py::test_y[1]", "tests/x.py::test_y[2]"], {}
     score.passed = dict.fromkeys(score.tests["infra-1"], True)
     assert len(CHECKS) == 28
-    assert score.sums() == {"data": 1, "model": 0.5, "infra": 1, "monitor": 0}
+    assert score.sums() == {"data": 0.5, "model": 0.5, "infra": 1, "monitor": 0}
     page = score.page()
     assert "the least, 0, is the score. 1 of 28 checks are proven" in page
     assert "| infra-1 | Training is reproducible | 1 | `tests/x.py::test_y` |" in page
