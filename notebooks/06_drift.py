@@ -4,7 +4,20 @@
 
 # %% tags=["parameters"]
 run = {"seed": 7, "threads": 2}
-monitoring = {"drift_share": 0.3}
+monitoring = {
+    "label_minutes": 30,
+    "windows_to_false_alarm": 104,
+    "effect": 0.1,
+    "drift_share": 0.3,
+    "sessions": 200,
+    "promise_loss": 0.1,
+    "age_days": 28,
+    "new_items": 0.1,
+    "broken_share": 0.01,
+    "vanished_share": 0.5,
+    "robot_share": 0.02,
+    "degraded_share": 0.05,
+}
 
 # %%
 import html
