@@ -193,10 +193,12 @@ def test_a_fault_of_the_service_is_not_the_models(live, copied, fault, words):
 
 
 @pytest.mark.parametrize("folder", ["data/predictions", "data/live/events"])
-@pytest.mark.parametrize("harm", ["truncated", "empty"])
+@pytest.mark.parametrize("harm", ["truncated", "empty", "of something else"])
 def test_a_broken_file_of_a_log_is_named(live, copied, folder, harm):
     file = next((copied / folder).rglob("*.parquet"))
     file.write_bytes(file.read_bytes()[:100] if harm == "truncated" else b"")
+    if harm == "of something else":
+        pd.DataFrame({"price": [1.5]}).to_parquet(file)
     with pytest.raises(InputError, match=str(folder)):
         judged(copied, live[1])
 

@@ -72,8 +72,8 @@ def drift_live(root: Path, since: datetime, until: datetime, params: Params) -> 
 
 
 def judge_logs(root: Path, since: datetime, until: datetime, params: Params) -> Judged:
-    """A window of the champion. Raises InputError where the
-    window has no length or is still to come, and where a file of the logs is broken."""
+    """A window of the champion. Raises InputError where it has no length or is still to come, and where a file of the
+    logs is broken."""
     if not since < until or since > datetime.now(UTC):
         raise InputError(
             f"the window {since:%Y-%m-%d %H:%M} to {until:%Y-%m-%d %H:%M}: expected one that began, since before until"

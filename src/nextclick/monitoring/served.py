@@ -22,6 +22,7 @@ from nextclick.files import locked
 
 PREDICTIONS, LIVE = Path("data/predictions"), Path("data/live/events")
 COLUMNS = ["session_id", "moment", "model_version", "degraded", "state", "candidates", "scores", "shown", "features"]
+NEWER = {"milliseconds"}  # columns that the log did not have from the beginning
 LISTS = ["session_id", "moment", "state", "shown", "ranked"]
 WRITTEN = pd.Timedelta(minutes=1)  # that a click may take until lists have to know it
 
@@ -125,10 +126,12 @@ def _files(root: Path, since: datetime, until: datetime) -> Iterator[Path]:
 
 
 def _read(file: Path, columns: list[str]) -> pa.Table:
-    """Those of the columns that are there: older files have fewer."""
+    """The columns, without those that older files may lack."""
     try:
-        there = [name for name in pq.read_schema(file).names if name in columns]
-        return pq.read_table(file, columns=there, partitioning=None)
+        there = pq.read_schema(file).names
+        if lacking := set(columns) - set(there) - NEWER:
+            raise KeyError(f"it has no {', '.join(sorted(lacking))}")
+        return pq.read_table(file, columns=[name for name in columns if name in there], partitioning=None)
     except (OSError, KeyError, pa.ArrowException) as error:
         raise InputError(f"{file}: no file of the prediction log: {error}; move it away to go on without it") from error
 
