@@ -1,7 +1,13 @@
 """A ranker whose training was killed ends with the same bytes as one whose training was not."""
 
+import json
+import subprocess
+import sys
+from threading import Thread
+
 import numpy as np
 import pytest
+from xgboost import RabitTracker
 
 from nextclick.errors import InputError
 from nextclick.params import Ranker
@@ -44,6 +50,35 @@ def test_a_killed_run_resumes_and_ends_with_the_same_bytes(examples, tmp_path, m
     assert len(segments) == 4  # two before the kill, the one killed, and that one again: not the first two
     assert resumed.save_raw("ubj") == whole.save_raw("ubj")
     assert resumed_curves == curves
+
+
+JOINS = """
+import json, sys
+from pathlib import Path
+import xgboost as xgb
+from nextclick.ranking.ranker import newest_checkpoint
+args, folder, key = json.loads(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
+with xgb.collective.CommunicatorContext(**args):
+    print(newest_checkpoint(folder, key, 12)[1])
+"""
+
+
+def test_workers_that_train_together_go_on_from_what_all_of_them_see(examples, tmp_path):
+    """Else each would train another number of rounds, and wait for ever for the others."""
+    seen, late = tmp_path / "seen", tmp_path / "late"
+    train_ranker(examples, PARAMS, 1, 2, checkpoints=seen, key="run")
+    late.mkdir()
+    for path in seen.glob("run-4.*"):
+        (late / path.name).write_bytes(path.read_bytes())
+    tracker = RabitTracker(n_workers=2, host_ip="127.0.0.1")
+    tracker.start()
+    Thread(target=tracker.wait_for, daemon=True).start()
+    about = json.dumps(tracker.worker_args())
+    workers = [
+        subprocess.Popen([sys.executable, "-c", JOINS, about, str(folder), "run"], stdout=subprocess.PIPE, text=True)
+        for folder in (seen, late)
+    ]
+    assert [worker.communicate(timeout=120)[0].split()[-1] for worker in workers] == ["4", "4"]
 
 
 def test_checkpoints_of_other_data_or_settings_are_not_taken(examples, tmp_path):

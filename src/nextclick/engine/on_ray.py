@@ -1,9 +1,8 @@
 """The steps that grow with the clicks, over the workers of a Ray cluster: the same lists, index and features to the
 byte, and with one worker the same ranker too.
 
-The cluster is the one at RAY_ADDRESS, else one that is started here for the time, on loopback. Where a cluster has
-several machines, each has nextclick installed and sees the project's folder, as Ray Train asks for its results too. A
-chunk whose worker or node is lost runs again; training goes on from its last checkpoint.
+Where a cluster has several machines, each has nextclick installed and sees the project's folder, as Ray Train asks for
+its results too. A chunk whose worker or node is lost runs again; training goes on from its last checkpoint.
 """
 
 from __future__ import annotations
@@ -11,9 +10,7 @@ from __future__ import annotations
 import copy
 import io
 import logging
-import os
 import shutil
-import socket
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -21,10 +18,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-if not os.environ.get("RAY_ADDRESS"):
-    os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # Ray then keeps to loopback, on Linux as well
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+from nextclick.engine.cluster import connect  # before Ray itself: it says what Ray reads when it is imported
 
+# isort: split
 import numba
 import numpy as np
 import pandas as pd
@@ -34,7 +30,6 @@ import ray.train
 import xgboost as xgb
 from ray.train.xgboost import XGBoostTrainer
 
-from nextclick.errors import InputError
 from nextclick.events.prefixes import Prefixes
 from nextclick.events.sessions import SessionLog, Vocabulary
 from nextclick.events.shards import merged
@@ -55,13 +50,9 @@ class OnRay:
     """See `nextclick.engine.engine.Engine`."""
 
     def __init__(self, pipeline: Pipeline) -> None:
-        """Raises InputError where there is no cluster at RAY_ADDRESS."""
+        """Raises InputError, see `connect`."""
         self._pipeline = pipeline
-        address = os.environ.get("RAY_ADDRESS")
-        here: dict[str, Any] = {"num_cpus": pipeline.workers * pipeline.cpus_per_worker, "include_dashboard": False}
-        if not ray.is_initialized():
-            _reach(address)
-            ray.init(log_to_driver=False, logging_level=logging.ERROR, **({"address": address} if address else here))
+        connect(pipeline.workers * pipeline.cpus_per_worker)
         for chatty in ("ray.data", "ray.train", "ray.widgets"):  # a notebook would keep what they say, with its times
             logging.getLogger(chatty).setLevel(logging.ERROR)
         ray.data.DataContext.get_current().enable_progress_bars = is_watched()
@@ -71,7 +62,8 @@ class OnRay:
         shards = events.repartition(self._pipeline.workers * AHEAD, keys=["session_id"]).map_batches(
             _grouped, batch_size=None, batch_format="pandas", fn_args=[event_types]
         )
-        return merged([_unpacked(row["log"]) for row in shards.iter_rows()])
+        grouped = [_unpacked(row["log"]) for row in shards.iter_rows()]
+        return merged(grouped) if grouped else SessionLog.read(path, event_types)  # of no events
 
     def examples(self, snapshot: Snapshot, prefixes: Prefixes, negatives: int, seed: int) -> Examples:
         parts = self._over(snapshot, prefixes, examples_of, "examples", negatives, seed)
@@ -127,16 +119,6 @@ class OnRay:
                 yield ray.get(waiting.popleft())
         while waiting:
             yield ray.get(waiting.popleft())
-
-
-def _reach(address: str | None) -> None:
-    """Raises InputError at once, where Ray itself would try for minutes."""
-    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
-    if host and port.isdigit():
-        try:
-            socket.create_connection((host, int(port)), timeout=5).close()
-        except OSError as error:
-            raise InputError(f"RAY_ADDRESS: no Ray cluster at {address}: {error}") from error
 
 
 @ray.remote(max_retries=RESTARTS)

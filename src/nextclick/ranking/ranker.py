@@ -137,9 +137,13 @@ def run_key(examples: Examples, params: Ranker, seed: int, threads: int, workers
 
 
 def newest_checkpoint(folder: Path, key: str, rounds: int) -> tuple[xgb.Booster | None, int, dict[str, list[float]]]:
-    """The newest whole checkpoint of a run, the rounds it has, and its curves; None, 0 and {} where there is none."""
+    """The newest whole checkpoint of a run, the rounds it has, and its curves; None, 0 and {} where there is none.
+
+    Workers that train together all get the newest that each of them sees: a shared folder may show a file late.
+    """
     done = [int(path.stem.rsplit("-", 1)[1]) for path in folder.glob(f"{key}-*.json")]
-    newest = max((count for count in done if count <= rounds), default=0)
+    seen = max((count for count in done if count <= rounds), default=0)
+    newest = int(xgb.collective.allreduce(np.array([seen]), xgb.collective.Op.MIN)[0])
     if not newest:
         return None, 0, {}
     curves = json.loads((folder / f"{key}-{newest}.json").read_text())
