@@ -3,8 +3,9 @@
     python benchmarks/scale.py --times 1 --times 4 --times 16
 
 1 is the default simulated shop of 30,000 sessions. Every step runs in a process of its own, so that its peak memory is
-its own. Time is that of all its threads on the processor, which other work on the machine changes little. The ranker's
-examples grow with the data too, so that no step has an excuse not to.
+its own; `features` makes a snapshot too, and examples with it. Time is that of all its threads on the processor, which
+other work on the machine changes little. The ranker's examples grow with the data too, so that no step has an excuse
+not to.
 """
 
 from __future__ import annotations
@@ -36,6 +37,15 @@ from nextclick.ranking.recommender import example_snapshot, training_examples
 from nextclick.ranking.snapshot import Snapshot
 
 TYPES = ["view", "cart", "purchase"]
+
+
+def make_snapshot(params: Params, folder: Path) -> None:
+    """What the driver holds on Ray too: the log, and all that is made of it."""
+    log = SessionLog.read(folder / "split/train.parquet", TYPES)
+    items = pd.read_parquet(folder / "interim/items.parquet")
+    example_snapshot(
+        log, params.retrieval, params.ranker, params.features, params.run.seed, event_types=TYPES, items=items
+    )
 
 
 def make_examples(params: Params, folder: Path, examples: int) -> None:
@@ -78,6 +88,7 @@ def measured(times: int, params: Params, folder: Path) -> dict:
         "simulate": (simulate, shop, params.run.seed, folder / "raw"),
         "ingest": (ingest, Ingest(path=str(folder / "raw")), folder, folder / "interim"),
         "split": (split, folder / "interim/events.parquet", Split(), folder / "split"),
+        "snapshot": (make_snapshot, params, folder),
         "features": (make_examples, params, folder, 20_000 * times),
         "train": (train, params, folder),
         "recommend": (retrieve, params, folder, 20_000 * times),

@@ -50,10 +50,14 @@ print(
     f"The mean session has {lengths.mean():.1f} events, the median {lengths.median():.0f}, one in a hundred more than "
     f"{lengths.quantile(0.99):.0f}, the longest {lengths.max()}; skewness {lengths.skew():.1f}."
 )
+few = lengths.clip(upper=5) - 1  # of a session's predictions, those that know fewer than five events
+print(
+    f"{few.sum() / (lengths - 1).sum():.0%} of the clicks to be predicted come when fewer than five events are known."
+)
 
 # %% [markdown]
-# **Decision.** Most predictions know few clicks, so candidates must come from past sessions (`retrieval.neighbours`) and
-# not from a user's history.
+# **Decision.** A session says little by itself, so candidates come from past sessions with the same items
+# (`retrieval.neighbours`); what it does say is read closely, click by click.
 
 # %% [markdown]
 # ## How unequal are the items?
@@ -136,3 +140,6 @@ assert facts["shared_sessions"] == 0
 # %%
 chosen = exploration.typical_session(train)
 print(chosen.merge(items[["item_id", "title", "category", "price"]], on="item_id", how="left").to_string(index=False))
+
+# %% [markdown]
+# **Next.** What the clicks are like decides what is made of them: [02_features](02_features.ipynb).

@@ -199,3 +199,6 @@ facts = {"examples": len(examples.groups), "candidate_recall": examples.recall, 
 (root / "reports/metrics").mkdir(parents=True, exist_ok=True)
 (root / "reports/metrics/features.json").write_text(json.dumps(facts, indent=1) + "\n")
 print(facts)
+
+# %% [markdown]
+# **Next.** A ranker learns from these examples: [03_train](03_train.ipynb).

@@ -112,3 +112,6 @@ manifest = save_bundle(
 (root / "reports/plots").mkdir(parents=True, exist_ok=True)
 curve.reset_index().to_csv(root / "reports/plots/learning_curve.csv", index=False)
 print(f"Version {manifest['version']}, trained until {manifest['trained_until']}.")
+
+# %% [markdown]
+# **Next.** What its lists are worth on days that it does not know: [04_evaluate](04_evaluate.ipynb).

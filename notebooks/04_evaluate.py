@@ -52,7 +52,11 @@ snapshot = recommender.snapshot.over(
 )  # fmt: skip
 recommender = replace(recommender, snapshot=snapshot)
 clicks = np.bincount(train.items[train.items >= 0], minlength=len(vocabulary))
-print(f"{len(prefixes):,} predictions in {test.n_sessions:,} sessions that training never saw.")
+judged = len(np.unique(prefixes.sessions))
+print(
+    f"{len(prefixes):,} predictions in {judged:,} sessions that training never saw; {test.n_sessions - judged:,} more have "
+    "nothing to predict."
+)
 
 # %% [markdown]
 # ## Ours and the baselines, on the same predictions
@@ -165,3 +169,6 @@ Reference.of(recommender, manifest, events["test"], events["train"], headline[de
 by_slice.to_csv(root / "reports/plots/slices.csv", index=False)
 board.rename_axis("method").reset_index().to_csv(root / "reports/plots/baselines.csv", index=False)
 print(json.dumps(headline, indent=1))
+
+# %% [markdown]
+# **Next.** Why it is as good as it is, and no better: [05_diagnose](05_diagnose.ipynb).

@@ -87,7 +87,14 @@ print(
         else ", so bias, not variance, is what is left."
     )
 )
-curve.plot(x="examples", logx=True, marker="o", title="NDCG@20 within sampled candidates", ylabel="NDCG@20")
+curve.plot(
+    x="examples",
+    logx=True,
+    marker="o",
+    title="NDCG@20 within sampled candidates",
+    xlabel="training examples",
+    ylabel="NDCG@20",
+)
 plt.show()
 
 # %% [markdown]
@@ -101,11 +108,14 @@ print(
     f"is {(capacity['train'] - capacity['held out']).iloc[-1]:.4f}, at depth 1 "
     f"{(capacity['train'] - capacity['held out']).iloc[0]:.4f}: depth buys variance."
 )
-capacity.plot(x="max_depth", marker="o", title="NDCG@20 within sampled candidates", ylabel="NDCG@20")
+capacity.plot(
+    x="max_depth", marker="o", title="NDCG@20 within sampled candidates", xlabel="depth of the trees", ylabel="NDCG@20"
+)
 plt.show()
 
 # %% [markdown]
-# **Decision.** `ranker.max_depth` and `ranker.max_examples`: where held out no longer rises.
+# **Decision.** `ranker.max_examples` is where held out hardly rises any more. `ranker.max_depth` was chosen on two real
+# logs and not on this shop: [decision 2](../docs/decisions/02-retrieval-and-trees.md).
 
 # %% [markdown]
 # ## What does each candidate source and each feature group earn, and what does it cost?
@@ -115,12 +125,13 @@ plt.show()
 ablation = lab.ablation()
 costs = pd.read_csv(root / "reports/costs.csv")
 ablation = ablation.merge(costs, on=["kind", "without"], how="left")
-proven = ablation[ablation["low"] > 0]
+proven, helped = ablation[ablation["low"] > 0], ablation[ablation["high"] < 0]
 most = ablation.iloc[0]
 print(
     f"Without {most['without']} ({most['kind']}) {decisive} falls most, by {most['lost']:.4f} [{most['low']:.4f}, "
     f"{most['high']:.4f}]. {len(proven)} of {len(ablation)} parts earn something here beyond chance: "
-    f"{', '.join(proven['without'])}."
+    f"{', '.join(proven['without']) or 'none'}. Better without, beyond chance: {', '.join(helped['without']) or 'none'}. "
+    f"These are small rankers of {diagnosis['groups']:,} examples and {diagnosis['rounds']} trees."
 )
 print(ablation.round(4).to_string(index=False))
 shown = ablation.iloc[::-1]
@@ -130,6 +141,11 @@ ax.errorbar(shown["lost"], shown["kind"] + ": " + shown["without"], fmt="o", cap
 ax.axvline(0, linestyle=":")
 ax.set(title="What is lost without it, with 95 % intervals", xlabel=decisive)
 plt.show()
+
+# %% [markdown]
+# **Decision.** A part goes when larger rankers do not miss it either, on real logs too: [ablation](../docs/ablation.md)
+# trains on more examples and three logs, and what decides is a whole ranker:
+# [decision 2](../docs/decisions/02-retrieval-and-trees.md).
 
 # %% [markdown]
 # ## What does the ranker look at?
@@ -167,15 +183,18 @@ print(slices.by_slice(values, labels, lab.judge.sessions, seed).round(4).to_stri
 # %%
 negatives = lab.imbalance()
 print(
-    f"Little: with {negatives.index[0]} to {negatives.index[-1]} negatives a positive, {decisive} goes from "
-    f"{negatives.iloc[0]:.4f} to {negatives.iloc[-1]:.4f}. The objective compares pairs within one list, so the share of "
-    "positives does not enter it as it would a classifier's; negatives only cost time."
-    if abs(negatives.iloc[-1] - negatives.iloc[0]) < 0.01
-    else f"It matters: from {negatives.index[0]} to {negatives.index[-1]} negatives a positive, {decisive} goes from "
-    f"{negatives.iloc[0]:.4f} to {negatives.iloc[-1]:.4f}."
+    f"From {negatives.index[0]} to {negatives.index[-1]} negatives a positive {decisive} goes from {negatives.iloc[0]:.4f} "
+    f"to {negatives.iloc[-1]:.4f} ({negatives.iloc[-1] / negatives.iloc[0] - 1:+.1%}), at "
+    f"{negatives.index[-1] / negatives.index[0]:.0f} times the rows. The objective compares pairs within one list, so the "
+    "share of positives does not enter it as it would a classifier's: more negatives only show more of what is not clicked."
 )
-negatives.plot(logx=True, marker="o", title=f"{decisive} by negatives per positive", xlabel="negatives")
+negatives.plot(
+    logx=True, marker="o", title=f"{decisive} by negatives per positive", xlabel="negatives", ylabel=decisive
+)
 plt.show()
+
+# %% [markdown]
+# **Decision.** `ranker.negatives`: as many as the night has time for; nothing is weighted or drawn again.
 
 # %% [markdown]
 # ## Is a score a probability?
@@ -204,7 +223,7 @@ for depth in (2, 4, 7):
 trade = pd.DataFrame(trade).T.rename_axis("max_depth")
 chosen = {name: trade[name].idxmax() for name in (f"hr@{k}", f"mrr@{k}", f"ndcg@{k}", "coverage")}
 print(
-    "All agree on the same depth."
+    f"All agree on depth {chosen[decisive]}, of those that were tried."
     if len(set(chosen.values())) == 1
     else "They would choose differently: " + ", ".join(f"{name} depth {depth}" for name, depth in chosen.items()) + "."
 )
@@ -228,3 +247,6 @@ print(table.round(4).to_string())
 ablation.drop(columns="microseconds").to_csv(root / "reports/plots/ablation.csv", index=False)
 curve.to_csv(root / "reports/plots/examples_curve.csv", index=False)
 capacity.to_csv(root / "reports/plots/capacity_curve.csv", index=False)
+
+# %% [markdown]
+# **Next.** Whether what comes later still looks like what it learned from: [06_drift](06_drift.ipynb).

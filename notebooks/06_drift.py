@@ -52,14 +52,17 @@ print(f"{decision['outcome'].upper()} ({decision['rule']}): {decision['words']}"
 counts = ("events", "sessions", "per_day", "least_a_day", "per_session")
 shown = [name for name in (*counts, "lost", "twice", "new_items", "top_share", "robots") if name in facts]
 print(pd.DataFrame({"window": facts, "reference": before}).loc[shown].astype(float).round(4).to_string())
+said = {"lost": "lack a value", "twice": "came twice", "new_items": "fall on items that the model does not know"}
+told = [f"{facts[name]:.1%} {what}" for name, what in said.items() if name in facts]
+print("Of the events " + ", ".join(told) + "." if told else "There are no events.")
 mix = pd.DataFrame({"window": facts.get("mix", {}), "reference": before["mix"]}, dtype=float).fillna(0)
 days = pd.DataFrame(found["days"]).T
 fig, (left, right) = plt.subplots(1, 2, figsize=(10, 3))
 mix.plot.bar(ax=left, rot=0)
-left.set(title="Mix of events", ylabel="share")
+left.set(title="Mix of events", xlabel="type", ylabel="share of the events")
 if len(days):
     right.bar(days.index, days["events"].astype(float))
-right.set(title="Events a day")
+right.set(title="Events a day", ylabel="events")
 right.tick_params(axis="x", rotation=45)
 plt.show()
 
@@ -122,8 +125,10 @@ if chart.size:
     ax.set_xticks(range(chart.shape[1]), chart.columns, rotation=45)
     ax.grid(False)
     ax.set(title="Distance from the reference, by feature and day")
-    fig.colorbar(picture)
+    fig.colorbar(picture, label="Jensen-Shannon distance")
     plt.show()
+    feature, day = chart.astype(float).stack().idxmax()
+    print(f"Farthest from the reference: {feature} on {day}, by {chart.loc[feature, day]:.2f}.")
 else:
     print("Nothing was served: there is no map.")
 

@@ -55,6 +55,7 @@ for ax, name in zip(axes, names, strict=True):
     ax.hist(ours / theirs - 1, bins=40)
     ax.axvline(0, linestyle=":")
     ax.set(title=name, xlabel="challenger over champion")
+axes[0].set_ylabel("resamples")
 plt.show()
 print(
     f"{decisive}: {record['metric']['champion']:.4f} and {record['metric']['challenger']:.4f}, "

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from nextclick.cli import _utc, app
 from nextclick.errors import InputError
 from nextclick.params import Params
+from nextclick.project import project_root
 
 COMMANDS = get_command(app).commands
 
@@ -44,6 +45,31 @@ def test_outside_of_a_project_every_command_ends_with_code_2_and_one_line(comman
         assert ended.stdout == ""
         (line,) = ended.stderr.splitlines()
         assert line.startswith("nextclick: ")
+
+
+@pytest.mark.parametrize(
+    ("asked", "reason"),
+    [
+        (["--events", "f.parquet", "--since", "2026-03-01"], "--events takes --days"),
+        (["--days", "0"], "expected more than 0"),
+        (["--since", "2026-03-01"], "expected --since and --until"),
+    ],
+)
+def test_no_option_of_drift_is_dropped_without_a_word(asked, reason):
+    ended = CliRunner().invoke(app, ["drift", *asked])
+    assert (ended.exit_code, ended.stdout) == (2, "")
+    assert reason in ended.stderr
+
+
+def test_what_a_stage_has_not_made_yet_is_named(tmp_path, monkeypatch):
+    root = project_root()
+    for name in ("dvc.yaml", "params.yaml", "reports/metrics/ingest.json"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes((root / name).read_bytes())
+    monkeypatch.chdir(tmp_path)
+    ended = CliRunner().invoke(app, ["publish"])
+    assert ended.exit_code == 2
+    assert re.search("train.parquet: not there; expected what `dvc repro` makes", ended.stderr)
 
 
 @pytest.mark.parametrize("asked", [["dance"], ["parity", "--most", "many"], ["simulate", "--fast"]])

@@ -24,7 +24,9 @@ def nextclick() -> None:
     """From a shop's raw clickstream to recommendations that change within seconds of a click.
 
     Results are JSON on stdout, progress is on stderr. Exit codes: 0, done; 2, something is to be mended, which one line
-    on stderr says; 1, a fault of nextclick itself. `nextclick --install-completion` teaches the shell its commands.
+    on stderr says; 1, a fault of nextclick itself. What was found is in the JSON, not in the code; only `drift`, which
+    schedulers ask, ends with 10 for retrain and 20 for alert. `nextclick --install-completion` teaches the shell its
+    commands.
 
     Example: nextclick benchmark --train train.parquet --test test.parquet
     """
@@ -40,6 +42,9 @@ def command(run: Callable[..., Any]) -> Callable[..., Any]:
         except (InputError, UnavailableError) as error:
             typer.echo(f"nextclick: {error}", err=True)
             sys.exit(2)
+        except FileNotFoundError as error:
+            typer.echo(f"nextclick: {error.filename or error}: not there; expected what `dvc repro` makes", err=True)
+            sys.exit(2)
 
     return app.command()(shown)
 
@@ -47,9 +52,15 @@ def command(run: Callable[..., Any]) -> Callable[..., Any]:
 @command
 def simulate(
     scenario: Annotated[
-        str, typer.Option(help="What happens to the shop, such as taste_shift, tracking_bug.")
+        str,
+        typer.Option(
+            help="What happens to the shop: none, catalogue_change, taste_shift, price_shock, seasonal_swing, "
+            "bot_attack or tracking_bug."
+        ),
     ] = "none",
-    strength: Annotated[float, typer.Option(min=0, help="How strongly.")] = 0.5,
+    strength: Annotated[
+        float, typer.Option(min=0, help="How strongly: a share of items, events or sessions, or of the prices.")
+    ] = 0.5,
     onset: Annotated[int, typer.Option(min=0, help="From which day on, the first being 0.")] = 25,
     out: Annotated[Path | None, typer.Option(help="Folder; a scenario needs one of its own.")] = None,
 ) -> dict:
@@ -218,7 +229,11 @@ def drift(
 ) -> dict:
     """Compare what was served with the bundle's reference, and decide: retrain, hold, or alert (fix the data).
 
+    Example: nextclick drift --days 7
+
     Example: nextclick drift --since 2026-03-01 --until 2026-03-08
+
+    Example: nextclick drift --events data/split/test.parquet --days 3 --no-exit-code
     """
     from nextclick.monitoring.commands import drift_live, drift_of_file
     from nextclick.monitoring.policy import EXIT_CODES
@@ -227,6 +242,10 @@ def drift(
 
     root = project_root()
     params = Params.read(root / "params.yaml")
+    if days is not None and days <= 0:
+        raise InputError(f"drift: --days {days:g}, expected more than 0")
+    if events and (since or until):
+        raise InputError("drift: --events takes --days, not --since or --until")
     if events:
         found = drift_of_file(root, events, days, params)
     elif since and until and not days:

@@ -1,6 +1,7 @@
 """Features are what their names say, see nothing of the future, and are the same from a live state as from the log."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -65,6 +66,21 @@ def test_absent_columns_give_fewer_features(shop_events):
     plain = Snapshot.of(log, PARAMS, 1, event_types=TYPES, timed=False)
     assert list(plain.features_by_group) == ["retrieval", "item", "session"]
     assert not [name for name in plain.feature_names if "price" in name or "hour" in name or "cart" in name]
+
+
+def test_a_type_that_was_added_after_the_bundle_changes_no_cell_but_those_of_the_types(snapshot, asked):
+    """Else it would be written beside the row: the kernel looks at no bounds."""
+    bought = asked.log.types == 2
+    assert bought.any()
+    later = replace(asked, log=replace(asked.log, types=np.where(bought, 3, asked.log.types).astype(np.int8)))
+    (candidates, before), (again, after) = snapshot.features(asked), snapshot.features(later)
+    np.testing.assert_array_equal(candidates.items, again.items)
+    of_types = np.isin(snapshot.feature_names, snapshot.features_by_group["event types"])
+    np.testing.assert_array_equal(before[..., ~of_types], after[..., ~of_types])
+    for name in ("purchase_of_it", "purchase_in_session"):
+        assert not after[..., snapshot.feature_names.index(name)].any()
+    last = snapshot.feature_names.index("last_event_type")
+    np.testing.assert_array_equal(after[..., last], np.where(before[..., last] == 2, 0, before[..., last]))
 
 
 @pytest.mark.ml_test("data-7")

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from nextclick.errors import InputError
 from nextclick.events.prefixes import next_clicks
 from nextclick.events.sessions import SessionLog
 from nextclick.lifecycle.comparison import Comparison, compare, conclude
@@ -97,7 +98,8 @@ def test_shuffled_labels_are_rejected(simulated, judged, tmp_path):
 def test_a_ranker_that_learned_without_its_features_is_not_promoted(
     simulated, judged, tmp_path, value, share, verdicts
 ):
-    """Without all of them it is shown to be worse; without the first half this small shop need not show it."""
+    """Without all of them it is shown to be worse; without the first half this small shop need not show it, and on
+    some processors it comes out the same to a thousandth."""
 
     def spoil(examples):
         features = np.array(examples.features)
@@ -106,7 +108,7 @@ def test_a_ranker_that_learned_without_its_features_is_not_promoted(
 
     found = judged(simulated.save(ranker_of(simulated, spoil), tmp_path, until(simulated)))
     assert found["verdict"] in verdicts, found["reason"]
-    assert found["metric"]["difference"] < 0
+    assert found["metric"]["difference"] < (0 if share == 1 else simulated.params.gate.margin)
 
 
 @pytest.mark.ml_test("monitor-5")
@@ -206,6 +208,21 @@ def test_other_features_and_lost_event_types_are_rejected(judged, champion, tmp_
     folder = shutil.copytree(champion, tmp_path / "types")
     rewritten(folder, event_types=["view", "cart", "buy"])
     assert judged(folder)["verdict"] == "reject"
+
+
+def test_a_champion_that_does_not_know_a_type_that_was_added_is_judged_all_the_same(simulated, champion):
+    """Else nothing could ever take its place."""
+    test = simulated.window.test.copy()
+    wished = test.index[test["event_type"] == "cart"][::2]
+    test.loc[wished, "event_type"] = "wish"
+    ingest = simulated.params.ingest
+    added = ingest.model_copy(update={"event_types": [*ingest.event_types, "wish"]})
+    params = simulated.params.model_copy(update={"ingest": added})
+    theirs = Candidate.load(champion, replace(simulated.window, test=test), params)
+    assert (theirs.prefixes.log.types == len(ingest.event_types)).any()
+    assert np.isfinite(theirs.live.scores(theirs.prefixes)[1]).any(axis=1).all()
+    with pytest.raises(InputError, match="wish"):
+        Candidate.load(champion, replace(simulated.window, test=test), simulated.params)
 
 
 @pytest.mark.ml_test("model-6")

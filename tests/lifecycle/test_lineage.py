@@ -1,8 +1,12 @@
 """From an answer to all that made it, from a version to the same bytes; and a person who wants to be forgotten is."""
 
 import json
+import re
 import shutil
-from datetime import UTC, datetime
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
@@ -12,19 +16,25 @@ import yaml
 
 from nextclick.errors import InputError
 from nextclick.events.state import Click
+from nextclick.events.tables import lock_of, parquet_files
 from nextclick.features.store.connect import apply_definitions, connect
 from nextclick.features.store.online import OnlineStates
-from nextclick.lifecycle.forget import forget
+from nextclick.files import locked
+from nextclick.lifecycle import forget as forgetting
+from nextclick.lifecycle.forget import APART, HELD, forget
 from nextclick.lifecycle.lineage import lineage, made_of, reproduce
 from nextclick.lifecycle.promotion import promote
 from nextclick.lifecycle.records import read_records
 from nextclick.lifecycle.registry import Registry
+from nextclick.serving.prediction_log import SECONDS
+from nextclick.stream.log import LOG
 
 from .conftest import Project
 from .test_retrain import happen
-from .test_watch import visit
+from .test_watch import SHOWN, served, visit
 
 NOW = datetime(2026, 1, 10, tzinfo=UTC)
+PLAIN = ["number", "bool", "datetime", "datetimetz"]
 
 
 @pytest.mark.ml_test("infra-5")
@@ -32,7 +42,8 @@ def test_an_answer_names_its_version_commit_params_data_and_decisions(project):
     promote(project.registry, project.second, {"reason": "seen"})
     visit(project.root, project.second.bundle, NOW, 3, 1.0, "request")
     found = json.loads(json.dumps(lineage(project.registry, "request1")))
-    assert (found["version"], found["session_id"], found["shown"]) == ("v2.0.0", "request1", ["a", "b"])
+    assert (found["version"], found["session_id"], found["shown"]) == ("v2.0.0", "request1", SHOWN)
+    assert "others" not in found
     assert found["commit"] == project.run("git", "rev-parse", "HEAD").strip()
     assert found["params"]["run"] == {"seed": 7, "threads": 2}
     assert set(found["data"]) == {"data/split/train.parquet"}
@@ -45,6 +56,33 @@ def test_an_answer_names_its_version_commit_params_data_and_decisions(project):
     with pytest.raises(InputError, match="bundle 0123456789ab is no version"):
         lineage(project.registry, "stranger0")
     assert made_of(project.registry, project.first)["data"] != found["data"]
+
+
+def test_of_answers_with_one_id_the_newest_is_told_of_and_the_others_are_named(project):
+    bundle, later = project.second.bundle, NOW + timedelta(seconds=1)
+    batch = [("batch", session, NOW, bundle, SHOWN) for session in ("s", "t")]
+    served(project.root, [*batch, ("batch", "u", later, project.first.bundle, ["a"])], [])
+    served(project.root, [("batch", "s", NOW, "0123456789ab", SHOWN)], [], folder="data/shadow")
+    found = lineage(project.registry, "batch")
+    assert (found["session_id"], found["version"], found["shown"], found["shadows"]) == ("u", "v1.0.0", ["a"], [])
+    assert [other["session_id"] for other in found["others"]] == ["s", "t"]
+    for session, shadows in (("s", ["0123456789ab"]), ("t", [])):
+        found = project.nextclick("lineage", "batch", "--session", session)
+        assert (found["session_id"], found["version"], found["shadows"]) == (session, "v2.0.0", shadows)
+        assert "others" not in found
+    with pytest.raises(InputError, match="holds no answer batch of session x"):
+        lineage(project.registry, "batch", "x")
+
+
+def test_a_request_may_be_named_like_anything(project):
+    for name in ("visit-17", "v17-a", "1", "v1", "v1.0.0.0"):
+        served(project.root, [(name, "s", NOW, project.second.bundle, SHOWN)], [])
+        found = project.nextclick("lineage", name, *(["--session", "s"] if name == "v1" else []))
+        assert (found["request_id"], found["version"]) == (name, "v2.0.0")
+    for asked in ("v1", "v1.0.0", project.first.bundle):
+        found = project.nextclick("lineage", asked)
+        assert found["version"] == "v1.0.0"
+        assert "request_id" not in found
 
 
 @pytest.mark.ml_test("infra-1")
@@ -105,15 +143,11 @@ def test_a_person_who_is_forgotten_is_nowhere_and_versions_that_knew_him_are_nam
 
     home = also_as(project, "home")
     also = [home.register().number] if knows(events, theirs, 0) else []
-    found = forget(project.root, params, person, None)
+    found = forget(project.root, params, person, None, held=0)
     assert found["sessions"] == len(theirs)
     assert person not in (root / found["record"]).read_text()
-    for file in root.glob("data/**/*.parquet"):
-        table = pq.ParquetFile(file).read().to_pandas()
-        if "session_id" in table:
-            assert not set(table["session_id"].astype(str)) & theirs, file
-        if "user_id" in table:
-            assert person not in set(table["user_id"]), file
+    assert named_in(root, {person, *theirs}) == []
+    assert named_in(root, {other})
     assert pq.read_table(root / "data/live/quarantine/a.parquet")["raw"].to_pylist() == raw[3:]
     assert pq.read_table(root / "data/interim/quarantine.parquet")["raw"].to_pylist() == lines[1:]
     left = pd.read_parquet(root / "data/interim/events.parquet")
@@ -123,9 +157,69 @@ def test_a_person_who_is_forgotten_is_nowhere_and_versions_that_knew_him_are_nam
     knew = [v.number for v, day in ((project.first, 7), (project.second, 0))
             if knows(events, theirs, day)]  # fmt: skip
     assert found["versions"] == [f"home@{number}" for number in also] + [f"recommender@{number}" for number in knew]
-    assert forget(project.root, params, person, None)["removed"] == {}
+    assert forget(project.root, params, person, None, held=0)["removed"] == {}
     with pytest.raises(InputError, match="one of --user and --session"):
         forget(project.root, params, None, None)
+
+
+def named_in(root: Path, names: set[str]) -> list[tuple[Path, str]]:
+    """Files under data/ and their columns, whatever they are called, that name one of them. names: no numbers."""
+    name = re.compile(f"(?:^|{APART})(?:{'|'.join(map(re.escape, sorted(names)))})(?:$|{APART})")
+    return [
+        (file, column)
+        for file in parquet_files(root / "data")
+        for column, values in pq.ParquetFile(file).read().to_pandas().select_dtypes(exclude=PLAIN).items()
+        if any(name.search(value.decode("latin-1") if isinstance(value, bytes) else str(value)) for value in values)
+    ]
+
+
+def test_files_that_come_and_go_meanwhile_hide_nobody(project, monkeypatch):
+    root, day = project.root, project.root / LOG / "date=2026-01-10"
+    for session in "st":
+        visit(root, project.second.bundle, NOW, 1, 1.0, session)
+    with ThreadPoolExecutor() as pool:
+        with locked(lock_of(root / LOG)):  # as `compact` holds it
+            asked = pool.submit(forget, root, project.params, None, "s0", held=0)
+            time.sleep(1)
+            files = parquet_files(day)
+            pq.write_table(pa.concat_tables([pq.ParquetFile(file).read() for file in files]), day / "once.parquet")
+            for file in files:
+                file.unlink()
+        removed = asked.result()["removed"]
+    assert removed[f"{LOG}/date=2026-01-10/once.parquet"] == 1
+    assert named_in(root, {"s0"}) == []
+
+    def listed_then_deleted(folder: Path) -> list[Path]:
+        """As the service deletes old answers, by no lock."""
+        files = parquet_files(folder)
+        if folder.name == "predictions":
+            shutil.rmtree(folder, ignore_errors=True)
+        return files
+
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(forgetting, "parquet_files", listed_then_deleted)
+        assert len(forget(root, project.params, None, "t0", held=0)["removed"]) == 1
+    assert named_in(root, {"t0"}) == []
+    (day / "broken.parquet").write_text("no Parquet")
+    with pytest.raises(InputError, match=r"broken\.parquet: cannot be read"):
+        forget(root, project.params, None, "t0", held=0)
+
+
+def test_an_answer_that_the_service_still_held_in_memory_is_forgotten_too(project, simulated):
+    root, events = project.root, simulated.window.train
+    person = events.dropna(subset=["user_id"])["user_id"].value_counts().index[0]
+    session = str(events[events["user_id"] == person]["session_id"].iloc[0])
+    happen(root, events[events["user_id"] == person])
+    with ThreadPoolExecutor() as pool:
+        asked = pool.submit(forget, root, project.params, person, None, held=5)
+        while named_in(root, {session}) and not asked.done():
+            time.sleep(0.1)
+        served(root, [("late", session, NOW, project.second.bundle, SHOWN)], [])
+        assert [column for _, column in named_in(root, {session})] == ["session_id"]
+        assert not asked.done()
+        asked.result()
+    assert named_in(root, {session}) == []
+    assert HELD > SECONDS
 
 
 def also_as(project: Project, name: str) -> Registry:
@@ -152,5 +246,5 @@ def test_redis_forgets_too(project, redis_server, monkeypatch):
     online = OnlineStates(connect(project.root, params))
     click = Click(1_767_700_000_000, "e", "i1", 0)
     online.write({"s": (click,), "t": (click,)})
-    forget(project.root, params, None, "s")
+    forget(project.root, params, None, "s", held=0)
     assert [bool(row.state) for row in online.read(["s", "t"])] == [False, True]

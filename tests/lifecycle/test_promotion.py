@@ -2,15 +2,17 @@
 
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import pytest
 
 from nextclick.errors import InputError
+from nextclick.files import locked
 from nextclick.lifecycle.promotion import champion, promotable, promote, rollback, shadow, split
 from nextclick.lifecycle.records import read_records, write_record
 from nextclick.monitoring.reference import reference_of
 from nextclick.ranking.bundle import load_bundle
-from nextclick.serving.pointer import Pointer
+from nextclick.serving.pointer import FOLDER, Pointer
 
 
 def test_a_version_has_its_reference_beside_it_and_both_come_back_from_dvc(project):
@@ -54,6 +56,22 @@ def test_what_cannot_be_made_again_is_no_version(project):
         project.registry.version("v7")
     with pytest.raises(InputError, match="names no artifact other"):
         type(project.registry)(project.root, "other").register()
+
+
+def test_of_two_changes_at_once_neither_undoes_the_other(project):
+    """As when the watch takes a champion back while somebody promotes."""
+    registry = project.registry
+    promote(registry, project.first, {})
+    pointer = Pointer.read(project.root, "recommender")
+    with ThreadPoolExecutor() as pool:
+        with locked(project.root / FOLDER / ".recommender.lock"):  # as the one that is first holds it
+            later = pool.submit(promote, registry, project.second, {})
+            assert not wait([later], timeout=1).done
+            assert Pointer.read(project.root, "recommender") == pointer
+            pointer.model_copy(update={"withdrawn": ("bad",)}).write(project.root, "recommender")
+        later.result(timeout=30)
+    after = Pointer.read(project.root, "recommender")
+    assert (after.version, after.withdrawn) == (project.second.bundle, ("bad",))
 
 
 def test_promotion_and_rollback_move_the_pointer_the_tag_and_the_record(project):

@@ -15,6 +15,7 @@ from nextclick.lifecycle import sequential
 from nextclick.lifecycle.experiment import compared, results
 from nextclick.lifecycle.promotion import champion, promote, split
 from nextclick.lifecycle.records import read_records
+from nextclick.lifecycle.registry import Version
 from nextclick.lifecycle.sequential import Mean, gain, interval, mismatch
 from nextclick.lifecycle.watch import look
 from nextclick.params import Params
@@ -23,6 +24,8 @@ from nextclick.stream.log import LOG, EventLog
 from nextclick.stream.validation import EVENTS
 
 LOOKS = np.arange(200, 4001, 100)
+SHOWN = ["a", "b", *(f"z{n}" for n in range(18))]  # as many as the promise is of
+STATE = [dict.fromkeys(CLICK.names) | {"item_id": "c"}]
 
 
 def false_alarms(trials: int = 300) -> float:
@@ -82,9 +85,9 @@ def test_shares_that_were_not_asked_for_void_the_split():
     assert mismatch(0, 0, 0.1) == 1
 
 
-def served(root, rows, clicks) -> None:
+def served(root, rows, clicks, degraded=None, state=STATE, folder="data/predictions") -> None:
     """rows: request, session, moment, version, shown. clicks: session, moment, item."""
-    folder = root / "data/predictions/date=2026-01-01"
+    folder = root / folder / "date=2026-01-01"
     folder.mkdir(parents=True, exist_ok=True)
     table = pa.table(
         {
@@ -92,8 +95,8 @@ def served(root, rows, clicks) -> None:
             "session_id": [row[1] for row in rows],
             "moment": pa.array([row[2] for row in rows], pa.timestamp("ms", "UTC")),
             "model_version": [row[3] for row in rows],
-            "degraded": pa.array([None] * len(rows), pa.string()),
-            "state": pa.array([[]] * len(rows), pa.list_(CLICK)),
+            "degraded": pa.array([degraded] * len(rows), pa.string()),
+            "state": pa.array([state] * len(rows), pa.list_(CLICK)),
             "shown": pa.array([row[4] for row in rows], pa.list_(pa.string())),
         }
     )
@@ -106,14 +109,16 @@ def served(root, rows, clicks) -> None:
     EventLog(root / LOG).append(pa.Table.from_pylist(events, EVENTS))
 
 
-def visit(root, version: str, since: datetime, sessions: int, hits: float, name: str = "s") -> None:
-    """Sessions of one list and one click, a share of which hits its first place."""
+def visit(
+    root, version: str, since: datetime, sessions: int, hits: float, name: str = "s", shown=SHOWN, **about
+) -> None:
+    """Sessions of one list and one click, a share of which hits its first place. about: see `served`."""
     rows, clicks = [], []
     for n in range(sessions):
         moment = since + timedelta(milliseconds=n)
-        rows.append((f"{name}{n}", f"{name}{n}", moment, version, ["a", "b"]))
+        rows.append((f"{name}{n}", f"{name}{n}", moment, version, shown))
         clicks.append((f"{name}{n}", moment + timedelta(seconds=1), "a" if n < hits * sessions else "x"))
-    served(root, rows, clicks)
+    served(root, rows, clicks, **about)
 
 
 @pytest.fixture
@@ -164,12 +169,62 @@ def test_clicks_on_other_versions_few_clicks_and_a_time_that_is_over_change_noth
     assert champion(project.registry) == second
 
 
-def test_a_running_split_is_read_from_what_was_served(project):
+OTHERS = {
+    "short": ({"shown": SHOWN[:12]}, "1500 of fewer than 20 items"),
+    "degraded": ({"degraded": "store"}, "1500 were degraded"),
+    "of the unknown": ({"state": []}, "1500 of a session without a known click"),
+}
+
+
+@pytest.mark.parametrize(("about", "why"), OTHERS.values(), ids=OTHERS)
+def test_lists_that_the_promise_says_nothing_of_are_not_held_against_the_model(watched, about, why):
+    project, _, second = watched
+    now = datetime.now(UTC)
+    visit(project.root, second.bundle, now, 1500, 0.0, **about)
+    for hours, verdict in ((1, "watching"), (25, "kept")):
+        seen = look(project.registry, project.params, now + timedelta(hours=hours))
+        assert (seen["verdict"], seen["sessions"]) == (verdict, 0)
+        assert "nothing to watch by" in seen["reason"]
+        assert why in seen["reason"]
+    visit(project.root, second.bundle, now, 1500, 0.5, "t")
+    seen = look(project.registry, project.params, now + timedelta(hours=1))
+    assert (seen["verdict"], seen["sessions"]) == ("watching", 1500)
+    assert "reason" not in seen
+    assert champion(project.registry) == second
+
+
+def test_such_lists_do_not_hide_a_broken_promise_either(watched):
+    project, first, second = watched
+    now = datetime.now(UTC)
+    visit(project.root, second.bundle, now, 1500, 1.0, degraded="store")
+    visit(project.root, second.bundle, now, 1500, 0.2, "t")
+    assert look(project.registry, project.params, now + timedelta(hours=1))["verdict"] == "rolled back"
+    assert champion(project.registry) == first
+
+
+def test_a_watch_without_a_list_or_a_click_says_that(watched):
+    project, first, _ = watched
+    now = datetime.now(UTC)
+    seen = look(project.registry, project.params, now)
+    assert (seen["verdict"], seen["sessions"]) == ("watching", 0)
+    assert "data/predictions: no Parquet files" in seen["reason"]
+    visit(project.root, first.bundle, now, 10, 0.0)
+    seen = look(project.registry, project.params, now + timedelta(hours=1))
+    assert "no click followed a list of this version" in seen["reason"]
+
+
+def parted(project, share: float) -> tuple[Version, Version, datetime]:
+    """A split of two versions, and when it began."""
     first, second = project.first, project.second
     promote(project.registry, first, {})
-    started = project.root / split(project.registry, second, 0.25)["record"]
-    now = datetime.now(UTC).replace(microsecond=0) - timedelta(minutes=30)
-    started.write_text(json.dumps(json.loads(started.read_text()) | {"at": now.isoformat()}))
+    started = project.root / split(project.registry, second, share)["record"]
+    began = datetime.now(UTC).replace(microsecond=0) - timedelta(minutes=30)
+    started.write_text(json.dumps(json.loads(started.read_text()) | {"at": began.isoformat()}))
+    return first, second, began
+
+
+def test_a_running_split_is_read_from_what_was_served(project):
+    first, second, now = parted(project, 0.25)
     visit(project.root, first.bundle, now, 3000, 0.3, "a")
     visit(project.root, second.bundle, now, 1000, 0.5, "b")
     found = json.loads(json.dumps(results(project.root, "recommender", project.params)))
@@ -178,6 +233,14 @@ def test_a_running_split_is_read_from_what_was_served(project):
     assert found["gain"][0] < 0.2 < found["gain"][1]
     visit(project.root, second.bundle, now, 400, 0.5, "c")
     assert results(project.root, "recommender", project.params)["verdict"].startswith("void")
+
+
+def test_an_arm_whose_lists_fail_is_not_spared_them(project):
+    first, second, now = parted(project, 0.5)
+    visit(project.root, first.bundle, now, 1500, 0.5, "a", shown=SHOWN[:12])
+    visit(project.root, second.bundle, now, 750, 0.5, "b", shown=SHOWN[:12])
+    visit(project.root, second.bundle, now, 750, 0.0, "c", shown=SHOWN[:12], degraded="error")
+    assert results(project.root, "recommender", project.params)["verdict"] == "worse"
 
 
 def test_a_session_that_saw_both_arms_belongs_to_neither():

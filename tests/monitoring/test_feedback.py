@@ -1,6 +1,7 @@
 """Served lists meet the clicks that followed: each click once, the list that stood before it, only while it counts."""
 
 import json
+import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -12,9 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nextclick.errors import InputError
-from nextclick.monitoring.feedback import feedback, figures, judged_lists
+from nextclick.monitoring.feedback import as_promised, feedback, figures, judged_lists
+from nextclick.monitoring.reference import FACTS, Reference, reference_of
 from nextclick.monitoring.served import service_facts
 from nextclick.params import Params
+from nextclick.serving.pointer import Pointer
 from nextclick.serving.prediction_log import CLICK
 from nextclick.stream.log import LOG, EventLog
 from nextclick.stream.validation import EVENTS
@@ -22,14 +25,17 @@ from nextclick.stream.validation import EVENTS
 START = datetime(2026, 3, 1, tzinfo=UTC)
 DAY = (START, START + timedelta(days=1))
 PATIENCE = 30 * 60_000  # ms
+WHOLE = ["a", "b", *(f"z{place}" for place in range(18))]  # as many as the promise is of
 
 
 def at(minutes: float) -> datetime:
     return START + timedelta(minutes=minutes)
 
 
-def serve(root: Path, lists: list[tuple[str, str, float, list[str]]], version: str = "a", degraded=None) -> None:
-    """lists: request, session, minute, items."""
+def serve(
+    root: Path, lists: list[tuple[str, str, float, list[str]]], version: str = "a", degraded=None, known=1
+) -> None:
+    """lists: request, session, minute, items. known: how many clicks."""
     table = pa.table(
         {
             "request_id": [row[0] for row in lists],
@@ -38,7 +44,7 @@ def serve(root: Path, lists: list[tuple[str, str, float, list[str]]], version: s
             "model_version": [version] * len(lists),
             "degraded": pa.array([degraded] * len(lists), pa.string()),
             "stale": pa.array([[]] * len(lists), pa.list_(pa.string())),
-            "state": pa.array([[dict.fromkeys(CLICK.names) | {"item_id": "b"}]] * len(lists), pa.list_(CLICK)),
+            "state": pa.array([[dict.fromkeys(CLICK.names) | {"item_id": "b"}] * known] * len(lists), pa.list_(CLICK)),
             "shown": pa.array([row[3] for row in lists], pa.list_(pa.string())),
             "milliseconds": pa.array([2.0] * len(lists), pa.float32()),
         }
@@ -85,6 +91,21 @@ def test_only_clicks_of_the_same_session_and_type_in_time_count_and_each_once(tm
     assert judged(tmp_path)["request_id"].tolist() == ["r2"]
 
 
+def test_lists_that_share_a_requests_id_are_told_apart(tmp_path):
+    serve(tmp_path, [("batch", "s", 0, ["a"]), ("batch", "t", 0, ["a"]), ("batch", "s", 5, ["b"])])
+    click(tmp_path, [("e1", "s", 1, "a"), ("e2", "t", 1, "x"), ("e3", "s", 6, "b"), ("e4", "s", 7, "x")])
+    assert judged(tmp_path)[["session_id", "rank"]].to_numpy().tolist() == [["s", 1], ["t", 0], ["s", 1]]
+
+
+def test_only_lists_made_as_the_promise_was_are_held_against_it(tmp_path):
+    serve(tmp_path, [("whole", "s", 0, WHOLE), ("short", "t", 0, WHOLE[:12])])
+    serve(tmp_path, [("degraded", "u", 0, WHOLE)], degraded="store")
+    serve(tmp_path, [("unknown", "v", 0, WHOLE)], known=0)
+    click(tmp_path, [(f"e{session}", session, 1, "x") for session in "stuv"])
+    assert len(judged(tmp_path)) == 4
+    assert as_promised(judged(tmp_path), 20)["request_id"].tolist() == ["whole"]
+
+
 def test_the_window_is_that_of_the_list(tmp_path):
     serve(tmp_path, [("r0", "s", -1, ["a"]), ("r1", "t", 24 * 60 - 1, ["a"]), ("r2", "u", 24 * 60, ["a"])])
     click(tmp_path, [("e0", "s", 0, "a"), ("e1", "t", 24 * 60 + 5, "a"), ("e2", "u", 24 * 60 + 5, "a")])
@@ -129,7 +150,7 @@ def test_what_is_missing_is_named(tmp_path):
     ("promise", "verdict"), [(0.9, "below"), (0.5, "as promised"), (0.1, "above"), (None, "unknown")]
 )
 def test_only_an_interval_beside_the_promise_says_that_it_was_missed(tmp_path, promise, verdict):
-    serve(tmp_path, [(f"r{n}", f"s{n}", 0.0, ["a", "b", *(f"z{place}" for place in range(18))]) for n in range(50)])
+    serve(tmp_path, [(f"r{n}", f"s{n}", 0.0, WHOLE) for n in range(50)])
     click(tmp_path, [(f"e{n}", f"s{n}", 1.0, "a" if n < 25 else "x") for n in range(50)])
     if promise:
         (tmp_path / "reports/metrics").mkdir(parents=True)
@@ -141,6 +162,32 @@ def test_only_an_interval_beside_the_promise_says_that_it_was_missed(tmp_path, p
     assert found["by_slice"]["known events"]["1"]["predictions"] == 50
     assert found["by_slice"]["repeat"].keys() == {"no"}
     assert found["by_version"]["a"]["predictions"] == 50
+
+
+def placed(root: Path, promise: float) -> None:
+    """Bundle a is champion by this promise, and the pipeline's last run made another, b, by a higher one."""
+    pointer = Pointer(bundle="models/registry/recommender/v1.0.0", version="a")
+    pointer.write(root, "recommender")
+    about = {"bundle": "a", "trained_until": START.isoformat(), "figure": "mrr@20", "promised": promise}
+    about |= {"facts": dict.fromkeys(FACTS), "days": {}, "importance": {}}
+    Reference(pd.DataFrame(), about).save(reference_of(root / pointer.bundle))
+    (root / "reports/metrics").mkdir(parents=True)
+    (root / "reports/metrics/evaluate.json").write_text(json.dumps({"mrr@20": 0.9}))
+
+
+def test_the_promise_is_the_champions_and_so_are_the_lists_that_are_held_against_it(tmp_path):
+    placed(tmp_path, 0.5)
+    serve(tmp_path, [(f"r{n}", f"s{n}", 0.0, WHOLE) for n in range(50)])
+    serve(tmp_path, [(f"q{n}", f"t{n}", 0.0, WHOLE) for n in range(50)], version="b")
+    serve(tmp_path, [(f"p{n}", f"u{n}", 0.0, WHOLE) for n in range(50)], degraded="store")
+    clicks = [(f"e{n}", f"s{n}", 1.0, "a" if n < 25 else "x") for n in range(50)]
+    click(tmp_path, clicks + [(f"f{session}{n}", f"{session}{n}", 1.0, "x") for session in "tu" for n in range(50)])
+    found = feedback(tmp_path, *DAY, Params())
+    assert (found["champion"], found["promised"], found["verdict"]) == ("a", {"mrr@20": 0.5}, "as promised")
+    assert found["predictions"] == 150
+    shutil.rmtree(tmp_path / "models/registry/recommender/v1.0.0-reference")
+    found = feedback(tmp_path, *DAY, Params())
+    assert (found["promised"], found["verdict"]) == ({"mrr@20": None}, "unknown")
 
 
 moments = st.integers(0, 50)

@@ -4,6 +4,8 @@ import json
 import re
 import shutil
 import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 
 import numpy as np
 import pandas as pd
@@ -15,10 +17,12 @@ from typer.testing import CliRunner
 from nextclick.cli import app
 from nextclick.errors import InputError
 from nextclick.events.state import Click, advance_all
+from nextclick.events.tables import lock_of, parquet_files
 from nextclick.features.store.connect import apply_definitions, connect
 from nextclick.features.store.online import OnlineStates
+from nextclick.files import locked
 from nextclick.monitoring.commands import drift_live, judge_logs
-from nextclick.monitoring.served import served_lists
+from nextclick.monitoring.served import live_events, served_lists
 from nextclick.serving.deployment import Deployment
 from nextclick.serving.engine import Engine, Query
 from nextclick.serving.prediction_log import PredictionLog
@@ -81,10 +85,13 @@ def copied(live, tmp_path):
     return tmp_path / "root"
 
 
+def hours(events) -> tuple[datetime, datetime]:
+    """All of the events."""
+    return events["timestamp"].min().floor("h").to_pydatetime(), events["timestamp"].max().ceil("h").to_pydatetime()
+
+
 def judged(root, events) -> dict:
-    """Of all hours of the events."""
-    since, until = events["timestamp"].min().floor("h"), events["timestamp"].max().ceil("h")
-    return judge_logs(root, since.to_pydatetime(), until.to_pydatetime(), PARAMS).found
+    return judge_logs(root, *hours(events), PARAMS).found
 
 
 def rewrite(root, change) -> None:
@@ -170,6 +177,37 @@ def test_lists_that_the_promise_says_nothing_of_are_not_held_against_it(live, co
     found = judged(copied, events)
     assert decided(found) == ("hold", "no lists")
     assert found["service"]["versions"] == {"another": found["service"]["lists"]}
+
+
+def test_lists_of_a_batch_that_share_its_id_are_judged_one_by_one(live, copied):
+    root, events, _ = live
+    before = judged(root, events)
+    rewrite(copied, lambda rows: [row | {"request_id": "batch"} for row in rows])
+    found = judged(copied, events)
+    assert found["performance"]["predictions"] == before["performance"]["predictions"]
+    assert found["served"] == before["served"]  # of the lists that a click followed, no others
+
+
+def test_events_that_are_compacted_meanwhile_are_all_read(live, copied):
+    root, events, _ = live
+    before = live_events(root, *hours(events))
+    with ThreadPoolExecutor() as pool:
+        with locked(lock_of(copied / LOG)):  # as `compact` holds it
+            asked = pool.submit(live_events, copied, *hours(events))
+            time.sleep(1)
+            for file in parquet_files(copied / LOG):
+                file.rename(file.with_name("once.parquet"))
+        pd.testing.assert_frame_equal(asked.result(), before)
+
+
+def test_what_the_notebook_draws_names_no_session(live, copied):
+    _, events, _ = live
+    drift_live(copied, *hours(events), PARAMS)
+    drawn = pd.read_parquet(copied / "data/drift/served.parquet")
+    assert drawn["session"].nunique() > 1
+    for file in (copied / "data/drift").rglob("*.parquet"):
+        for column, values in pd.read_parquet(file).items():
+            assert not set(values) & set(events["session_id"]), (file, column)
 
 
 def test_statistics_that_nobody_published_are_named_as_skew(live, copied):

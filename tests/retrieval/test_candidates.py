@@ -5,7 +5,7 @@ import pytest
 
 from nextclick.events.prefixes import Prefixes, next_clicks
 from nextclick.events.sessions import SessionLog, Vocabulary
-from nextclick.retrieval.candidates import ENCODER, UNRANKED, Retriever
+from nextclick.retrieval.candidates import COLUMNS, FUSED, UNRANKED, Retriever
 from nextclick.retrieval.encoder_training import train_encoder
 from nextclick.retrieval.index import SessionIndex
 
@@ -49,9 +49,13 @@ def test_own_items_are_candidates_and_no_item_twice(log, retriever):
 
 def test_ranks_follow_scores(log, retriever):
     found = retriever.retrieve(next_clicks(log))
-    for scores, ranks in zip(found.scores[:50, :, ENCODER], found.ranks[:50, :, ENCODER], strict=True):
-        ranked = (ranks < UNRANKED) & (scores > 0)
-        assert (np.diff(scores[ranked][np.argsort(ranks[ranked])]) <= 0).all()
+    for column in FUSED:
+        compared = 0
+        for scores, ranks in zip(found.scores[:50, :, column], found.ranks[:50, :, column], strict=True):
+            ranked = (ranks < UNRANKED) & (scores > 0)
+            compared += max(0, np.count_nonzero(ranked) - 1)
+            assert (np.diff(scores[ranked][np.argsort(ranks[ranked])]) <= 0).all()
+        assert compared, COLUMNS[column]
 
 
 def test_a_session_of_which_nothing_is_known_gets_what_is_popular(log, retriever):

@@ -16,6 +16,7 @@ import pandas as pd
 import psutil
 import pytest
 import yaml
+from stream.conftest import kafka as kafka
 
 from nextclick.events.sessions import SessionLog
 from nextclick.params import Features, Params, Ranker, Retrieval

@@ -65,11 +65,8 @@ def test_bad_events_are_named_and_the_good_ones_beside_them_count(api):
     sent = [event(1, "i03"), event(2, ""), 7, event(3, "i04", event_type="stare"), event(4, "i05")]
     receipt = api.post("/events", json=sent).json()
     assert receipt["accepted"] == 2
-    assert [(bad["place"], bad["field"]) for bad in receipt["quarantined"]] == [
-        (1, "item_id"),
-        (2, receipt["quarantined"][1]["field"]),
-        (3, "event_type"),
-    ]
+    assert [bad["place"] for bad in receipt["quarantined"]] == [1, 2, 3]
+    assert [bad["field"] for bad in receipt["quarantined"]][::2] == ["item_id", "event_type"]
     assert all(bad["reason"] for bad in receipt["quarantined"])
     assert api.post("/recommend", json={"session_id": "s"}).json()["clicks"] == 2
 

@@ -188,6 +188,34 @@ def test_what_would_exceed_the_budget_is_popular_and_counted(engine):
     assert fallbacks("budget") == counted + 1
 
 
+def slow_ranking(monkeypatch, seconds: float) -> None:
+    quick = Recommender.scores_of
+
+    def slow(*given):
+        time.sleep(seconds)
+        return quick(*given)
+
+    monkeypatch.setattr(Recommender, "scores_of", slow)
+
+
+def test_one_slow_ranking_costs_the_next_visitors_nothing(engine, monkeypatch):
+    engine._budget = 0.05
+    with monkeypatch.context() as paused:
+        slow_ranking(paused, 25 * engine._budget)
+        ask(engine)
+    assert None in [ask(engine).degraded for _ in range(5)]
+
+
+def test_while_ranking_is_too_slow_few_wait_for_it_and_soon_after_all_are_ranked_again(engine, monkeypatch):
+    engine._budget = 0.05
+    with monkeypatch.context() as loaded:
+        slow_ranking(loaded, 3 * engine._budget)
+        reasons = [ask(engine).degraded for _ in range(120)]
+    assert reasons[40:].count("budget") > 50
+    assert None in reasons[40:]  # else nobody would see that it is quick again
+    assert None in [ask(engine).degraded for _ in range(30)][-5:]
+
+
 def test_a_bug_costs_quality_not_the_list(engine, monkeypatch):
     counted = fallbacks("error")
     monkeypatch.setattr(Recommender, "scores_of", lambda *_: 1 / 0)

@@ -6,6 +6,7 @@ import time
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from prometheus_client import REGISTRY
 
 from nextclick.features.store.connect import apply_definitions, connect
 from nextclick.features.store.online import OnlineStates
@@ -69,6 +70,28 @@ def test_a_split_parts_sessions_and_a_batch_has_both_sides(shop, engine, second)
     alone = [engine.recommend([query], 1_767_700_000_000, time.perf_counter())[0].items for query in queries]
     assert [answer.items for answer in answers] == alone
     assert not any(3 in items for items in alone)
+
+
+def told(stage: str) -> float:
+    return REGISTRY.get_sample_value("nextclick_stage_seconds_count", {"stage": stage}) or 0
+
+
+def test_the_times_of_both_sides_of_a_batch_are_told_and_logged(shop, engine, second):
+    Pointer(bundle="models/bundle", split=Split(**second, share=0.5)).write(shop, "recommender")
+    engine.deployment.look()
+    queries = [Query("r", s, 5, engine.deployment.now.model_for(s)) for s in SESSIONS[:8]]
+    before = {stage: told(stage) for stage in ("retrieval", "features", "ranker", "total")}
+    answers = engine.recommend(queries, 1_767_700_000_000, time.perf_counter())
+    assert len({answer.query.model.version for answer in answers}) == 2
+    counted = {stage: told(stage) - before[stage] for stage in before}
+    assert counted == {"retrieval": 2, "features": 2, "ranker": 2, "total": 1}  # they waited for both together
+    assert {tuple(answer.milliseconds) for answer in answers} == {("retrieval", "features", "ranker", "store", "total")}
+    for one in engine.logs:
+        one.close()
+    files = list((shop / "data/predictions").glob("date=*/*.parquet"))
+    logged = [took for file in files for took in pq.read_table(file)["milliseconds"].to_pylist()]
+    assert len(logged) == 8
+    assert None not in logged
 
 
 def test_a_shadow_is_logged_apart_and_changes_no_list(shop, engine, second):

@@ -82,10 +82,6 @@ class SessionLog:
             self.session_ids[first:last],
         )
 
-    def ended_before(self, moment: int) -> SessionLog:
-        """The sessions that were over before `moment` (ms): all that a model made at that moment may know."""
-        return self.slice(0, int(np.searchsorted(self.ends, moment, side="left")))
-
     @classmethod
     def from_events(
         cls, events: pd.DataFrame, event_types: list[str], vocabulary: Vocabulary | None = None

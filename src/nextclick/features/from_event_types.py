@@ -1,4 +1,7 @@
-"""What was done: the type of the last event, and what was done with the candidate in this session."""
+"""What was done: the type of the last event, and what was done with the candidate in this session.
+
+A type that was added after the bundle was made counts as none.
+"""
 
 from __future__ import annotations
 
@@ -28,8 +31,9 @@ def _write(log_items, log_types, starts, ends, candidates, n_types, out):
         events = known_events(log_items, starts[i], ends[i])
         in_session = np.zeros(n_types, np.float32)
         for event in events:
-            in_session[log_types[event]] += 1
-        last_type = log_types[events[-1]] if len(events) else 0
+            if log_types[event] < n_types:
+                in_session[log_types[event]] += 1
+        last_type = log_types[events[-1]] if len(events) and log_types[events[-1]] < n_types else 0
         for c in range(width):
             item = candidates[i, c]
             if item < 0:
@@ -37,7 +41,7 @@ def _write(log_items, log_types, starts, ends, candidates, n_types, out):
             row = out[i, c]
             row[0] = last_type
             for event in events:
-                if log_items[event] == item and log_types[event] > 0:
+                if log_items[event] == item and 0 < log_types[event] < n_types:
                     row[log_types[event]] += 1
             for kind in range(1, n_types):
                 row[n_types - 1 + kind] = in_session[kind]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 Name = Annotated[str, typer.Option("--name", help="Of the recommender: an artifact of dvc.yaml.")]
 Asked = Annotated[str, typer.Argument(metavar="V", help="A version: v3.0.0, v3, or its bundle.")]
 DEFAULT = "recommender"
+VERSION = r"v\d+(\.\d+){0,2}"
 
 
 def register(name: Name = DEFAULT) -> dict:
@@ -158,7 +160,8 @@ def watch(
 
 
 def lineage(
-    request: Annotated[str, typer.Argument(metavar="REQUEST_ID", help="Of an answer, or a version.")],
+    request: Annotated[str, typer.Argument(metavar="REQUEST_ID", help="Of an answer; or a version, as v3 or v3.0.0.")],
+    session: Annotated[str | None, typer.Option(help="Whose answer, where several have that id.")] = None,
     name: Name = DEFAULT,
 ) -> dict:
     """What made an answer: version, commit, params, hashes of data and code, decisions.
@@ -168,8 +171,11 @@ def lineage(
     from nextclick.lifecycle.lineage import lineage, made_of
 
     registry = _registry(name)
-    version = registry.version(request) if request.startswith("v") else registry.find(request)
-    return made_of(registry, version) if version else lineage(registry, request)
+    if session is None:  # a client may name its requests as it likes, also as one of ours names a version
+        numbered = re.fullmatch(VERSION, request)
+        if version := registry.version(request) if numbered else registry.of_bundle(request):
+            return made_of(registry, version)
+    return lineage(registry, request, session)
 
 
 def reproduce(version: Asked, name: Name = DEFAULT) -> dict:

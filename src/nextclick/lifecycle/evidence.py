@@ -64,8 +64,10 @@ class Candidate:
         """Raises InputError where the bundle is not whole, or was made by code with other features."""
         recommender, manifest = load_bundle(folder)
         types, vocabulary = manifest["event_types"], recommender.snapshot.vocabulary
-        prefixes = first_of_each(next_clicks(SessionLog.from_events(window.test, types, vocabulary)), params)
-        log = SessionLog.from_events(pd.concat([window.train, window.test]), types, vocabulary)
+        now = params.ingest.event_types
+        named = now if now[: len(types)] == types else types  # some may have been added since
+        prefixes = first_of_each(next_clicks(SessionLog.from_events(window.test, named, vocabulary)), params)
+        log = SessionLog.from_events(pd.concat([window.train, window.test]), named, vocabulary)
         ends = (int(prefixes.moments.min()), int(prefixes.moments.max())) if len(prefixes) else (0, 0)
         snapshot = recommender.snapshot.over(log, types, params.features, *ends)
         return cls(
@@ -138,17 +140,19 @@ def baseline_ranks(window: Window, candidate: Candidate) -> dict[str, np.ndarray
 
 def milliseconds(candidates: list[Candidate]) -> list[float]:
     """The median time of a list, one by one as a service makes them, in turns, so that all meet the same machine."""
+    best = np.full((len(candidates), min(TIMED, len(candidates[0].prefixes))), np.inf)
     threads = numba.get_num_threads()
     numba.set_num_threads(1)
-    best = np.full((len(candidates), min(TIMED, len(candidates[0].prefixes))), np.inf)
-    for _ in range(ROUNDS):
-        for place in range(best.shape[1]):
-            for row, candidate in enumerate(candidates):
-                one = candidate.prefixes.take(slice(place, place + 1))
-                began = time.perf_counter()
-                candidate.recommender.scores(one)
-                best[row, place] = min(best[row, place], time.perf_counter() - began)
-    numba.set_num_threads(threads)
+    try:
+        for _ in range(ROUNDS):
+            for place in range(best.shape[1]):
+                for row, candidate in enumerate(candidates):
+                    one = candidate.prefixes.take(slice(place, place + 1))
+                    began = time.perf_counter()
+                    candidate.recommender.scores(one)
+                    best[row, place] = min(best[row, place], time.perf_counter() - began)
+    finally:
+        numba.set_num_threads(threads)
     return [float(value) for value in np.median(best, axis=1) * 1e3]
 
 

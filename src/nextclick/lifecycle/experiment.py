@@ -55,7 +55,10 @@ def exposures(root: Path, since: datetime, arms: dict[str, str]) -> pd.DataFrame
 
 def compared(judged: pd.DataFrame, exposed: pd.DataFrame, share: float, params: Params) -> dict[str, Any]:
     """judged: as `judged_lists`, exposed: as `exposures`. A session that saw both arms, because the share was
-    changed in its midst, belongs to neither."""
+    changed in its midst, belongs to neither.
+
+    All lists count, whatever a promise is made of: short ones are the same for both arms, a store that is away strikes
+    both, and an arm whose lists fail or come too late must not be spared them."""
     figure = params.evaluation.figure
     whole = exposed[exposed["arms"] == 1]
     lists = judged.merge(whole, "inner", "session_id")

@@ -5,6 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,35 +24,48 @@ from nextclick.lifecycle.records import write_record
 from nextclick.lifecycle.registry import Registry, registries
 from nextclick.lifecycle.tools import dvc, git
 from nextclick.params import Params
-from nextclick.serving.prediction_log import FOLDER, SHADOW
+from nextclick.progress import progress_bar
+from nextclick.serving.prediction_log import FOLDER, SECONDS, SHADOW
 from nextclick.stream.log import LOG, QUARANTINE
 
+LIVE = (LOG, FOLDER, SHADOW, QUARANTINE)
 OFFLINE = (Path("data/raw"), Path("data/interim"), Path("data/split"), Path("data/features/store"))
+HELD = round(SECONDS) + 5  # s until what the service, or a consumer, holds in memory is in its files
 APART = "[^A-Za-z0-9_-]"  # what stands between one id and the next
 
 
-def forget(root: Path, params: Params, user: str | None, session: str | None) -> dict[str, Any]:
+def forget(root: Path, params: Params, user: str | None, session: str | None, held: int = HELD) -> dict[str, Any]:
     """Remove a user with all sessions, or one session; twice is once. Returns the record, which names the person by a
-    hash alone.
+    hash alone. held: seconds after which files that are new are looked through too: answers that are in memory now come
+    later, and they name a session alone, so whoever repeats the command cannot find those of a user.
 
     Offline files that stages made are rewritten too; the next `dvc repro` makes them, and the bundle, anew without the
     person, unless what they are made of still has him, as the simulator has its people. Kafka keeps its messages until
-    their retention ends. Raises InputError where neither is named, and StoreUnavailableError, before anything was
-    changed, where the online store does not answer.
+    their retention ends.
+
+    Raises InputError where neither is named or a file is broken, and StoreUnavailableError where the online store does
+    not answer, if it was so from the beginning before anything was changed.
     """
     if (user is None) == (session is None):
         raise InputError("expected one of --user and --session")
-    live = [file for folder in (LOG, FOLDER, SHADOW, QUARANTINE) for file in parquet_files(root / folder)]
-    offline = [file for folder in OFFLINE for file in parquet_files(root / folder)]
     sessions = {session} if session else set()
-    for file in (*live, *offline) if user else ():
-        sessions |= _sessions_of(file, str(user))
-    _forget_online(root, params, user, sessions)
-    removed = {}
-    with locked(lock_of(root / LOG)):
-        for file in (*live, *offline):
-            if count := _rewrite(file, user, sessions):
-                removed[str(file.relative_to(root))] = count
+    removed: dict[str, int] = {}
+    seen: set[Path] = set()
+    for seconds in (0, held):
+        for _ in progress_bar(range(seconds), desc="until what was held in memory is in files", unit="s"):
+            time.sleep(1)
+        with locked(lock_of(root / LOG)):  # from the listing on, since `compact` deletes files and writes others
+            listed = [file for folder in (*LIVE, *OFFLINE) for file in parquet_files(root / folder)]
+            files = [file for file in listed if file not in seen]
+            for file in files if user else ():
+                with _unless_gone(file):
+                    sessions |= _sessions_of(file, str(user))
+            _forget_online(root, params, user, sessions)
+            for file in files:
+                with _unless_gone(file):
+                    if count := _rewrite(file, user, sessions):
+                        removed[str(file.relative_to(root))] = count
+        seen.update(files)
     about = {
         "person": hashlib.sha256(f"{'user' if user else 'session'}:{user or session}".encode()).hexdigest(),
         "sessions": len(sessions),
@@ -84,6 +100,17 @@ def _forget_online(root: Path, params: Params, user: str | None, sessions: set[s
     OnlineStates(store).forget(sorted(sessions))
     if user:
         OnlineStates(store, "user_history").forget([user])
+
+
+@contextmanager
+def _unless_gone(file: Path) -> Iterator[None]:
+    """One that was deleted meanwhile, as the service does with old answers, holds nobody. Raises InputError where it is
+    broken."""
+    try:
+        yield
+    except (duckdb.Error, OSError) as error:
+        if file.exists():
+            raise InputError(f"{file}: cannot be read or rewritten: {error}; mend it or move it away") from error
 
 
 def _sessions_of(file: Path, user: str) -> set[str]:

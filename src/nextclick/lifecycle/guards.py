@@ -36,28 +36,29 @@ class Guard:
 
 def guards(challenger: Candidate, champion: Candidate | None, window: Window, params: Params) -> list[Guard]:
     """All of them; those that compare are left out where there is no champion yet."""
-    alone: list[Callable[[], Guard]] = [
-        lambda: _future(challenger, window),
-        lambda: _age(challenger, window, params),
-        lambda: _consistency(challenger),
-        lambda: Guard(
-            "calibration error", challenger.calibration_error(params.run.seed), params.gate.calibration_error
+    limits = params.gate
+    alone: dict[str, Callable[[], Guard]] = {
+        "future": lambda: _future(challenger, window),
+        "age": lambda: _age(challenger, window, params),
+        "index": lambda: _consistency(challenger),
+        "calibration error": lambda: Guard(
+            "calibration error", challenger.calibration_error(params.run.seed), limits.calibration_error
         ),
-        lambda: Guard("parity", differing_cells(challenger, window, params), 0, "cells that differ online"),
-    ]
-    found = [_measured(guard) for guard in alone]
+        "parity": lambda: Guard("parity", differing_cells(challenger, window, params), 0, "cells that differ online"),
+    }
+    found = [_measured(*guard) for guard in alone.items()]
     if champion:
-        compared: list[Callable[[], Guard]] = [
-            lambda: _schema(challenger, champion),
-            lambda: _features(challenger, champion),
-            lambda: Guard(
-                "items shown", 1 - challenger.shown / champion.shown, params.gate.coverage_loss, "share lost"
+        compared: dict[str, Callable[[], Guard]] = {
+            "event types": lambda: _schema(challenger, champion),
+            "features": lambda: _features(challenger, champion),
+            "items shown": lambda: Guard(
+                "items shown", 1 - challenger.shown / champion.shown, limits.coverage_loss, "share lost"
             ),
-            lambda: Guard("size", challenger.size / champion.size, params.gate.larger, f"{challenger.size:,} bytes"),
-            lambda: _speed(challenger, champion, params),
-            lambda: _slices(challenger, champion, params),
-        ]
-        found += [_measured(guard) for guard in compared]
+            "size": lambda: Guard("size", challenger.size / champion.size, limits.larger, f"{challenger.size:,} bytes"),
+            "time of a list": lambda: _speed(challenger, champion, params),
+            "slices": lambda: _slices(challenger, champion, params),
+        }
+        found += [_measured(*guard) for guard in compared.items()]
     return found
 
 
@@ -73,12 +74,12 @@ def lifelike(comparison: Comparison, promised: float, params: Params) -> Guard:
     return Guard("window", lost, params.gate.window_loss, "share of its promise that the champion lost on the window")
 
 
-def _measured(guard: Callable[[], Guard]) -> Guard:
+def _measured(name: str, guard: Callable[[], Guard]) -> Guard:
     """What cannot be measured is missing, and missing evidence holds."""
     try:
         return guard()
     except (ArithmeticError, ValueError, IndexError, KeyError, OSError) as error:
-        return Guard("unmeasured", float("nan"), 0, f"{type(error).__name__}: {error}")
+        return Guard(name, float("nan"), 0, f"{type(error).__name__}: {error}")
 
 
 def _future(challenger: Candidate, window: Window) -> Guard:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple
 
 import duckdb
 import yaml
@@ -22,38 +22,65 @@ from nextclick.ranking.bundle import load_bundle
 from nextclick.serving.prediction_log import FOLDER, SHADOW
 
 
-def lineage(registry: Registry, request_id: str) -> dict[str, Any]:
-    """Of one answer. Raises InputError where the prediction log does not hold it, or its bundle is no version."""
-    files = [file for folder in (FOLDER, SHADOW) for file in parquet_files(registry.root / folder)]
-    listed = ", ".join(quoted(str(file)) for file in files)
-    found: list[tuple] = []
-    if files:
-        with duckdb.connect() as database:
-            database.execute("SET TimeZone = 'UTC'")
-            found = database.execute(
-                "SELECT session_id, CAST(moment AS VARCHAR), model_version, degraded, shown, filename "
-                f"FROM read_parquet([{listed}], hive_partitioning = false, filename = true) WHERE request_id = ?",
-                [request_id],
-            ).fetchall()
-    shown = [row for row in found if str(SHADOW) not in row[-1]]
-    if not shown:
-        raise InputError(f"{registry.root / FOLDER}: holds no answer {request_id}")
-    session, moment, bundle, degraded, items, file = shown[0]
-    version = registry.of_bundle(bundle)
-    answer = {
+def lineage(registry: Registry, request_id: str, session_id: str | None = None) -> dict[str, Any]:
+    """Of one answer: the newest of that id, with all `others` of it where there are some, since the answers of a batch
+    have one id and a client may send the same again. session_id: asks for those of one session only.
+
+    Raises InputError where the prediction log does not hold it, or its bundle is no version.
+    """
+    found = _logged(registry.root, FOLDER, request_id, session_id)
+    if not found:
+        of = f" of session {session_id}" if session_id else ""
+        raise InputError(f"{registry.root / FOLDER}: holds no answer {request_id}{of}")
+    newest, *others = found
+    shadows = [
+        row.bundle
+        for row in _logged(registry.root, SHADOW, request_id, newest.session_id)
+        if row.moment == newest.moment
+    ]
+    answer: dict[str, Any] = {
         "request_id": request_id,
-        "session_id": session,
-        "moment": moment,
-        "shown": items,
-        "degraded": degraded,
-        "logged": str(Path(file).relative_to(registry.root)),
-        "shadows": [row[2] for row in found if row not in shown],
+        "session_id": newest.session_id,
+        "moment": newest.moment,
+        "shown": newest.shown,
+        "degraded": newest.degraded,
+        "logged": str(Path(newest.file).relative_to(registry.root)),
+        "shadows": shadows,
     }
+    if others:
+        answer["others"] = [{"session_id": other.session_id, "moment": other.moment} for other in others]
+    version = registry.of_bundle(newest.bundle)
     if version is None:
         raise InputError(
-            f"{request_id}: bundle {bundle} is no version of {registry.name}; `nextclick register` names one"
+            f"{request_id}: bundle {newest.bundle} is no version of {registry.name}; `nextclick register` names one"
         )
     return {**answer, **made_of(registry, version)}
+
+
+class _Logged(NamedTuple):
+    session_id: str
+    moment: str
+    bundle: str
+    degraded: str | None
+    shown: list[str]
+    file: str
+
+
+def _logged(root: Path, folder: Path, request_id: str, session_id: str | None) -> list[_Logged]:
+    """The answers of an id, and of a session if it is given, newest first."""
+    files = parquet_files(root / folder)
+    if not files:
+        return []
+    listed = ", ".join(quoted(str(file)) for file in files)
+    with duckdb.connect() as database:
+        database.execute("SET TimeZone = 'UTC'")
+        found = database.execute(
+            "SELECT session_id, CAST(moment AS VARCHAR), model_version, degraded, shown, filename "
+            f"FROM read_parquet([{listed}], hive_partitioning = false, filename = true) "
+            "WHERE request_id = ? AND session_id = coalesce(?, session_id) ORDER BY moment DESC, session_id",
+            [request_id, session_id],
+        ).fetchall()
+    return [_Logged(*row) for row in found]
 
 
 def made_of(registry: Registry, version: Version) -> dict[str, Any]:

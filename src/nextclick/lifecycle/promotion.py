@@ -1,20 +1,23 @@
 """What the service is told: which version answers, which is only logged, which answers a share of the sessions.
 
 The pointer is written first, since that is what visitors wait for; the tag and the record follow. Each step may be
-repeated: one that was done already changes nothing.
+repeated: one that was done already changes nothing. Who reads the pointer to change it holds it alone until it is
+written, so that of two at once neither undoes what the other did.
 """
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from nextclick.errors import InputError
+from nextclick.files import locked
 from nextclick.lifecycle.records import read_record, read_records, write_record
 from nextclick.lifecycle.registry import Registry, Version
 from nextclick.ranking.bundle import load_bundle
-from nextclick.serving.pointer import Placed, Pointer, Split
+from nextclick.serving.pointer import FOLDER, Placed, Pointer, Split
 
 
 def champion(registry: Registry) -> Version | None:
@@ -33,9 +36,11 @@ def is_champion(registry: Registry, version: Version) -> bool:
 
 def promote(registry: Registry, version: Version, evidence: dict[str, Any]) -> dict[str, Any]:
     """Let a version take over. evidence: what the gate saw, or why a person does without."""
-    pointer = Pointer.read(registry.root, registry.name)
-    withdrawn = tuple(bundle for bundle in pointer.withdrawn if bundle != version.bundle)
-    return _take_over(registry, "promote", version, pointer.history, withdrawn, evidence)
+    registry.bundle(version)  # which may have to be fetched, before anybody waits
+    with _alone(registry):
+        pointer = Pointer.read(registry.root, registry.name)
+        withdrawn = tuple(bundle for bundle in pointer.withdrawn if bundle != version.bundle)
+        return _take_over(registry, "promote", version, pointer.history, withdrawn, evidence)
 
 
 def promotable(registry: Registry, version: Version) -> dict[str, Any]:
@@ -87,6 +92,11 @@ def rollback(registry: Registry, to: Version | None, evidence: dict[str, Any]) -
 
     Raises InputError where there is nothing to go back to.
     """
+    with _alone(registry):
+        return _roll_back(registry, to, evidence)
+
+
+def _roll_back(registry: Registry, to: Version | None, evidence: dict[str, Any]) -> dict[str, Any]:
     pointer = Pointer.read(registry.root, registry.name)
     present, earlier = champion(registry), pointer.history[:-1]
     if to is None and not earlier:
@@ -105,22 +115,28 @@ def rollback(registry: Registry, to: Version | None, evidence: dict[str, Any]) -
 
 def shadow(registry: Registry, version: Version | None) -> dict[str, Any]:
     """Let a version compute beside the champion, or none."""
-    before = Pointer.read(registry.root, registry.name)
     placed = _placed(registry, version) if version else None
-    before.model_copy(update={"shadow": placed}).write(registry.root, registry.name)
+    with _alone(registry):
+        before = Pointer.read(registry.root, registry.name)
+        before.model_copy(update={"shadow": placed}).write(registry.root, registry.name)
     return _record(registry, "shadow", version, {})
 
 
 def split(registry: Registry, version: Version | None, share: float) -> dict[str, Any]:
     """Let a version answer a share of the sessions, or none."""
-    before = Pointer.read(registry.root, registry.name)
-    if version and not before.history:
-        raise InputError(f"{registry.name}: no version is champion yet, to be compared with; promote one first")
-    if version and version.bundle == (before.version or load_bundle(registry.root / before.bundle)[1]["version"]):
-        raise InputError(f"{registry.name} {version.number} is the champion: a split needs another version")
-    placed = Split(**_placed(registry, version).model_dump(), share=share) if version else None
-    before.model_copy(update={"split": placed}).write(registry.root, registry.name)
+    with _alone(registry):
+        before = Pointer.read(registry.root, registry.name)
+        if version and not before.history:
+            raise InputError(f"{registry.name}: no version is champion yet, to be compared with; promote one first")
+        if version and version.bundle == (before.version or load_bundle(registry.root / before.bundle)[1]["version"]):
+            raise InputError(f"{registry.name} {version.number} is the champion: a split needs another version")
+        placed = Split(**_placed(registry, version).model_dump(), share=share) if version else None
+        before.model_copy(update={"split": placed}).write(registry.root, registry.name)
     return _record(registry, "split", version, {"share": share if version else 0.0})
+
+
+def _alone(registry: Registry) -> AbstractContextManager[None]:
+    return locked(registry.root / FOLDER / f".{registry.name}.lock")
 
 
 def _take_over(

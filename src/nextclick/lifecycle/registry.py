@@ -134,24 +134,24 @@ class Registry:
             (scratch / "reference").rename(reference_of(self.folder(version)))
         (scratch / "bundle").rename(self.folder(version))
 
-    def staged(self, stage: str = PROD) -> str | None:
-        """The number of the version in a stage, as `gto show` has it: that on the commit of the stage's last tag."""
+    def staged(self) -> str | None:
+        """The number of the version in the stage PROD, as `gto show` has it: that on the commit of its last tag."""
         tags = git(
-            self.root, "for-each-ref", "--format=%(refname:short) %(*objectname)", f"refs/tags/{self.name}#{stage}#*"
+            self.root, "for-each-ref", "--format=%(refname:short) %(*objectname)", f"refs/tags/{self.name}#{PROD}#*"
         )
         placed = sorted((int(tag.rpartition("#")[2]), commit) for tag, commit in map(str.split, tags.splitlines()))
         numbers = {version.commit: version.number for version in self.versions()}
         return numbers.get(placed[-1][1]) if placed else None
 
-    def assign(self, version: Version, stage: str = PROD) -> None:
-        if self.staged(stage) != version.number:
-            self._await_next_second(stage)
+    def assign(self, version: Version) -> None:
+        if self.staged() != version.number:
+            self._await_next_second()
             # without --force, GTO lets no version come back to a stage
-            gto(self.root, "assign", self.name, "--version", version.number, "--stage", stage, "--force")
+            gto(self.root, "assign", self.name, "--version", version.number, "--stage", PROD, "--force")
 
-    def _await_next_second(self, stage: str) -> None:
+    def _await_next_second(self) -> None:
         """GTO tells the last tag of a stage by its time, in whole seconds: two in one second would have no order."""
-        tags = ("--sort=-creatordate", "--count=1", f"refs/tags/{self.name}#{stage}#*")
+        tags = ("--sort=-creatordate", "--count=1", f"refs/tags/{self.name}#{PROD}#*")
         last = git(self.root, "for-each-ref", "--format=%(creatordate:unix)", *tags).strip()
         time.sleep(max(0.0, min(1.0, int(last or 0) + 1 - time.time())))
 

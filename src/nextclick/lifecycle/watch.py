@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from nextclick.errors import InputError
 from nextclick.evaluation.metrics import per_prediction
 from nextclick.lifecycle.promotion import champion, promise, rollback
 from nextclick.lifecycle.registry import Registry
 from nextclick.lifecycle.sequential import Mean, interval
-from nextclick.monitoring.feedback import MINUTE, judged_lists
+from nextclick.monitoring.feedback import MINUTE, as_promised, judged_lists
 from nextclick.params import Params
 from nextclick.serving.pointer import Pointer
 
@@ -33,7 +34,7 @@ def look(registry: Registry, params: Params, now: datetime) -> dict[str, Any]:
     """One look at the present champion: `watching`, `kept`, or `rolled back`.
 
     The promise is what the gate measured, less `lifecycle.promise_loss`; it is broken when the whole of an interval
-    that holds at every look lies below.
+    that holds at every look lies below. Where no session tells of it, it is not, and the `reason` says why.
     """
     pointer = Pointer.read(registry.root, registry.name)
     version = champion(registry)
@@ -42,7 +43,7 @@ def look(registry: Registry, params: Params, now: datetime) -> dict[str, Any]:
         return {"verdict": "kept", "reason": "nothing was promised, or there is nothing to go back to"}
     since = datetime.fromisoformat(pointer.history[-1][1])
     ends = since + timedelta(hours=params.lifecycle.watch_hours)
-    mean = clicked(registry.root, version.bundle, since, min(now, ends), params)
+    mean, reason = clicked(registry.root, version.bundle, since, min(now, ends), params)
     least = promised * (1 - params.lifecycle.promise_loss)
     low, high = interval(mean, params.lifecycle.alpha)
     seen = {
@@ -56,17 +57,31 @@ def look(registry: Registry, params: Params, now: datetime) -> dict[str, Any]:
     if np.isfinite(high) and high < least:
         reason = f"{mean.n} sessions give at most {high:.4f} where at least {least:.4f} was promised"
         return {**seen, "verdict": "rolled back", **rollback(registry, None, {"reason": reason, "evidence": seen})}
-    return {**seen, "verdict": "kept" if now >= ends else "watching"}
+    said = {"reason": f"nothing to watch by: {reason}"} if reason else {}
+    return {**seen, "verdict": "kept" if now >= ends else "watching", **said}
 
 
-def clicked(root: Path, bundle: str, since: datetime, until: datetime, params: Params) -> Mean:
-    """The deciding metric of a bundle's lists, by the clicks that followed."""
-    patience = round(params.monitoring.label_minutes * MINUTE)
+def clicked(root: Path, bundle: str, since: datetime, until: datetime, params: Params) -> tuple[Mean, str | None]:
+    """The deciding metric of a bundle's lists that were made as the promise was, by the clicks that followed; and where
+    there are none, why."""
+    k, patience = params.evaluation.k, round(params.monitoring.label_minutes * MINUTE)
     try:
         judged = judged_lists(root, since, until, params.ingest.event_types[0], patience)
-    except InputError:  # nothing was served or clicked yet
-        return Mean(float("nan"), float("nan"), 0)
-    judged = judged[judged["model_version"] == bundle]
-    values = per_prediction(judged["rank"].to_numpy(np.int64), params.evaluation.k)[params.evaluation.figure]
-    sessions = judged.assign(value=values).groupby("session_id")["value"].agg(["sum", "count"])
-    return Mean.of(sessions["sum"].to_numpy(), sessions["count"].to_numpy())
+    except InputError as error:  # nothing was served or clicked yet
+        return Mean(float("nan"), float("nan"), 0), str(error)
+    its = judged[judged["model_version"] == bundle]
+    told = as_promised(its, k)
+    values = per_prediction(told["rank"].to_numpy(np.int64), k)[params.evaluation.figure]
+    sessions = told.assign(value=values).groupby("session_id")["value"].agg(["sum", "count"])
+    mean = Mean.of(sessions["sum"].to_numpy(), sessions["count"].to_numpy())
+    return mean, _lacking(its, k) if told.empty else None
+
+
+def _lacking(its: pd.DataFrame, k: int) -> str:
+    if its.empty:
+        return "no click followed a list of this version yet"
+    degraded, unknown, shorter = its["degraded"] != "no", its["known"] == 0, its["shown"] < k
+    return (
+        f"the promise is of none of the {len(its)} lists that a click followed: {degraded.sum()} were degraded, "
+        f"{unknown.sum()} of a session without a known click, {shorter.sum()} of fewer than {k} items"
+    )

@@ -17,10 +17,10 @@ from nextclick.errors import InputError
 from nextclick.events.tables import lock_of
 from nextclick.files import locked
 from nextclick.monitoring.facts import COLUMNS
-from nextclick.monitoring.feedback import MINUTE, figures, judged_lists
+from nextclick.monitoring.feedback import MINUTE, as_promised, figures, judged_lists
 from nextclick.monitoring.reference import PIPELINES, Reference, reference_of
 from nextclick.monitoring.replay import Replay, replay
-from nextclick.monitoring.served import live_events, served_lists, service_facts, unknown_clicks
+from nextclick.monitoring.served import keys_of, live_events, served_lists, service_facts, unknown_clicks
 from nextclick.monitoring.skew import computed_again
 from nextclick.monitoring.window import UNKNOWN, Monitor
 from nextclick.notebook import run_notebook
@@ -107,22 +107,22 @@ def judge_logs(root: Path, since: datetime, until: datetime, params: Params) -> 
 
 def _lived(
     root: Path, since: datetime, until: datetime, version: str, params: Params
-) -> tuple[dict[str, Any], set[str] | None]:
-    """The deciding metric of the lists that were made as the promise was: by this bundle, not degraded, and long
-    enough to hold the item. And the requests that a click followed, those of the reference's kind, None without any."""
+) -> tuple[dict[str, Any], pd.MultiIndex | None]:
+    """The deciding metric of this bundle's lists that were made as the promise was. And the keys of those that a click
+    followed, of the reference's kind, None without any."""
     patience, k = params.monitoring.label_minutes * MINUTE, params.evaluation.k
     judged = judged_lists(root, since, until, params.ingest.event_types[0], round(patience))
-    alike = (judged["model_version"] == version) & (judged["degraded"] == "no")
-    found = figures(judged[alike & (judged["shown"] >= k)], k, params.run.seed)
+    alike = judged[(judged["model_version"] == version) & (judged["degraded"] == "no")]
+    found = figures(as_promised(alike, k), k, params.run.seed)
     figure = params.evaluation.figure
     performance = {
         "complete": datetime.now(UTC) >= until + timedelta(milliseconds=patience),
         "interval": found.get(f"{figure}_interval"),
         "value": found.get(figure),
         "predictions": found["predictions"],
-        "shorter": int((alike & (judged["shown"] < k)).sum()),
+        "shorter": int((alike["shown"] < k).sum()),
     }
-    return performance, set(judged[alike]["request_id"]) or None
+    return performance, keys_of(alike) if len(alike) else None
 
 
 def _is_stage() -> bool:
@@ -194,7 +194,9 @@ def _written(root: Path, window: str, judged: Judged, params: Params) -> dict[st
                 place.mkdir(parents=True, exist_ok=True)
             (folder / "drift.json").write_text(_json(found))
             (folder / "decision.json").write_text(_json(decision))
-            judged.served.to_parquet(scratch / "served.parquet", index=False)
+            # who the sessions were is of no use there, and `forget` need not look for them
+            served = judged.served.assign(session=pd.factorize(judged.served["session"])[0])
+            served.to_parquet(scratch / "served.parquet", index=False)
             (scratch / "window.json").write_text(json.dumps({"folder": str(folder.relative_to(root))}))
             judged.reference.save(scratch / "reference")
             if _is_stage():

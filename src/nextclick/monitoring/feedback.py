@@ -20,15 +20,18 @@ from nextclick.evaluation.metrics import interval, per_prediction
 from nextclick.events.schema import quoted
 from nextclick.events.tables import lock_of, parquet_files
 from nextclick.files import locked
+from nextclick.monitoring.reference import Reference, reference_of
 from nextclick.monitoring.served import service_facts
 from nextclick.params import Params
+from nextclick.serving.pointer import DEFAULT_BUNDLE, Pointer, served_name
 
 MINUTE = 60_000  # ms
 SERVED = "what the service writes while it answers, at the latest after a minute"
 CLICKED = "the clicks that came, by `nextclick stream` or POST /events"
 
 # a click is judged by the newest list before it, a list by the first click after it: a list that was never acted on (a
-# page that was loaded again), or that an earlier click had answered, is no prediction of this one
+# page that was loaded again), or that an earlier click had answered, is no prediction of this one;
+# the request's id alone names no list: a batch has one for all, and a client may send the same again
 _JUDGED = """
     WITH clicks AS (
         SELECT session_id, item_id, timestamp FROM ({clicks})
@@ -41,8 +44,10 @@ _JUDGED = """
         coalesce(list_contains(list_transform(state, lambda click: click.item_id), item_id), false) AS repeat
     FROM clicks ASOF JOIN lists ON clicks.session_id = lists.session_id AND clicks.timestamp > lists.moment
     WHERE clicks.timestamp - lists.moment <= INTERVAL ({patience}) MILLISECOND
-    QUALIFY row_number() OVER (PARTITION BY request_id ORDER BY clicks.timestamp, item_id) = 1
-    ORDER BY moment, request_id
+    QUALIFY row_number() OVER (
+        PARTITION BY request_id, lists.session_id, moment ORDER BY clicks.timestamp, item_id
+    ) = 1
+    ORDER BY moment, request_id, lists.session_id
 """
 
 
@@ -68,6 +73,12 @@ def judged_lists(root: Path, since: datetime, until: datetime, target: str, pati
             raise InputError(f"{served} or {live}: a file cannot be read: {error}") from error
 
 
+def as_promised(judged: pd.DataFrame, k: int) -> pd.DataFrame:
+    """Those of the judged lists that were made as a promise at k was: not degraded, of a session with a known click,
+    and long enough to hold the item. The others say nothing of the model."""
+    return judged[(judged["degraded"] == "no") & (judged["known"] > 0) & (judged["shown"] >= k)]
+
+
 def figures(judged: pd.DataFrame, k: int, seed: int) -> dict[str, Any]:
     """HR@k, MRR@k and NDCG@k of judged lists with their 95 % intervals over sessions, and how many they are.
 
@@ -85,7 +96,8 @@ def figures(judged: pd.DataFrame, k: int, seed: int) -> dict[str, Any]:
 
 def feedback(root: Path, since: datetime, until: datetime, params: Params) -> dict:
     """What became of the lists served in a window: figures of all, by version, of those that were degraded, and by
-    slice, beside what the evaluation promised, and the facts of `service_facts`. The verdict is on lists of k items.
+    slice, beside what was promised of the champion, and the facts of `service_facts`. The verdict is on the champion's
+    lists that were made as its promise was.
 
     Its labels are complete when the last list has had its time to be clicked.
     """
@@ -93,15 +105,17 @@ def feedback(root: Path, since: datetime, until: datetime, params: Params) -> di
     judged = judged_lists(root, since, until, params.ingest.event_types[0], round(patience))
     k, seed = params.evaluation.k, params.run.seed
     figure = params.evaluation.figure
-    promised = _promised(root).get(figure)
+    bundle, promised = _promise(root, figure)
+    its = judged[judged["model_version"] == bundle] if bundle else judged
     found = figures(judged, k, seed)
-    low, high = figures(judged[judged["shown"] >= k], k, seed).get(f"{figure}_interval", (None, None))
+    low, high = figures(as_promised(its, k), k, seed).get(f"{figure}_interval", (None, None))
     return {
         "since": since.isoformat(),
         "until": until.isoformat(),
         "complete": datetime.now(UTC) >= until + timedelta(milliseconds=patience),
         **service_facts(root, since, until),
         **found,
+        "champion": bundle,
         "promised": {figure: promised},
         "verdict": _verdict(promised, low, high),
         "by_version": {version: figures(part, k, seed) for version, part in judged.groupby("model_version")},
@@ -126,9 +140,15 @@ def _verdict(promised: float | None, low: float | None, high: float | None) -> s
     return "below" if high < promised else "above" if low > promised else "as promised"
 
 
-def _promised(root: Path) -> dict:
+def _promise(root: Path, figure: str) -> tuple[str | None, float | None]:
+    """The version of the bundle that answers, and what was promised of it; None where that is not known. The last run
+    of the pipeline may have made another, so its figure counts only where no champion was placed."""
+    bundle = Pointer.read(root, served_name()).bundle
+    if (folder := reference_of(root / bundle)).is_dir():
+        about = Reference.load(folder).about
+        return about["bundle"], about["promised"] if about["figure"] == figure else None
     path = root / "reports/metrics/evaluate.json"
-    return json.loads(path.read_text()) if path.is_file() else {}
+    return None, json.loads(path.read_text()).get(figure) if bundle == DEFAULT_BUNDLE and path.is_file() else None
 
 
 def files_of(folder: Path, what: str) -> str:

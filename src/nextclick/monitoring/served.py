@@ -24,6 +24,7 @@ PREDICTIONS, LIVE = Path("data/predictions"), Path("data/live/events")
 COLUMNS = ["session_id", "moment", "model_version", "degraded", "state", "candidates", "scores", "shown", "features"]
 NEWER = {"milliseconds"}  # columns that the log did not have from the beginning
 LISTS = ["session_id", "moment", "state", "shown", "ranked"]
+KEY = ["request_id", "session_id", "moment"]  # of a list: those of a batch have their request's id in common
 WRITTEN = pd.Timedelta(minutes=1)  # that a click may take until lists have to know it
 
 
@@ -36,14 +37,19 @@ class Served:
     lists: pd.DataFrame
 
 
+def keys_of(lists: pd.DataFrame) -> pd.MultiIndex:
+    """The KEY of each list."""
+    return pd.MultiIndex.from_frame(lists[KEY].astype({"moment": "datetime64[ms, UTC]"}))
+
+
 def served_lists(
-    root: Path, since: datetime, until: datetime, most: int, version: str, requests: set[str] | None = None
+    root: Path, since: datetime, until: datetime, most: int, version: str, wanted: pd.MultiIndex | None = None
 ) -> Served:
-    """Of the lists that this bundle's ranker made in a window, not degraded, those of `requests` if they are given; of
-    more than `most` evenly spaced ones.
+    """Of the lists that this bundle's ranker made in a window, not degraded, those `wanted` if they are given, see
+    `keys_of`; of more than `most` evenly spaced ones.
 
     Raises InputError, naming the file, where one is broken."""
-    asked = [(file, _asked(file, since, until, version, requests)) for file in _files(root, since, until)]
+    asked = [(file, _asked(file, since, until, version, wanted)) for file in _files(root, since, until)]
     step = max(1, -(-sum(len(rows) for _, rows in asked) // most))
     features: list[pd.DataFrame] = []
     lists: list[pd.DataFrame] = []
@@ -101,12 +107,12 @@ def unknown_clicks(lists: pd.DataFrame, events: pd.DataFrame) -> float | None:
 
 def live_events(root: Path, since: datetime, until: datetime) -> pd.DataFrame:
     """What came in a window, as it came; without a row where nothing did."""
-    files = parquet_files(root / LIVE) if (root / LIVE).is_dir() else []
     columns = ["event_id", "session_id", "item_id", "event_type", "timestamp"]
-    if not files:
-        return pd.DataFrame(columns=columns).astype({"timestamp": "datetime64[ms, UTC]"})
-    names = "[" + ", ".join(quoted(str(file)) for file in files) + "]"
     with locked(lock_of(root / LIVE), shared=True), duckdb.connect() as database:
+        files = parquet_files(root / LIVE)  # under the lock: `compact` deletes files
+        if not files:
+            return pd.DataFrame(columns=columns).astype({"timestamp": "datetime64[ms, UTC]"})
+        names = "[" + ", ".join(quoted(str(file)) for file in files) + "]"
         database.execute("SET TimeZone = 'UTC'")
         try:
             return database.execute(
@@ -136,12 +142,12 @@ def _read(file: Path, columns: list[str]) -> pa.Table:
         raise InputError(f"{file}: no file of the prediction log: {error}; move it away to go on without it") from error
 
 
-def _asked(file: Path, since: datetime, until: datetime, version: str, requests: set[str] | None) -> np.ndarray:
-    """The places in a file of the lists that are wanted."""
-    lists = _read(file, ["request_id", "moment", "model_version", "degraded"]).to_pandas()
-    wanted = (lists["moment"] >= since) & (lists["moment"] < until) & (lists["model_version"] == version)
-    wanted &= lists["degraded"].isna()
-    return np.flatnonzero(wanted if requests is None else wanted & lists["request_id"].isin(requests))
+def _asked(file: Path, since: datetime, until: datetime, version: str, wanted: pd.MultiIndex | None) -> np.ndarray:
+    """The places in a file of the lists that are asked for."""
+    lists = _read(file, [*KEY, "model_version", "degraded"]).to_pandas()
+    asked = (lists["moment"] >= since) & (lists["moment"] < until) & (lists["model_version"] == version)
+    asked &= lists["degraded"].isna()
+    return np.flatnonzero(asked if wanted is None else asked & keys_of(lists).isin(wanted))
 
 
 def _rows(file: Path, rows: np.ndarray) -> tuple[pd.DataFrame, pd.DataFrame]:

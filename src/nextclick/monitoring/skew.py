@@ -52,7 +52,9 @@ def computed_again(
 
 def _history(recommender: Recommender, log: SessionLog, moments: np.ndarray, params: Params) -> ItemHistory:
     """The statistics that have to be served at these moments: the bundle's own, until newer ones are published."""
-    made = ItemHistory.of(log, params.ingest.event_types, params.features, int(moments.min()), int(moments.max()))
+    first, last = int(moments.min()), int(moments.max())
+    made = recommender.snapshot.over(log, params.ingest.event_types, params.features, first, last).knowledge.history
+    assert made is not None
     bundled = recommender.snapshot.knowledge.statistics
     until = int(bundled.last_click.max(initial=0))
     newer = np.flatnonzero(made.published_at - lateness_ms(params.features) > until)

@@ -57,10 +57,13 @@ class Snapshot:
 
     def over(self, log: SessionLog, event_types: list[str], features: Features, first: int, last: int) -> Snapshot:
         """The same, with the item statistics that are published from `log` between `first` and `last` (ms):
-        for predictions made in that time. Where times only give an order, nothing changes."""
+        for predictions made in that time. Where times only give an order, nothing changes.
+
+        event_types: the names of the log's types; those that were added after this snapshot was made are left out."""
         if not self.knowledge.timed:
             return self
-        return self.with_history(ItemHistory.of(log, event_types, features, first, last))
+        types = self.knowledge.statistics.types.tolist() or event_types[:1]
+        return self.with_history(ItemHistory.of(log, types, features, first, last))
 
     def with_history(self, history: ItemHistory) -> Snapshot:
         """The same, with item statistics in versions."""

@@ -24,6 +24,7 @@ DEPTH = 256  # ranks below this add nothing to the fusion
 UNRANKED = 1000.0  # the rank by a source that does not know the item
 LAST_PLACE = 2**31 - 1
 TOGETHER, BLOCK = 16, 512  # sessions and items whose cosines are computed while both stay in the cache
+BUNDLES = 3  # for which a thread keeps arrays to work in
 _kept = threading.local()
 
 
@@ -103,14 +104,17 @@ class Retriever:
 
 
 def _scratch(n_sessions: int, n_items: int) -> tuple[np.ndarray, ...]:
-    """What `_retrieve` works in, kept by each thread: making it would cost a single request more than its use.
+    """What `_retrieve` works in, kept by each thread, for a champion and its challenger too: making it would cost a
+    single request more than its use.
 
     similarity, matched, touched_sessions: (n_sessions,); scores: (n_items, N_SOURCES + 1); touched: (n_items,);
     cosines: (TOGETHER, n_items). Similarity and scores are zero, and the kernel leaves them so.
     """
-    if getattr(_kept, "sizes", None) != (n_sessions, n_items):
-        _kept.sizes = None
-        _kept.arrays = (
+    kept = vars(_kept).setdefault("by_size", {})
+    if (n_sessions, n_items) not in kept:
+        if len(kept) == BUNDLES:
+            kept.clear()  # of bundles that were served before
+        kept[n_sessions, n_items] = (
             np.zeros(n_sessions, np.float32),
             np.empty(n_sessions, np.int64),
             np.empty(n_sessions, np.int64),
@@ -118,8 +122,7 @@ def _scratch(n_sessions: int, n_items: int) -> tuple[np.ndarray, ...]:
             np.empty(n_items, np.int32),
             np.empty((TOGETHER, n_items), np.float32),
         )
-        _kept.sizes = n_sessions, n_items
-    return _kept.arrays
+    return kept[n_sessions, n_items]
 
 
 @njit(cache=True)

@@ -25,6 +25,8 @@ from nextclick.serving.states import States
 NO_FILTERS = Filters()
 HOUR = 3_600_000  # ms
 SMOOTHING = 0.05  # weight of the newest in the usual time of an answer
+FADING = 0.01  # by which it falls with each answer that it keeps from being ranked
+MOST_BUDGETS = 2  # as which a ranking counts that took longer: a pause of the machine says nothing of the next
 log = logging.getLogger(__name__)
 
 
@@ -101,7 +103,7 @@ class Engine:
         read = time.perf_counter()
         answers = None
         # a batch is a job of its own, not one visitor's wait
-        in_time = len(queries) > 1 or read + self.usual_seconds - began < self._budget
+        in_time = len(queries) > 1 or self._time_to_rank(read - began)
         if in_time:
             try:
                 answers = self.rank(queries, known, fresh, now)
@@ -115,6 +117,13 @@ class Engine:
                 self._shadow.put(other, query, stored, now)
         self._account(answers, read - asked, time.perf_counter() - began)
         return answers
+
+    def _time_to_rank(self, waited: float) -> bool:
+        """Whether the budget is enough, `waited` seconds after the request came."""
+        fits = waited + self.usual_seconds < self._budget
+        if not fits and waited < self._budget:
+            self.usual_seconds *= 1 - FADING  # else nothing would be ranked again, and it never be seen to be quicker
+        return fits
 
     def rank(self, queries: Sequence[Query], known: list[StoredState], fresh: bool, now: int) -> list[Answer]:
         """Answers, each by the model of its query, and logged. fresh: whether what is known comes from the store."""
@@ -146,7 +155,8 @@ class Engine:
             "features": (described - retrieved) * 1e3,
             "ranker": (scored - described) * 1e3,
         }
-        self.usual_seconds += SMOOTHING * ((scored - started) / len(queries) - self.usual_seconds)
+        took = min((scored - started) / len(queries), MOST_BUDGETS * self._budget)
+        self.usual_seconds += SMOOTHING * (took - self.usual_seconds)
         return [
             self._list(query, now, state, prefixes.take(slice(i, i + 1)), Ranked(*row), spent, fresh)
             for i, (query, state, *row) in enumerate(
@@ -252,9 +262,11 @@ class Engine:
     def _account(answers: list[Answer], store_seconds: float, total_seconds: float) -> None:
         STAGE["store"].observe(store_seconds)
         STAGE["total"].observe(total_seconds)
-        for stage, milliseconds in answers[0].milliseconds.items():
-            STAGE[stage].observe(milliseconds / 1e3)
-        answers[0].milliseconds.update(store=store_seconds * 1e3, total=total_seconds * 1e3)
+        # those of one model share theirs
+        for spent in {id(answer.milliseconds): answer.milliseconds for answer in answers}.values():
+            for stage, milliseconds in spent.items():
+                STAGE[stage].observe(milliseconds / 1e3)
+            spent.update(store=store_seconds * 1e3, total=total_seconds * 1e3)
         for answer in answers:
             if answer.degraded:
                 FALLBACKS.labels(answer.degraded).inc()

@@ -76,6 +76,7 @@ def unavailable_or_refused(error: KafkaException) -> Exception:
     reason = error.args[0]
     passing = (
         *(KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._RESOLVE, KafkaError._ALL_BROKERS_DOWN),
+        KafkaError._MSG_TIMED_OUT,  # a producer gave a message up
         # who waited for something else for so long has lost its partitions, and is given others when it asks again
         KafkaError._MAX_POLL_EXCEEDED,
     )

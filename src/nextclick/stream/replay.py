@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
+from confluent_kafka import KafkaError, KafkaException
 
 from nextclick.evaluation.parity import arrivals
 from nextclick.events.schema import FIELDS
@@ -63,7 +64,7 @@ def replay(
     producer = reliable_producer(
         **{"linger.ms": 5, "message.timeout.ms": 0, "message.max.bytes": LARGEST_MESSAGE, "compression.type": "lz4"}
     )
-    failures: list = []
+    failures: list[KafkaError] = []
     random = np.random.default_rng([seed, 2])
     sent = {"events": 0, "poisoned": 0}
 
@@ -99,7 +100,7 @@ def replay(
         if failures:
             break
     if failures:
-        raise unavailable_or_refused(failures[0])
+        raise unavailable_or_refused(KafkaException(failures[0]))
     return {**sent, "seconds": round(time.monotonic() - start, 1)}
 
 

@@ -1,5 +1,5 @@
 // The shop: shows items, sends each click as an event, then asks again what comes next.
-const LIST = 12, PAGE = 24;
+const LIST = 20, PAGE = 24;  // as many as the deciding metric looks at, so that the lists tell of it
 const at = (id) => document.getElementById(id);
 let session = crypto.randomUUID?.() ?? String(Math.random()).slice(2);
 let key = sessionStorage.getItem("key") ?? "";
