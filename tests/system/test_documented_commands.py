@@ -42,6 +42,7 @@ ELSEWHERE = {
         (
             ".venv/bin/dvc exp run -S ranker.max_depth=4",
             'git commit -qam "Shallower trees"',
+            "git revert --no-edit HEAD && .venv/bin/dvc checkout",
             ".venv/bin/nextclick gate v2",
             ".venv/bin/nextclick drift --events data/split/test.parquet --days 3 --no-exit-code",
             '.venv/bin/nextclick promote v2 --reason "to see it change"',

@@ -16,7 +16,7 @@ from .stages import stages_run
 
 README = Path(__file__).parents[2] / "README.md"
 LARGER = {  # with less, no ranker is better than all baselines beyond chance
-    "simulator": {"sessions": 3000, "users": 300, "days": 14},
+    "simulator": {"sessions": 3000, "users": 300, "days": 28},
     "split": {"test_days": 4},
     "retrieval": {"width": 40, "nearest": 20},
 }
@@ -70,7 +70,8 @@ def locked_clone(runs):
 
 def test_the_ten_minutes_work_word_for_word(locked_clone):
     clone = locked_clone
-    serve, *lines = tour()
+    lab, serve, *lines = tour()
+    assert lab == "make lab"  # by test_lab.py
     port = free_port()
     clone.environment.update(BENTOML_PORT=str(port), NEXTCLICK_METRICS=f"127.0.0.1:{free_port()}")
     service, client = clone.start(*serve.split()), httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10)
@@ -93,8 +94,10 @@ def test_the_ten_minutes_work_word_for_word(locked_clone):
     assert verdicts[1] in ("hold", "reject")
     (experiment,) = (line for line in lines if "exp run" in line)
     assert stages_run(said[experiment]) == ["train", "evaluate", "diagnose", "drift"], "others than depend on its param"
-    (drift,) = (line for line in lines if " drift " in line)
-    assert json.loads(_last(said[drift]))["outcome"] in ("hold", "retrain", "alert")
+    quiet, broken = (json.loads(_last(text))["outcome"] for line, text in said.items() if " drift " in line)
+    assert quiet in ("hold", "retrain", "alert")  # as it comes: the shop is small
+    assert broken == "alert"
+    assert clone.run("git", "diff", "--stat", "HEAD~2", "HEAD", "--", "params.yaml", "dvc.lock") == ""
     (refused,) = (json.loads(_last(text)) for line, text in said.items() if line.startswith("curl"))
     assert refused["quarantined"][0]["field"] == "event_id"
     assert "bundle refused" in log
