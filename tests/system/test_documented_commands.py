@@ -25,6 +25,7 @@ INLINE = re.compile(r"`((?:python|nextclick|make) [^`]+)`")
 # run here, in this order, in the clone that `make` made
 RUN = (
     ".venv/bin/pre-commit install",
+    ".venv/bin/dvc exp run -S ranker.eta=0.05",
     ".venv/bin/dvc exp show --only-changed",
     ".venv/bin/dvc metrics diff",
     ".venv/bin/dvc plots diff",
