@@ -102,6 +102,18 @@ def measured(times: int, params: Params, folder: Path) -> dict:
     }
 
 
+def draw(sizes: list[dict], path: Path) -> None:
+    use_style()
+    fig, panels = plt.subplots(1, 2, figsize=(10, 4))
+    for panel, what, title, unit in (
+        (panels[0], "processor_seconds", "Time of the processor, by step", "s"),
+        (panels[1], "peak_mib", "Peak memory, by step", "MiB"),
+    ):
+        table = pd.DataFrame({size["times"]: size[what] for size in sizes}).T
+        table.plot(ax=panel, loglog=True, marker="o", xlabel="times the default shop", ylabel=unit, title=title)
+    fig.savefig(path)
+
+
 def main(times: Annotated[list[int], typer.Option(min=1, help="Sizes, in multiples of the default shop.")]) -> None:
     root = project_root()
     params = Params.read(root / "params.yaml")
@@ -110,13 +122,7 @@ def main(times: Annotated[list[int], typer.Option(min=1, help="Sizes, in multipl
         with tempfile.TemporaryDirectory() as folder:
             sizes.append(measured(size, params, Path(folder)))
             print(json.dumps(sizes[-1]), flush=True)
-    use_style()
-    fig, panels = plt.subplots(1, 2, figsize=(10, 4))
-    for panel, what in zip(panels, ("processor_seconds", "peak_mib"), strict=True):
-        table = pd.DataFrame({size["times"]: size[what] for size in sizes}).T
-        table.plot(ax=panel, loglog=True, marker="o", xlabel="times the default shop", title=what)
-    (root / "docs").mkdir(exist_ok=True)
-    fig.savefig(root / "docs/scale.png")
+    draw(sizes, root / "docs/scale.png")
 
 
 if __name__ == "__main__":
