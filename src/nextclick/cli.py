@@ -43,7 +43,10 @@ def command(run: Callable[..., Any]) -> Callable[..., Any]:
             typer.echo(f"nextclick: {error}", err=True)
             sys.exit(2)
         except FileNotFoundError as error:
-            typer.echo(f"nextclick: {error.filename or error}: not there; expected what `dvc repro` makes", err=True)
+            typer.echo(
+                f"nextclick: {error.filename or error}: not there; files of the pipeline are made by `dvc repro`",
+                err=True,
+            )
             sys.exit(2)
 
     return app.command()(shown)
