@@ -225,9 +225,7 @@ def drift(
     since: Annotated[datetime | None, typer.Option(help="What was served from then on (UTC).")] = None,
     until: Annotated[datetime | None, typer.Option(help="And before then (UTC).")] = None,
     events: Annotated[Path | None, typer.Option(help="Parquet: events to replay, in place of the logs.")] = None,
-    days: Annotated[
-        float | None, typer.Option(min=0, help="The last so many of the file, or whole ones of the logs.")
-    ] = None,
+    days: Annotated[float | None, typer.Option(help="The last so many of the file, or whole ones of the logs.")] = None,
     exit_code: Annotated[bool, typer.Option(help="End with 10 for `retrain`, 20 for `alert`.")] = True,
 ) -> dict:
     """Compare what was served with the bundle's reference, and decide: retrain, hold, or alert (fix the data).

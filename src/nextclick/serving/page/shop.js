@@ -1,5 +1,5 @@
 // The shop: shows items, sends each click as an event, then asks again what comes next.
-const LIST = 20, PAGE = 24;  // as many as the deciding metric looks at, so that the lists tell of it
+const PAGE = 24;
 const at = (id) => document.getElementById(id);
 let session = crypto.randomUUID?.() ?? String(Math.random()).slice(2);
 let key = sessionStorage.getItem("key") ?? "";
@@ -36,7 +36,7 @@ function age(ms) {
 
 async function recommend() {
   const turn = ++asked, began = performance.now();
-  const body = { session_id: session, k: LIST, exclude: last ? [last.item_id] : [] };
+  const body = { session_id: session, exclude: last ? [last.item_id] : [] };
   const answer = await ask("recommend", body);
   if (turn !== asked) return;  // an answer to an earlier click
   const took = performance.now() - began;
