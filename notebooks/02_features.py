@@ -18,6 +18,7 @@ retrieval = {
     "neighbours": 500,
     "dimensions": 128,
     "encoder_epochs": 3,
+    "encoder_min_steps": 2000,
 }
 features = {"item_stats_every": 24.0, "lateness_minutes": 30.0, "online_store": "sqlite"}
 ranker = {

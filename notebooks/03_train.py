@@ -18,6 +18,7 @@ retrieval = {
     "neighbours": 500,
     "dimensions": 128,
     "encoder_epochs": 3,
+    "encoder_min_steps": 2000,
 }
 ranker = {
     "examples_share": 0.35,

@@ -23,7 +23,7 @@ SMALL = {
     "run": {"seed": 7, "threads": 2},
     "simulator": {"sessions": 1500, "items": 200, "users": 200, "days": 8},
     "split": {"test_days": 2},
-    "retrieval": {"dimensions": 8, "encoder_epochs": 1},
+    "retrieval": {"dimensions": 8, "encoder_epochs": 1, "encoder_min_steps": 100},
     "ranker": {"rounds": 30, "checkpoint_rounds": 10, "max_depth": 3},
     "diagnosis": {"groups": 300, "judged": 200, "rounds": 10},
 }

@@ -66,6 +66,7 @@ class Retrieval(Section):
     neighbours: int = Field(500, ge=1)
     dimensions: int = Field(128, ge=1)
     encoder_epochs: int = Field(3, ge=1)
+    encoder_min_steps: int = Field(2_000, ge=1)
 
 
 class Features(Section):

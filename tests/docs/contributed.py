@@ -41,7 +41,9 @@ rows = [
 ]
 events = pd.DataFrame(rows, columns=["event_id", "session_id", "user_id", "item_id", "event_type", "timestamp"])
 log = SessionLog.from_events(events, TYPES)
-snapshot = Snapshot.of(log, Retrieval(dimensions=4, encoder_epochs=1, width=3, nearest=3), 1, event_types=TYPES)
+snapshot = Snapshot.of(
+    log, Retrieval(dimensions=4, encoder_epochs=1, encoder_min_steps=100, width=3, nearest=3), 1, event_types=TYPES
+)
 prefixes = next_clicks(log)
 candidates, features = snapshot.features(prefixes)
 column = dict(zip(snapshot.feature_names, np.moveaxis(features, 2, 0), strict=True))

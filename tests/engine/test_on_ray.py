@@ -27,7 +27,7 @@ from nextclick.ranking.recommender import Recommender, example_snapshot
 
 TYPES = ["view", "cart", "purchase"]
 RANKER = Ranker(rounds=20, checkpoint_rounds=10, max_depth=3, min_child_weight=1, negatives=10)
-RETRIEVAL = Retrieval(dimensions=8, encoder_epochs=1, width=30, nearest=10)
+RETRIEVAL = Retrieval(dimensions=8, encoder_epochs=1, encoder_min_steps=100, width=30, nearest=10)
 
 
 @pytest.fixture(scope="module")

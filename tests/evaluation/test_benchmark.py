@@ -29,7 +29,13 @@ def small_benchmark_params(tmp_path) -> Path:
     path.write_text(
         yaml.safe_dump(
             {
-                "retrieval": {"dimensions": 8, "encoder_epochs": 1, "nearest": 5, "width": 15},
+                "retrieval": {
+                    "dimensions": 8,
+                    "encoder_epochs": 1,
+                    "encoder_min_steps": 100,
+                    "nearest": 5,
+                    "width": 15,
+                },
                 "ranker": {"rounds": 10, "max_depth": 3, "min_child_weight": 1},
             }
         )

@@ -45,7 +45,7 @@ def laboratory(monkeypatch) -> Laboratory:
     monkeypatch.setattr(candidate_features, "GROUPS", candidate_features.GROUPS + planted)
     snapshot = Snapshot.of(
         random_log(300, 0),
-        Retrieval(dimensions=8, encoder_epochs=1, width=40, nearest=10),
+        Retrieval(dimensions=8, encoder_epochs=1, encoder_min_steps=100, width=40, nearest=10),
         1,
         event_types=["view"],
         timed=False,

@@ -22,7 +22,12 @@ TYPES = ["view", "cart", "purchase"]
 @pytest.fixture(scope="module")
 def snapshot(shop_events) -> Snapshot:
     log = SessionLog.from_events(shop_events(300, 0), TYPES)
-    return Snapshot.of(log, Retrieval(dimensions=8, encoder_epochs=1, width=25, nearest=10), 1, event_types=TYPES)
+    return Snapshot.of(
+        log,
+        Retrieval(dimensions=8, encoder_epochs=1, encoder_min_steps=100, width=25, nearest=10),
+        1,
+        event_types=TYPES,
+    )
 
 
 @pytest.fixture

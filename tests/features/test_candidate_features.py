@@ -14,7 +14,7 @@ from nextclick.params import Retrieval
 from nextclick.ranking.snapshot import Snapshot
 
 TYPES = ["view", "cart", "purchase"]
-PARAMS = Retrieval(dimensions=8, encoder_epochs=1, width=25, nearest=10)
+PARAMS = Retrieval(dimensions=8, encoder_epochs=1, encoder_min_steps=100, width=25, nearest=10)
 
 
 @pytest.fixture(scope="module")

@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[2]
 SIZES = {
     "simulator": {"sessions": 3000, "items": 200, "users": 300, "days": 14},
     "split": {"test_days": 4},
-    "retrieval": {"dimensions": 8, "encoder_epochs": 1, "width": 40, "nearest": 20},
+    "retrieval": {"dimensions": 8, "encoder_epochs": 1, "encoder_min_steps": 100, "width": 40, "nearest": 20},
     "ranker": {"rounds": 30, "checkpoint_rounds": 10, "max_depth": 3},
     "gate": {"parity_moments": 40},
 }

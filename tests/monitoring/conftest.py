@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 TYPES = ["view", "cart", "purchase"]
 PARAMS = Params(
     features=Features(online_store="sqlite"),
-    retrieval=Retrieval(dimensions=8, encoder_epochs=1, width=30, nearest=10),
+    retrieval=Retrieval(dimensions=8, encoder_epochs=1, encoder_min_steps=100, width=30, nearest=10),
     ranker=Ranker(rounds=20, max_depth=3, negatives=10, min_child_weight=1),
     evaluation=Evaluation(k=5, reference=500),
     monitoring=Monitoring(sessions=20),

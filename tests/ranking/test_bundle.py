@@ -14,7 +14,7 @@ from nextclick.ranking.bundle import load_bundle, save_bundle
 from nextclick.ranking.recommender import train_recommender
 
 PARAMS = Params(
-    retrieval=Retrieval(dimensions=8, encoder_epochs=1, width=20, nearest=5),
+    retrieval=Retrieval(dimensions=8, encoder_epochs=1, encoder_min_steps=100, width=20, nearest=5),
     ranker=Ranker(rounds=5, max_depth=2, min_child_weight=1),
 )
 

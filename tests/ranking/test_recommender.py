@@ -11,7 +11,7 @@ from nextclick.params import Features, Params, Ranker, Retrieval
 from nextclick.ranking.recommender import Recommender, example_snapshot, train_recommender, training_examples
 
 PARAMS = Params(
-    retrieval=Retrieval(dimensions=8, encoder_epochs=2, width=30, nearest=10),
+    retrieval=Retrieval(dimensions=8, encoder_epochs=2, encoder_min_steps=100, width=30, nearest=10),
     ranker=Ranker(rounds=20, max_depth=3, negatives=10, min_child_weight=1),
 )
 

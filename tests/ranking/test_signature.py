@@ -32,7 +32,7 @@ def bundle(folder, items: int):
         Vocabulary(ids), np.arange(0, 1201, 4), clicked, np.zeros(1200, np.int8), np.arange(1200), sessions
     )
     params = Params(
-        retrieval=Retrieval(dimensions=8, encoder_epochs=1, width=20, nearest=5),
+        retrieval=Retrieval(dimensions=8, encoder_epochs=1, encoder_min_steps=100, width=20, nearest=5),
         ranker=Ranker(rounds=5, max_depth=2, min_child_weight=1),
     )
     recommender, _ = train_recommender(log, params, event_types=["view"])

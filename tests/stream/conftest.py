@@ -90,7 +90,7 @@ def broker(kafka) -> Kafka:
 
 # consumers are forked from a process that has imported all they need, which takes many times as long as they live
 WARM = multiprocessing.get_context("forkserver")
-WARM.set_forkserver_preload(["nextclick.stream.commands", "nextclick.stream.consumer", "nextclick.stream.metrics"])
+WARM.set_forkserver_preload(["nextclick.cli.live", "nextclick.stream.consumer", "nextclick.stream.metrics"])
 CONSUMER = Path(__file__).with_name("consumer_process.py")
 
 

@@ -12,11 +12,11 @@ from bisect import insort
 
 import pyarrow.compute as pc
 
+from nextclick.cli.live import stream
 from nextclick.events.prefixes import KEPT_EVENTS
 from nextclick.features.store import redis_rows
 from nextclick.features.store.online import OnlineStates
 from nextclick.stream import consumer as module
-from nextclick.stream.commands import stream
 from nextclick.stream.consumer import StreamConsumer
 from nextclick.stream.live_events import LiveEvents
 from nextclick.stream.log import EventLog

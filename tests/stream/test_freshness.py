@@ -20,7 +20,7 @@ TYPES = ["view", "cart", "purchase"]
 @pytest.fixture(scope="module")
 def recommender(shop_events) -> Recommender:
     params = Params(
-        retrieval=Retrieval(dimensions=8, encoder_epochs=1, width=30, nearest=10),
+        retrieval=Retrieval(dimensions=8, encoder_epochs=1, encoder_min_steps=100, width=30, nearest=10),
         ranker=Ranker(rounds=10, max_depth=3, negatives=10, min_child_weight=1),
     )
     return train_recommender(SessionLog.from_events(shop_events(200, 3), TYPES), params, event_types=TYPES)[0]

@@ -50,7 +50,13 @@ class Snapshot:
         timed: bool = True,
     ) -> Snapshot:
         """items: what the shop says of them, see `Catalogue.of`. timed: whether the log's times are real."""
-        encoder = train_encoder(next_clicks(log), dimensions=params.dimensions, epochs=params.encoder_epochs, seed=seed)
+        encoder = train_encoder(
+            next_clicks(log),
+            dimensions=params.dimensions,
+            epochs=params.encoder_epochs,
+            min_steps=params.encoder_min_steps,
+            seed=seed,
+        )
         statistics = ItemStatistics.of(log, event_types, timed)
         knowledge = Knowledge(encoder, statistics, Catalogue.of(items, log.vocabulary, seed))
         return cls(log.vocabulary, _retriever(SessionIndex.of(log), knowledge, params), knowledge)

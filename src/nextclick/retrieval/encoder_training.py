@@ -15,8 +15,7 @@ from nextclick.events.prefixes import Prefixes
 from nextclick.progress import progress_bar
 from nextclick.retrieval.encoder import WINDOW, Encoder, attended, compiled, newest_first
 
-BATCHES, SMALLEST, LARGEST = 1000, 128, 512  # a batch is so much of the log, within these bounds,
-LEAST_STEPS = 2000  # and a small log is read more often than asked, as vectors need this many steps to find their place
+BATCHES, SMALLEST, LARGEST = 1000, 128, 512  # a batch is so much of the log, within these bounds
 PARTS = 4  # of each batch: as many threads may share it, and the sums are the same with fewer
 
 
@@ -170,6 +169,7 @@ def train_encoder(
     *,
     dimensions: int = 128,
     epochs: int = 3,
+    min_steps: int = 2000,
     negatives: int = 2048,
     temperature: float = 0.08,
     rate: float = 0.004,
@@ -177,7 +177,7 @@ def train_encoder(
 ) -> Encoder:
     """Train on every prefix whose next item is in the vocabulary; the same seed gives the same bits.
 
-    epochs: how often each is read, more often where that gives fewer than LEAST_STEPS.
+    epochs: how often each is read, more often where that gives fewer steps than min_steps.
     """
     known = np.flatnonzero((prefixes.targets >= 0) & (prefixes.lengths > 0))
     prefixes = prefixes.take(known)
@@ -192,7 +192,7 @@ def train_encoder(
 
     size = min(max(len(prefixes) // BATCHES, SMALLEST), LARGEST)
     per_epoch = -(-len(prefixes) // size)
-    steps = max(epochs * per_epoch, LEAST_STEPS) if per_epoch else 0
+    steps = max(epochs * per_epoch, min_steps) if per_epoch else 0
     progress = progress_bar(total=steps, desc="item vectors", unit="batch")
     # a thread takes its part through all products; threads of BLAS would meet after each, and wait in busy loops
     with threadpool_limits(1, "blas"), ThreadPoolExecutor(get_num_threads()) as threads:

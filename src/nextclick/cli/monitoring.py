@@ -1,0 +1,72 @@
+"""The commands that look at what was served."""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nextclick.cli.moments import utc
+from nextclick.errors import InputError
+
+
+def feedback(
+    since: Annotated[datetime, typer.Option(help="Lists served from then on (UTC).")],
+    until: Annotated[datetime, typer.Option(help="And before then (UTC).")],
+) -> dict:
+    """What became of the lists that the service gave: how often the next click was among them, against the promise.
+
+    Example: nextclick feedback --since 2026-03-01 --until 2026-03-08
+    """
+    from nextclick.monitoring.feedback import feedback
+    from nextclick.params import Params
+    from nextclick.project import project_root
+
+    root = project_root()
+    params = Params.read(root / "params.yaml")
+    return feedback(root, utc(since), utc(until), params)
+
+
+def drift(
+    since: Annotated[datetime | None, typer.Option(help="What was served from then on (UTC).")] = None,
+    until: Annotated[datetime | None, typer.Option(help="And before then (UTC).")] = None,
+    events: Annotated[Path | None, typer.Option(help="Parquet: events to replay, in place of the logs.")] = None,
+    days: Annotated[float | None, typer.Option(help="The last so many of the file, or whole ones of the logs.")] = None,
+    exit_code: Annotated[bool, typer.Option(help="End with 10 for `retrain`, 20 for `alert`.")] = True,
+) -> dict:
+    """Compare what was served with the bundle's reference, and decide: retrain, hold, or alert (fix the data).
+
+    Example: nextclick drift --days 7
+
+    Example: nextclick drift --since 2026-03-01 --until 2026-03-08
+
+    Example: nextclick drift --events data/split/test.parquet --days 3 --no-exit-code
+    """
+    from nextclick.monitoring.commands import drift_live, drift_of_file
+    from nextclick.monitoring.policy import EXIT_CODES
+    from nextclick.params import Params
+    from nextclick.project import project_root
+
+    root = project_root()
+    params = Params.read(root / "params.yaml")
+    if days is not None and days <= 0:
+        raise InputError(f"drift: --days {days:g}, expected more than 0")
+    if events and (since or until):
+        raise InputError("drift: --events takes --days, not --since or --until")
+    if events:
+        found = drift_of_file(root, events, days, params)
+    elif since and until and not days:
+        found = drift_live(root, utc(since), utc(until), params)
+    elif days and not (since or until):
+        midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+        found = drift_live(root, midnight - timedelta(days=days), midnight, params)
+    else:
+        raise InputError("drift: expected --since and --until, or --days, or --events")
+    if exit_code and (code := EXIT_CODES[found["outcome"]]):
+        print(json.dumps(found))
+        sys.exit(code)
+    return found

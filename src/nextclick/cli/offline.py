@@ -1,0 +1,93 @@
+"""The commands that measure a model offline, and load the online store from history."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nextclick.cli.moments import utc
+
+
+def benchmark(
+    train: Annotated[Path, typer.Option(help="Parquet: session_id, item_id, and timestamp or position.")],
+    test: Annotated[Path, typer.Option(help="The sessions to predict, in the same form.")],
+    params: Annotated[Path, typer.Option(help="The params to use.")] = Path("params.yaml"),
+    min_prefix: Annotated[int, typer.Option(min=1, help="Known clicks before the first prediction.")] = 1,
+    ranks: Annotated[Path | None, typer.Option(help="Write session_id, position and rank of every prediction.")] = None,
+    baselines: Annotated[bool, typer.Option(help="Measure the baselines too, with the ratio of ours to each.")] = False,
+) -> dict:
+    """Train on one file of sessions, predict every next click of another.
+
+    Example: nextclick benchmark --train train.parquet --test test.parquet
+    """
+    from nextclick.evaluation import benchmark as protocol
+    from nextclick.params import Params
+
+    result, table = protocol.benchmark(train, test, Params.read(params), min_prefix, baselines)
+    if ranks:
+        table.to_parquet(ranks, index=False)
+    return result
+
+
+def materialise(
+    since: Annotated[datetime | None, typer.Option(help="Only events from then on (UTC).")] = None,
+    until: Annotated[datetime | None, typer.Option(help="Only events before then (UTC).")] = None,
+) -> dict:
+    """Load the online store from the ingested history, all of it or a window; running it again changes nothing.
+
+    Example: nextclick materialise --until 2026-01-20
+    """
+    from nextclick.events.ingest import read_events
+    from nextclick.features.store.connect import PATIENT_TIMEOUT, apply_definitions, connect
+    from nextclick.features.store.publish import materialise
+    from nextclick.params import Params
+    from nextclick.project import project_root
+
+    root = project_root()
+    params = Params.read(root / "params.yaml")
+    apply_definitions(root, params)
+    events = read_events(root / "data/interim/events.parquet")
+    window = (utc(moment) if moment else None for moment in (since, until))
+    return materialise(connect(root, params, PATIENT_TIMEOUT), events, params.ingest.event_types, *window)
+
+
+def parity(
+    events: Annotated[Path, typer.Option(help="Parquet: sessions to play.")] = Path("data/split/test.parquet"),
+    train: Annotated[
+        Path | None, typer.Option(help="Parquet: what is known before; the default is the bundle.")
+    ] = None,
+    most: Annotated[int | None, typer.Option(min=1, help="Play only the first so many events.")] = None,
+    shuffle: Annotated[float, typer.Option(min=0, max=1, help="Share of the events that come late.")] = 0.0,
+    duplicate: Annotated[float, typer.Option(min=0, max=1, help="Share of the events that come twice.")] = 0.0,
+    expire: Annotated[float, typer.Option(min=0, max=1, help="Share of the moments with the state rebuilt.")] = 0.0,
+) -> dict:
+    """Play events one by one through the online store and compare every feature with the offline one.
+
+    Example: nextclick parity --most 2000 --shuffle 0.1 --duplicate 0.1
+    """
+    from dataclasses import asdict
+
+    from nextclick.evaluation.benchmark import read_sessions, snapshot_of
+    from nextclick.evaluation.parity import arrivals, parity
+    from nextclick.events.ingest import read_events
+    from nextclick.features.store.connect import PATIENT_TIMEOUT, apply_definitions, connect
+    from nextclick.features.store.online import OnlineStates
+    from nextclick.params import Params
+    from nextclick.project import project_root
+    from nextclick.ranking.bundle import load_bundle
+
+    root = project_root()
+    params = Params.read(root / "params.yaml")
+    if train:
+        snapshot, types, rows = snapshot_of(train, params), ["view"], read_sessions(events)
+    else:
+        recommender, manifest = load_bundle(root / "models/bundle")
+        snapshot, types, rows = recommender.snapshot, manifest["event_types"], read_events(events)
+    arriving = arrivals(rows.astype({"event_id": str, "session_id": str}), params.run.seed, shuffle, duplicate)[:most]
+    apply_definitions(root, params)
+    online = OnlineStates(connect(root, params, PATIENT_TIMEOUT))
+    found = parity(snapshot, arriving, online, types, expire=expire, seed=params.run.seed)
+    return {**asdict(found), "events": len(arriving), "features": len(snapshot.feature_names)}
