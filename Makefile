@@ -35,8 +35,10 @@ $(READY): pyproject.toml uv.lock $(if $(filter .uv/bin/uv,$(UV)),.uv/bin/uv)
 	VIRTUAL_ENV= $(UV) sync --locked --extra stream --extra serve --extra monitor $(if $(RAY),--extra ray) --python $(PYTHON)
 	@touch $@
 
+# Every claim in its small form, on two cores side by side; BESIDE=0 runs the tests one after the other.
+BESIDE ?= 2
 test: setup
-	.venv/bin/python -m pytest
+	.venv/bin/python -m pytest -n $(BESIDE) --dist loadgroup
 
 lint: setup
 	.venv/bin/ruff check .

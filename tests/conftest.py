@@ -5,6 +5,7 @@ import shutil
 import socket
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,10 @@ import pytest
 import yaml
 from selenium import webdriver
 
+from nextclick.files import locked
 from nextclick.params import Features, Ingest, Params
 
-pytest_plugins = ["ml_test_score"]
+pytest_plugins = ["ml_test_score", "side_by_side"]
 ROOT = Path(__file__).parents[1]
 TYPES = ["view", "cart", "purchase"]
 START = pd.Timestamp("2026-01-06 10:30", tz="UTC")  # a Tuesday
@@ -72,6 +74,29 @@ def project(tmp_path, shop) -> Path:
     shop.to_parquet(tmp_path / "data/split/train.parquet")
     pd.DataFrame({"item_id": ["i00", "i01"], "price": [1.5, 2.5]}).to_parquet(tmp_path / "data/interim/items.parquet")
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def made_once(tmp_path_factory, worker_id) -> Callable[[str, Callable[[Path], None]], Path]:
+    """made_once(name, make): a folder that make(folder) has filled once in this run of the tests, for all processes.
+
+    What is in it is only read.
+    """
+    own = tmp_path_factory.getbasetemp()
+    shared = own if worker_id == "master" else own.parent
+
+    def folder(name: str, make: Callable[[Path], None]) -> Path:
+        made = shared / name
+        with locked(shared / f"{name}.lock"):
+            if not made.exists():
+                begun = shared / f"{name}.begun"
+                shutil.rmtree(begun, ignore_errors=True)
+                begun.mkdir()
+                make(begun)
+                begun.rename(made)
+        return made
+
+    return folder
 
 
 class Redis:

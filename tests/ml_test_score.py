@@ -7,6 +7,7 @@ the least of the four sums. `pytest -m ml_test --ml-test-score docs/ml-test-scor
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from pathlib import Path
 
@@ -92,7 +93,7 @@ class Score:
             "|---|---|---|---|",
         ]
         for check, title in CHECKS.items():
-            names = dict.fromkeys(test.partition("[")[0] for test in self.tests[check])
+            names = dict.fromkeys(re.split(r"[@\[]", test)[0] for test in self.tests[check])
             why = "<br>".join(f"`{name}`" for name in names) or BY_HAND.get(check) or ABSENT.get(check, "no test yet")
             lines.append(f"| {check} | {title} | {self.points(check):g} | {why} |")
         return "\n".join(lines) + "\n"
@@ -105,11 +106,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "ml_test(*checks): proves checks of the ML Test Score")
     config.stash[KEY] = Score()
+    config.pluginmanager.register(Reports(config.stash[KEY]))
     # of a part of the tests a check would count by a part of what proves it
     if config.getoption("--ml-test-score") and config.args_source != pytest.Config.ArgsSource.TESTPATHS:
         raise pytest.UsageError("--ml-test-score needs all tests: name no file or folder")
 
 
+@pytest.hookimpl(trylast=True)  # once xdist has written the group into a test's id
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
         for mark in item.iter_markers("ml_test"):
@@ -119,12 +122,24 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                 config.stash[KEY].tests[check].append(item.nodeid)
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item):
-    report = yield
-    if report.when == "call" or not report.passed:
-        item.config.stash[KEY].passed[item.nodeid] = report.passed
-    return report
+class Reports:
+    """Hears how every test ended, and which tests prove a check, also where other processes run the tests."""
+
+    def __init__(self, score: Score) -> None:
+        self._score = score
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.when == "call" or not report.passed:
+            self._score.passed[report.nodeid] = report.passed
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node) -> None:
+        self._score.tests.update(getattr(node, "workeroutput", {}).get("ml_test", {}))
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["ml_test"] = dict(session.config.stash[KEY].tests)
 
 
 def pytest_terminal_summary(terminalreporter, config: pytest.Config) -> None:

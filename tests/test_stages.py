@@ -6,6 +6,7 @@ A change in code that a stage reaches and does not name would leave a stale figu
 import ast
 import shutil
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -16,13 +17,24 @@ STAGES = tuple(yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"])
 COMMANDS = ("pipeline", "monitoring")  # files of src/nextclick/cli that hold a stage's command
 
 
-def imported(nodes: list[ast.stmt]) -> Iterator[str]:
-    """Names of modules, and of what is taken from them, anywhere below the nodes."""
-    for node in (found for top in nodes for found in ast.walk(top)):
-        if isinstance(node, ast.Import):
-            yield from (name.name for name in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            yield from (node.module, *(f"{node.module}.{name.name}" for name in node.names))
+def imported(node: ast.AST) -> Iterator[str]:
+    """The names of modules, and of what is taken from them, that an import statement may mean; of other nodes, none."""
+    if isinstance(node, ast.Import):
+        yield from (name.name for name in node.names)
+    elif isinstance(node, ast.ImportFrom) and node.module:
+        yield from (node.module, *(f"{node.module}.{name.name}" for name in node.names))
+
+
+@cache
+def mentions(source: str, command: str | None = None) -> tuple[frozenset[str], frozenset[str]]:
+    """The modules of the project that a source may import, and its string constants. command: leaves out all functions
+    but this one."""
+    body = ast.parse(source).body
+    own = [node for node in body if command is None or getattr(node, "name", command) == command]
+    nodes = [node for top in own for node in ast.walk(top)]
+    strings = {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    modules = {name for node in nodes for name in imported(node) if name.split(".")[0] == "nextclick"}
+    return frozenset(modules), frozenset(strings)
 
 
 def reached(root: Path, command: str) -> set[str]:
@@ -35,32 +47,21 @@ def reached(root: Path, command: str) -> set[str]:
     name, *arguments = command.removeprefix(".venv/bin/nextclick ").split()
     files = [root / f"src/nextclick/cli/{file}.py" for file in COMMANDS]
     (entry,) = (file for file in files if f"\ndef {name}(" in file.read_text())
-    body = ast.parse(entry.read_text()).body
-    own = [node for node in body if not isinstance(node, ast.FunctionDef) or node.name == name]
-    found, open_ends = {entry}, [own]
-    package, dispatcher = root / "src/nextclick", root / "src/nextclick/cli/__init__.py"
-    notebooks = {path.stem: path for path in (root / "notebooks").glob("*.py")}
-
-    def reach(path: Path) -> None:
-        if path not in found:
-            found.add(path)
-            open_ends.append(ast.parse(path.read_text()).body)
-
-    for argument in arguments:
-        if argument in notebooks:
-            reach(notebooks[argument])
+    found, open_ends = {entry}, [mentions(entry.read_text(), name), (frozenset(), frozenset(arguments))]
     while open_ends:
-        nodes = open_ends.pop()
-        for module in (name for name in imported(nodes) if name.split(".")[0] == "nextclick"):
-            path = root / "src" / module.replace(".", "/")
-            packages = (folder / "__init__.py" for folder in (path, *path.parents) if folder.is_relative_to(package))
-            for file in (path.with_suffix(".py"), *packages):
-                if file.is_file() and file != dispatcher:
-                    reach(file)
-        for node in (found for top in nodes for found in ast.walk(top)):
-            if isinstance(node, ast.Constant) and node.value in notebooks:
-                reach(notebooks[node.value])
+        modules, strings = open_ends.pop()
+        files = {file for module in modules for file in files_of(root / "src" / module.replace(".", "/"))}
+        files -= {root / "src/nextclick/cli/__init__.py"}
+        files |= {notebook for notebook in (root / "notebooks").glob("*.py") if notebook.stem in strings}
+        open_ends += [mentions(file.read_text()) for file in files - found]
+        found |= files
     return {str(file.relative_to(root)) for file in found if holds_code(file)}
+
+
+def files_of(module: Path) -> Iterator[Path]:
+    """A module's file, where it is one, and those of the packages in which it lies."""
+    packages = (folder / "__init__.py" for folder in (module, *module.parents) if "nextclick" in folder.parts)
+    yield from (file for file in (module.with_suffix(".py"), *packages) if file.is_file())
 
 
 def holds_code(file: Path) -> bool:
