@@ -17,6 +17,8 @@ from selenium import webdriver
 from nextclick.files import locked
 from nextclick.params import Features, Ingest, Params
 
+# where it is set, as in many containers, every import in each of the many processes takes twice as long
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 pytest_plugins = ["ml_test_score", "side_by_side"]
 ROOT = Path(__file__).parents[1]
 TYPES = ["view", "cart", "purchase"]

@@ -11,8 +11,8 @@ from typing import IO
 import pytest
 
 ROOT = Path(__file__).parents[2]
-# what this environment says to Python is not for the clones' own; without bytecode every import takes twice as long
-NOT_FOR_CLONES = ("PYTHONPATH", "VIRTUAL_ENV", "PYTHONDONTWRITEBYTECODE", "MAKEFLAGS", "MFLAGS", "MAKELEVEL")
+# what this environment says to Python is not for the clones' own
+NOT_FOR_CLONES = ("PYTHONPATH", "VIRTUAL_ENV", "MAKEFLAGS", "MFLAGS", "MAKELEVEL")
 OUTSIDE = {name: value for name, value in os.environ.items() if name not in NOT_FOR_CLONES}
 
 
