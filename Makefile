@@ -1,6 +1,6 @@
 # The few commands that people type. Everything lives in .venv; uv is taken from the PATH or put into .uv.
 .DEFAULT_GOAL := all
-.PHONY: all setup repro test lint lab serve bento image
+.PHONY: all help setup repro test proofs lint lab serve bento image
 
 export UV_PYTHON_DOWNLOADS := never
 # where it is set, as in many containers, every import takes twice as long
@@ -16,14 +16,17 @@ READY := .venv/.ready$(if $(RAY),-ray)
 
 all: repro
 
-repro: setup
+help: ## what can be made
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+repro: setup ## the pipeline, on the built-in simulated shop; `make` alone does the same
 	@.venv/bin/jupytext --quiet --sync notebooks/*.ipynb
 	.venv/bin/dvc repro
 	@echo
 	@.venv/bin/dvc metrics show reports/metrics/evaluate.json
 	@echo "Read reports/notebooks/*.ipynb, or open the notebooks with: make lab"
 
-setup: $(READY)
+setup: $(READY) ## the environment in .venv, with the versions of uv.lock
 
 .uv/bin/uv:
 	$(PYTHON) -m venv .uv
@@ -35,20 +38,24 @@ $(READY): pyproject.toml uv.lock $(if $(filter .uv/bin/uv,$(UV)),.uv/bin/uv)
 	VIRTUAL_ENV= $(UV) sync --locked --extra stream --extra serve --extra monitor $(if $(RAY),--extra ray) --python $(PYTHON)
 	@touch $@
 
-# Every claim in its small form, on two cores side by side; BESIDE=0 runs the tests one after the other.
+# On two cores side by side; BESIDE=0 runs the tests one after the other.
 BESIDE ?= 2
-test: setup
+test: setup ## every claim in its small form
 	.venv/bin/python -m pytest -n $(BESIDE) --dist loadgroup
 
-lint: setup
+# ONLY=stream-chaos for one, AGAIN=1 for what is done already; see tests/claims.toml.
+proofs: setup ## every claim at full size, some hours; writes docs/proofs.md
+	.venv/bin/python scripts/proofs.py $(if $(ONLY),--only $(ONLY)) $(if $(AGAIN),--again)
+
+lint: setup ## style and types
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 
-lab: setup
+lab: setup ## JupyterLab on the notebooks
 	.venv/bin/jupyter lab --ip 127.0.0.1 notebooks
 
-serve: setup
+serve: setup ## the service and its page on http://127.0.0.1:3000
 	.venv/bin/bentoml serve nextclick.serving.service:NextClick
 
 # What the image installs, in the versions of uv.lock.
@@ -61,14 +68,14 @@ build/bill-of-materials.json: pyproject.toml uv.lock | setup
 	@mkdir -p build
 	VIRTUAL_ENV= $(UV) export --locked --only-group image --format cyclonedx1.5 --quiet -o $@ 2> /dev/null
 
-bento: build/requirements.txt build/bill-of-materials.json
+bento: build/requirements.txt build/bill-of-materials.json ## the service as BentoML packs it
 	.venv/bin/bentoml build
 
 # BACKEND=buildah where there is no Docker; BASE=localhost/python:3.11-slim for a base image of one's own.
 BACKEND ?= docker
 BASE ?= python:3.11-slim
 IMAGE ?= nextclick:latest
-image: build/requirements.txt build/bill-of-materials.json
+image: build/requirements.txt build/bill-of-materials.json ## its container image
 	sed 's|python_version:.*|base_image: $(BASE)|' bentofile.yaml > build/bentofile.yaml
 	.venv/bin/bentoml build -f build/bentofile.yaml
 	.venv/bin/bentoml containerize nextclick:latest --backend $(BACKEND) -t $(IMAGE)-built $(OPTIONS)

@@ -3,11 +3,12 @@
     python benchmarks/pruning.py ../shared/data
 
 The pipeline's simulated shop (`dvc repro`) and rsc15-100k/ of the folder. The ranker stays as it was trained; only what
-it is served with gets smaller, as it would in a process that cannot hold all of it.
+it is served with gets smaller, as it would in a process that cannot hold all of it. Prints one JSON object: the fall.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
 from dataclasses import fields, replace
@@ -63,7 +64,10 @@ def values(recommender: Recommender, prefixes: Prefixes) -> dict[str, np.ndarray
     return per_prediction(ranks_of(recommender.recommend(prefixes, K), prefixes.targets), K)
 
 
-def table(name: str, recommender: Recommender, log: SessionLog, prefixes: Prefixes, seed: int) -> Iterator[list[str]]:
+def table(
+    name: str, recommender: Recommender, log: SessionLog, prefixes: Prefixes, seed: int, found: dict
+) -> Iterator[list[str]]:
+    """The rows of a shop; its figures go into found, too."""
     whole, draws = values(recommender, prefixes), resampled_sessions(prefixes.sessions, seed)
     for part, prune in (("sessions", fewer_sessions), ("items with a vector", fewer_vectors)):
         full = prune(recommender, log, 1.0)[1]
@@ -75,6 +79,8 @@ def table(name: str, recommender: Recommender, log: SessionLog, prefixes: Prefix
             for metric in METRICS:
                 lost = whole[metric] - its[metric]
                 low, high = np.percentile(resampled_means(lost, *draws), [2.5, 97.5])
+                kept = found.setdefault(name, {}).setdefault(f"1 in {round(1 / share)} {part}", {})
+                kept |= {metric: float(lost.mean()), f"{metric}_interval": [low, high]}
                 text = f"{lost.mean():.4f} [{low:.4f}, {high:.4f}]"
                 row.append(f"**{text}**" if low > 0 else text)
             yield [*row, f"{size / 2**20:.1f}"]
@@ -84,19 +90,20 @@ def main() -> None:
     data, root = Path(sys.argv[1]), project_root()
     params = Params.read(root / "params.yaml")
     seed, types = params.run.seed, params.ingest.event_types
-    rows = [["shop", "kept", *METRICS, "size"], ["---"] * 5]
+    rows, found = [["shop", "kept", *METRICS, "size"], ["---"] * 5], {}
     recommender, _ = load_bundle(root / "models/bundle")
     vocabulary = recommender.snapshot.vocabulary
     train, test = (
         SessionLog.read(root / f"data/split/{part}.parquet", types, vocabulary) for part in ("train", "test")
     )
-    rows += table("simulated", recommender, train, next_clicks(test), seed)
+    rows += table("simulated", recommender, train, next_clicks(test), seed, found)
     train = SessionLog.from_events(read_sessions(data / "rsc15-100k/train.parquet"), ["view"])
     test = SessionLog.from_events(read_sessions(data / "rsc15-100k/test.parquet"), ["view"], train.vocabulary)
     recommender, _ = train_recommender(train, params, event_types=["view"], timed=True)
-    rows += table("rsc15-100k", recommender, train, next_clicks(test), seed)
+    rows += table("rsc15-100k", recommender, train, next_clicks(test), seed, found)
     lines = ["| " + " | ".join(row) + " |" for row in rows]
     (root / "docs/pruning.md").write_text(HEAD + "\n" + "\n".join(lines) + "\n")
+    print(json.dumps(found))
 
 
 if __name__ == "__main__":

@@ -102,6 +102,14 @@ def measured(times: int, params: Params, folder: Path) -> dict:
     }
 
 
+def growth(less: dict, more: dict) -> dict:
+    """Of each step the time at the larger size over its share of that at the smaller, and the largest of all."""
+    times = more["times"] / less["times"]
+    share = {name: seconds / times / max(0.1, less["processor_seconds"][name])
+             for name, seconds in more["processor_seconds"].items()}  # fmt: skip
+    return {"from": less["times"], "to": more["times"], "share": share, "largest": max(share.values())}
+
+
 def draw(sizes: list[dict], path: Path) -> None:
     use_style()
     fig, panels = plt.subplots(1, 2, figsize=(10, 4))
@@ -122,6 +130,8 @@ def main(times: Annotated[list[int], typer.Option(min=1, help="Sizes, in multipl
         with tempfile.TemporaryDirectory() as folder:
             sizes.append(measured(size, params, Path(folder)))
             print(json.dumps(sizes[-1]), flush=True)
+    if len(sizes) > 1:
+        print(json.dumps(growth(*sizes[-2:])))
     draw(sizes, root / "docs/scale.png")
 
 
