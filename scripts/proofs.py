@@ -1,8 +1,8 @@
 """Shows each claim at full size and writes docs/proofs.md: `make proofs`, or `make proofs ONLY=stream-chaos` for one.
 
 tests/claims.toml says which claims there are, and of each the command and where its JSON has the figures. Each outcome
-is kept in reports/proofs, so that what was interrupted goes on where it was; `--again` runs all anew, and `--page` runs
-nothing and writes the page. Ends with 1 where a claim failed.
+is kept in reports/proofs: what passed at this commit is not run again, but with `--again`. `--page` runs nothing and
+writes the page. Ends with 1 where a claim failed.
 """
 
 from __future__ import annotations
@@ -253,7 +253,8 @@ def main() -> None:
         said = f"[{count}/{len(todo)}] {claim.id}"
         lacking = [name for name in re.findall(r"\$(\w+)", claim.full or "") if name not in os.environ]
         before = kept(ROOT, claim)
-        if before and before["commit"] == now and not now.endswith("+") and not asked.again:
+        whole = before and before["passed"] and before["commit"] == now and not now.endswith("+")
+        if before and whole and not asked.again:
             print(f"{said}: done at {now}", file=sys.stderr)
             record, done[before["command"]] = before, before
         elif lacking:

@@ -146,11 +146,22 @@ def test_each_benchmark_that_a_page_names_shows_a_claim_or_is_run_by_hand():
         assert named <= shown | by_hand, page
 
 
+def has_proofs(source: str) -> bool:
+    """Whether a test, or a case of one, is marked as at full size."""
+    return any(ast.unparse(node) == "pytest.mark.proof" for node in ast.walk(ast.parse(source))
+               if isinstance(node, ast.Attribute))  # fmt: skip
+
+
+def test_a_mark_of_a_single_case_is_seen():
+    assert has_proofs('@pytest.mark.parametrize("n", [pytest.param(3, marks=pytest.mark.proof)])\ndef test_it(n): ...')
+    assert not has_proofs('"""Not a pytest.mark.proof."""')
+
+
 def test_each_test_at_full_size_belongs_to_a_claim():
     selected = {file for claim in CLAIMS if (claim.full or "").startswith("pytest ") for file in files_of(claim.full)}
     for path in (ROOT / "tests").rglob("test_*.py"):
         file = path.relative_to(ROOT)
-        if re.search(r"^[^#\"'`]*pytest\.mark\.proof\b", path.read_text(), re.MULTILINE):
+        if has_proofs(path.read_text()):
             assert any(str(one) in selected for one in (file, *file.parents)), f"no claim runs the proofs of {file}"
 
 
@@ -247,10 +258,13 @@ def test_what_was_interrupted_goes_on_and_a_failure_stops_none_of_the_others(tmp
     assert "| It is so. |  | **failed**: not n > 0; " in page
     assert "not run at full size yet" in page
 
+    with pytest.raises(SystemExit, match="failed: bad"):
+        in_project(monkeypatch, tmp_path, *entries, arguments=("--only", "bad"))
+    assert (tmp_path / "runs").read_text() == "..."  # what failed is tried again
     in_project(monkeypatch, tmp_path, *entries, arguments=("--only", "good"))
-    assert (tmp_path / "runs").read_text() == ".."  # done at this commit
+    assert (tmp_path / "runs").read_text() == "..."  # what passed at this commit is not
     in_project(monkeypatch, tmp_path, *entries, arguments=("--only", "good", "--again"))
-    assert (tmp_path / "runs").read_text() == "..."
+    assert (tmp_path / "runs").read_text() == "...."
     with pytest.raises(SystemExit, match="no claim with a full size: dance"):
         in_project(monkeypatch, tmp_path, *entries, arguments=("--only", "dance"))
 
