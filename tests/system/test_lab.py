@@ -29,7 +29,7 @@ return JSON.stringify(cells.filter(cell => cell.cell_type === 'code'));
 
 
 @pytest.fixture
-def lab(runs, tmp_path):
+def lab(made, tmp_path):
     """The address of a clone's JupyterLab, its port and token chosen by configuration; the command is the README's."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -41,7 +41,7 @@ def lab(runs, tmp_path):
     }
     (tmp_path / "jupyter_server_config.json").write_text(json.dumps(settings))
     said = (tmp_path / "said").open("w")
-    server = runs.made.start("env", f"JUPYTER_CONFIG_DIR={tmp_path}", "make", "lab", output=said)
+    server = made.clone.start("env", f"JUPYTER_CONFIG_DIR={tmp_path}", "make", "lab", output=said)
     address = f"http://127.0.0.1:{port}"
     try:
         wait_for(f"{address}/api/status?token={TOKEN}", server, Path(said.name))

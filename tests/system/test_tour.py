@@ -3,28 +3,17 @@
 import json
 import os
 import re
+import shlex
 import signal
 import socket
 import time
 from pathlib import Path
 
 import httpx
-import pytest
-import yaml
 
 from .stages import stages_run
 
 README = Path(__file__).parents[2] / "README.md"
-LARGER = {  # with less, no ranker is better than all baselines beyond chance
-    "simulator": {"sessions": 3000, "users": 300, "days": 28},
-    "split": {"test_days": 4},
-    "retrieval": {"width": 40, "nearest": 20},
-}
-IDENTITY = {
-    f"GIT_{who}_{what}": value
-    for who in ("AUTHOR", "COMMITTER")
-    for what, value in (("NAME", "Test"), ("EMAIL", "test@localhost"))
-}
 
 
 def tour() -> list[str]:
@@ -54,22 +43,13 @@ def until(client: httpx.Client, bundle: str) -> None:
         time.sleep(0.2)
 
 
-@pytest.fixture
-def locked_clone(runs):
-    """On a shop large enough for a verdict, with its lock in a commit."""
-    made = runs.made
-    made.environment.update(IDENTITY)
-    params = yaml.safe_load((made.root / "params.yaml").read_text())
-    for section, values in LARGER.items():
-        params[section].update(values)
-    (made.root / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
-    made.dvc("repro")
-    made.run("git", "commit", "-qam", "A larger shop and its lock")
-    return made
+def curl_below_make_serve() -> str:
+    (block,) = re.findall(r"^(curl [^\n]*/recommend.*?)^```", README.read_text(), re.MULTILINE | re.DOTALL)
+    return block.replace("\\\n", " ")
 
 
-def test_the_ten_minutes_work_word_for_word(locked_clone):
-    clone = locked_clone
+def test_the_ten_minutes_work_word_for_word(made):
+    clone = made.clone
     lab, serve, *lines = tour()
     assert lab == "make lab"  # by test_lab.py
     port = free_port()
@@ -78,6 +58,10 @@ def test_the_ten_minutes_work_word_for_word(locked_clone):
     said: dict[str, str] = {}
     try:
         _wait_until_ready(client, service)
+        answer = json.loads(
+            clone.run(*shlex.split(curl_below_make_serve().replace("localhost:3000", f"127.0.0.1:{port}")))
+        )
+        assert (len(answer["items"]), answer["clicks"]) == (2, 1)
         for line in lines:
             command = line.replace("localhost:3000", f"127.0.0.1:{port}")
             said[line] = clone.run("bash", "-c", command)
