@@ -3,15 +3,11 @@
 import os
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
 
 import numpy as np
-import pandas as pd
-import psutil
 import pytest
 import ray
 
@@ -19,55 +15,27 @@ from nextclick.engine.engine import Local, engine_of
 from nextclick.errors import InputError
 from nextclick.evaluation.metrics import interval, per_prediction, ranks_of
 from nextclick.events.prefixes import next_clicks
-from nextclick.events.sessions import SessionLog
-from nextclick.params import Features, Pipeline, Ranker, Retrieval
+from nextclick.params import Pipeline
 from nextclick.ranking import recommender as ranking
-from nextclick.ranking.ranker import hold_out
-from nextclick.ranking.recommender import Recommender, example_snapshot
-
-TYPES = ["view", "cart", "purchase"]
-RANKER = Ranker(rounds=20, checkpoint_rounds=10, max_depth=3, min_child_weight=1, negatives=10)
-RETRIEVAL = Retrieval(dimensions=8, encoder_epochs=1, encoder_min_steps=100, width=30, nearest=10)
+from nextclick.ranking.recommender import Recommender
 
 
-@pytest.fixture(scope="module")
-def on_ray():
-    yield engine_of(Pipeline(engine="ray", workers=2))
-    ray.shutdown()
-
-
-@pytest.fixture(scope="module")
-def events(shop_events) -> pd.DataFrame:
-    return shop_events(400, 3)
-
-
-@pytest.fixture(scope="module")
-def log(events) -> SessionLog:
-    return SessionLog.from_events(events, TYPES)
-
-
-@pytest.fixture(autouse=True)
-def _several_chunks(monkeypatch):
-    monkeypatch.setattr(ranking, "CHUNK", 150)
-
-
-@pytest.fixture(scope="module")
-def seen(log):
-    """A snapshot, and the predictions to learn from."""
-    return example_snapshot(log, RETRIEVAL, RANKER, Features(item_stats_every=6), 0, event_types=TYPES)
-
-
-def test_a_folder_of_files_makes_the_same_log_as_one_file(on_ray, events, log, tmp_path):
+def test_a_folder_of_files_makes_the_same_log_as_one_file(on_ray, events, log, event_types, tmp_path):
     """Ray Data brings the events of a session together, wherever they lie."""
     events = events.sample(frac=1, random_state=0)
     for number, part in enumerate(np.array_split(np.arange(len(events)), 3)):
         events.iloc[part].to_parquet(tmp_path / f"{number}.parquet")
-    read = on_ray.read(tmp_path, TYPES)
+    read = on_ray.read(tmp_path, event_types)
     assert read.vocabulary.ids.tolist() == log.vocabulary.ids.tolist()
     for name in ("offsets", "items", "types", "times", "session_ids"):
         one, other = getattr(log, name), getattr(read, name)
         assert one.dtype == other.dtype
         np.testing.assert_array_equal(one, other)
+
+
+def test_an_empty_log_is_read_as_such(on_ray, events, event_types, tmp_path):
+    events.iloc[:0].to_parquet(tmp_path / "none.parquet")
+    assert on_ray.read(tmp_path, event_types).n_sessions == 0
 
 
 def test_examples_are_the_same_to_the_byte(on_ray, seen):
@@ -80,36 +48,8 @@ def test_examples_are_the_same_to_the_byte(on_ray, seen):
         assert getattr(here, name).tobytes() == getattr(there, name).tobytes()
 
 
-@pytest.fixture(scope="module")
-def trained(on_ray, seen, tmp_path_factory):
-    """A booster by engine, and what listened meanwhile: (name of the process, address)."""
-    folder = tmp_path_factory.mktemp("checkpoints")
-    learned, held_out = hold_out(Local().examples(*seen, 10, 0), 0.2)
-    engines = {"local": Local(), "one": engine_of(Pipeline(engine="ray", workers=1)), "two": on_ray}
-    boosters, heard = {}, set()
-    with ThreadPoolExecutor(1) as pool:
-        for name, engine in engines.items():
-            training = pool.submit(engine.train, learned, RANKER, 1, 1, held_out=held_out, checkpoints=folder / name)
-            while not training.done():
-                heard |= listening()
-                wait([training], timeout=0.2)
-            boosters[name], curves = training.result()
-            assert len(curves["held_out"]) == RANKER.rounds
-    assert not list(folder.glob("*/ray-*")), "what was only for the workers stayed behind"
-    return boosters, heard
-
-
-def listening() -> set[tuple[str, str]]:
-    """What Ray started from here listens on: (name of the process, address)."""
-    heard = set()
-    for process in psutil.Process().children(recursive=True):
-        with suppress(psutil.Error):  # a worker that has just ended
-            name = process.name()
-            heard |= {(name, c.laddr.ip) for c in process.net_connections("tcp") if c.status == psutil.CONN_LISTEN}
-    return heard
-
-
 def test_one_worker_trains_the_same_ranker_and_two_one_as_good(on_ray, seen, log, trained):
+    """One trains alone where fewer groups are held out than there are workers."""
     snapshot, _ = seen
     boosters, _ = trained
     raw = {name: booster.save_raw("ubj") for name, booster in boosters.items()}
@@ -123,25 +63,10 @@ def test_one_worker_trains_the_same_ranker_and_two_one_as_good(on_ray, seen, log
     assert low <= mrr["two"].mean() <= high
 
 
-def test_where_fewer_groups_are_held_out_than_there_are_workers_fewer_train(on_ray, seen, tmp_path):
+def test_no_prediction_gives_no_list(on_ray, seen, trained):
     snapshot, prefixes = seen
-    examples = Local().examples(snapshot, prefixes, 10, 0)
-    few = RANKER.model_copy(update={"rounds": 2})
-    booster, curves = on_ray.train(examples, few, 1, 1, held_out=examples.take_groups(0, 1), checkpoints=tmp_path)
-    assert booster.num_boosted_rounds() == len(curves["held_out"]) == 2
-
-
-def test_no_prediction_gives_no_list(on_ray, seen):
-    snapshot, prefixes = seen
-    booster, _ = Local().train(
-        Local().examples(snapshot, prefixes, 10, 0),
-        RANKER,
-        1,
-        1,
-        held_out=Local().examples(snapshot, prefixes.take(slice(0, 50)), 10, 0),
-        checkpoints=None,
-    )
-    assert on_ray.recommend(Recommender(snapshot, booster), prefixes.take(slice(0, 0)), 10).shape == (0, 10)
+    recommender = Recommender(snapshot, trained[0]["local"])
+    assert on_ray.recommend(recommender, prefixes.take(slice(0, 0)), 10).shape == (0, 10)
 
 
 def test_nothing_of_a_cluster_that_is_started_here_listens_beyond_loopback(trained):
@@ -158,14 +83,9 @@ def test_nothing_of_ray_is_imported_where_the_engine_is_local():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_an_empty_log_is_read_as_such(on_ray, events, tmp_path):
-    events.iloc[:0].to_parquet(tmp_path / "none.parquet")
-    assert on_ray.read(tmp_path, TYPES).n_sessions == 0
-
-
 @pytest.fixture
 def no_cluster():
-    """Last of all: it ends the one of this file."""
+    """Last of all: it ends the one of these tests."""
     ray.shutdown()
 
 
@@ -194,19 +114,23 @@ def test_what_answers_but_is_no_cluster_is_named(no_cluster, monkeypatch):
 
 def test_a_cluster_that_is_started_here_leaves_nothing_behind(tmp_path):
     """And no other is taken for it, nor asked for its token: it has one of its own, that no file holds."""
-    before = set(Path("/tmp").glob("ray*"))
     code = """if True:
         from nextclick.engine.engine import engine_of
         from nextclick.params import Pipeline
         engine_of(Pipeline(engine="ray", workers=1))
         import os, ray
         assert os.environ["RAY_AUTH_MODE"] == "token" and len(os.environ["RAY_AUTH_TOKEN"]) >= 32
-        print(ray.get_runtime_context().gcs_address)
+        print(ray.get_runtime_context().gcs_address, ray._private.worker.global_worker.node.get_session_dir_path())
     """
     unset = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     done = subprocess.run(
         [sys.executable, "-c", code], env=unset | {"HOME": str(tmp_path)}, capture_output=True, text=True, check=True
     )
-    assert done.stdout.startswith("127.0.0.1:")
-    assert set(Path("/tmp").glob("ray*")) == before
+    address, session = done.stdout.split()
+    assert address.startswith("127.0.0.1:")
+    own = Path(session).parent
+    assert (own.parent, own.name[:4]) == (Path("/tmp"), "ray-")
+    assert not own.exists()
+    process = session.rpartition("_")[2]
+    assert not list(Path("/tmp").glob(f"ray*/session_*_{process}"))
     assert not (tmp_path / ".ray").exists()
