@@ -9,8 +9,10 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from secrets import token_hex
 
 import pandas as pd
 import pytest
@@ -23,6 +25,25 @@ from nextclick.params import Params
 
 ROOT = Path(__file__).parents[2]
 START = ROOT / "scripts/kafka/start.sh"
+# a broker of the tests is started more often than it works hard
+QUICK_START = {"JAVA_TOOL_OPTIONS": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"}
+# beside the usual listener one that asks for a password over TLS; and tests need not wait for Kafka's own 6 s until a
+# consumer counts as gone, nor for 9 s until a broker that was killed does, and may start again
+MORE = """
+listeners=PLAINTEXT://127.0.0.1:{port},SASL_SSL://127.0.0.1:{secured},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port},SASL_SSL://127.0.0.1:{secured}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SASL_SSL:SASL_SSL,CONTROLLER:PLAINTEXT
+ssl.keystore.type=PEM
+ssl.keystore.location={folder}/broker.pem
+ssl.truststore.type=PEM
+ssl.truststore.location={folder}/ca.pem
+sasl.enabled.mechanisms=PLAIN
+listener.name.sasl_ssl.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required \\
+  username="shop" password="{password}" user_shop="{password}";
+group.min.session.timeout.ms=1000
+broker.session.timeout.ms=2000
+broker.heartbeat.interval.ms=500
+"""
 
 
 def free_port() -> int:
@@ -36,12 +57,44 @@ def answers(port: int) -> bool:
         return asked.connect_ex(("127.0.0.1", port)) == 0
 
 
-class Kafka:
-    """A broker of the tests' own on a free port, that can be killed and started again."""
+def wait_until(reached: Callable[[], object], patience: float = 120, every: float = 0.05) -> None:
+    """Ask again and again until it is so."""
+    deadline = time.monotonic() + patience
+    while not reached():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(every)
 
-    def __init__(self, folder: Path, properties: str = "", **about: object) -> None:
-        self._folder, self.port, self._controller = folder, free_port(), free_port()
-        more = properties.format(port=self.port, controller=self._controller, **about)
+
+def openssl(folder: Path, *arguments: str) -> None:
+    subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
+
+
+def make_certificates(folder: Path) -> None:
+    key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    for name in ("ca", "other-ca"):
+        about = ["-subj", f"/CN={name}", "-days", "2", "-keyout", f"{name}.key", "-out", f"{name}.pem"]
+        openssl(folder, "req", "-x509", *key, *about)
+    openssl(folder, "req", *key, "-subj", "/CN=broker", "-keyout", "key", "-out", "request")
+    (folder / "names").write_text("subjectAltName=IP:127.0.0.1")
+    signed = ["-CA", "ca.pem", "-CAkey", "ca.key", "-days", "2", "-extfile", "names", "-out", "certificate"]
+    openssl(folder, "x509", "-req", "-in", "request", *signed)
+    whole = "".join((folder / name).read_text() for name in ("key", "certificate", "ca.pem"))
+    (folder / "broker.pem").write_text(whole)
+
+
+class Kafka:
+    """A broker of the tests' own on free ports, that can be killed and started again.
+
+    folder: with ca.pem, the certificate of the authority that signed its own, and that of another, other-ca.pem.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.port, self._secured, self._controller = folder, free_port(), free_port(), free_port()
+        self.password = token_hex(8)
+        make_certificates(folder)
+        more = MORE.format(
+            folder=folder, port=self.port, secured=self._secured, controller=self._controller, password=self.password
+        )
         (folder / "more.properties").write_text(more)
         self.start()
 
@@ -49,23 +102,29 @@ class Kafka:
     def address(self) -> str:
         return f"127.0.0.1:{self.port}"
 
+    @property
+    def secured_address(self) -> str:
+        """Where user shop comes in with `password`, over TLS."""
+        return f"127.0.0.1:{self._secured}"
+
     def start(self) -> None:
-        command = [START, self._folder, str(self.port), str(self._controller)]
-        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        for _ in range(600):
-            if answers(self.port):
-                return
-            time.sleep(0.1)
-        raise RuntimeError("Kafka did not start")
+        command = [START, self.folder, str(self.port), str(self._controller)]
+        self.process = subprocess.Popen(
+            command, env=os.environ | QUICK_START, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        wait_until(lambda: answers(self.port))
 
     def kill(self) -> None:
         self.process.kill()
         self.process.wait()
 
+    def is_alive(self) -> bool:
+        return self.process.poll() is None
+
 
 @pytest.fixture(scope="session")
 def kafka(tmp_path_factory):
-    """kafka() starts a broker, kafka(properties, **about) one with more than the usual; they end with the tests."""
+    """kafka() starts a broker; they end with the tests."""
     missing = [name for name in ("java", "mvn") if shutil.which(name) is None]
     if missing:
         say = pytest.fail if os.environ.get("NEXTCLICK_REQUIRE_SERVICES") else pytest.skip
@@ -73,8 +132,8 @@ def kafka(tmp_path_factory):
     subprocess.run([START, "--jars"], check=True, timeout=300)
     started = []
 
-    def start(properties: str = "", **about: object) -> Kafka:
-        started.append(Kafka(tmp_path_factory.mktemp("kafka"), properties, **about))
+    def start() -> Kafka:
+        started.append(Kafka(tmp_path_factory.mktemp("kafka")))
         return started[-1]
 
     yield start
@@ -88,9 +147,22 @@ def broker(kafka) -> Kafka:
     return kafka()
 
 
+@pytest.fixture(scope="session")
+def the_mortal_broker(kafka) -> Kafka:
+    return kafka()
+
+
+@pytest.fixture
+def mortal_broker(the_mortal_broker) -> Kafka:
+    """Another one, which tests kill; it runs when the next of them begins."""
+    if not the_mortal_broker.is_alive():
+        the_mortal_broker.start()
+    return the_mortal_broker
+
+
 # consumers are forked from a process that has imported all they need, which takes many times as long as they live
 WARM = multiprocessing.get_context("forkserver")
-WARM.set_forkserver_preload(["nextclick.cli.live", "nextclick.stream.consumer", "nextclick.stream.metrics"])
+WARM.set_forkserver_preload(["nextclick.cli", "nextclick.stream.consumer", "nextclick.stream.metrics"])
 CONSUMER = Path(__file__).with_name("consumer_process.py")
 
 
@@ -106,7 +178,7 @@ class Live:
         """Start consumer_process.py in a process of its own; what it says goes to consumer-<n>.log."""
         about = {
             "ROOT": self.root,
-            "LOG": self.root / f"consumer-{len(self.consumers)}.log",
+            "LOG": self.said_by(len(self.consumers)),
             "ENVIRONMENT": self.environment,
             "ARGUMENTS": arguments,
         }
@@ -114,6 +186,9 @@ class Live:
         process.start()
         self.consumers.append(process)
         return process
+
+    def said_by(self, number: int) -> Path:
+        return self.root / f"consumer-{number}.log"
 
     def signal(self, process: multiprocessing.process.BaseProcess, number: signal.Signals) -> None:
         if process.is_alive() and process.pid:
@@ -152,6 +227,7 @@ def _make_live(root: Path, kafka: str, redis: str, topic: str, **stream: float) 
     (root / "dvc.yaml").touch()
     settings = {
         "topic": topic,
+        "group": topic,  # else a test waits until Kafka has found out that the last one's consumers were killed
         "partitions": 3,
         "batch_events": 200,
         "log_seconds": 0.3,
@@ -171,8 +247,4 @@ def stored():
 def _wait_until_stored(root: Path, params: Params, events: pd.DataFrame) -> None:
     expected = dict(states_of(events, "session_id", params.ingest.event_types))
     online = OnlineStates(connect(root, params, timeout=5))
-    for _ in range(300):
-        if [row.state for row in online.read(list(expected))] == list(expected.values()):
-            return
-        time.sleep(0.2)
-    raise AssertionError("the states are not those of the events")
+    wait_until(lambda: [row.state for row in online.read(list(expected))] == list(expected.values()))

@@ -1,6 +1,7 @@
 """`nextclick stream` in a process of its own; on demand it dies or sleeps at the worst moment, or has a planted bug.
 
 Run by `Live.consume`, which gives ROOT, LOG, ENVIRONMENT and ARGUMENTS: [--die-after STEP] [--sleep] [--bug BUG]
+[--gone-after-ms MS] [--patience S], and those of the command.
 
 Not part of the package: it changes the package's functions from outside, in its own process.
 """
@@ -12,11 +13,12 @@ from bisect import insort
 
 import pyarrow.compute as pc
 
-from nextclick.cli.live import stream
+from nextclick.cli import app
 from nextclick.events.prefixes import KEPT_EVENTS
 from nextclick.features.store import redis_rows
 from nextclick.features.store.online import OnlineStates
 from nextclick.stream import consumer as module
+from nextclick.stream import kafka
 from nextclick.stream.consumer import StreamConsumer
 from nextclick.stream.live_events import LiveEvents
 from nextclick.stream.log import EventLog
@@ -38,7 +40,9 @@ def die_after(owner: type, name: str, calls: int) -> None:
 
 
 def sleep_before_it_writes(calls: int) -> None:
-    """SIGSTOP of this process when it has read states and is about to write them."""
+    """SIGSTOP of this process, the group's SLEEPER, when it has read states and is about to write them."""
+    config = module.client_config
+    module.client_config = lambda **more: config(**more | {"client.id": "SLEEPER"})
     row, left = redis_rows.RedisRows._row, [calls]
 
     def stopped(self, state):
@@ -126,6 +130,8 @@ BUGS = {
 if __name__ == "__main__":
     about = globals()
     os.chdir(about["ROOT"])
+    for name in [name for name in os.environ if name.startswith("NEXTCLICK_KAFKA")]:
+        del os.environ[name]  # of the test that was the first to start one
     os.environ.update(about["ENVIRONMENT"])
     said = os.open(about["LOG"], os.O_CREAT | os.O_WRONLY, 0o644)
     os.dup2(said, 1)
@@ -134,11 +140,14 @@ if __name__ == "__main__":
     asked.add_argument("--die-after", choices=STEPS)
     asked.add_argument("--sleep", action="store_true")
     asked.add_argument("--bug", choices=BUGS)
-    given = asked.parse_args(about["ARGUMENTS"])
+    asked.add_argument("--gone-after-ms", type=int, default=module.GONE_AFTER_MS)
+    asked.add_argument("--patience", type=float, default=kafka.PATIENCE)
+    given, others = asked.parse_known_args(about["ARGUMENTS"])
+    module.GONE_AFTER_MS, kafka.PATIENCE = given.gone_after_ms, given.patience
     if given.bug:
         BUGS[given.bug]()
     if given.die_after:
         die_after(*STEPS[given.die_after])
     if given.sleep:
         sleep_before_it_writes(20)
-    print(stream(None), flush=True)
+    app(["stream", *others])

@@ -9,11 +9,11 @@ from nextclick.features.store.connect import apply_definitions
 from nextclick.params import Params, Ranker, Retrieval
 from nextclick.ranking.recommender import Recommender, train_recommender
 from nextclick.stream import freshness as module
-from nextclick.stream.freshness import WARM_UP, WATCHED, freshness
+from nextclick.stream.freshness import WATCHED, freshness
 from nextclick.stream.log import LOG
 from nextclick.stream.statistics import published
 
-RATE, SECONDS = 4, 5
+RATE, SECONDS, WARM_UP = 8, 2, 0.5
 TYPES = ["view", "cart", "purchase"]
 
 
@@ -28,6 +28,7 @@ def recommender(shop_events) -> Recommender:
 
 def test_every_watched_click_is_seen_and_changes_a_list(project, params, recommender, monkeypatch):
     monkeypatch.delenv("NEXTCLICK_KAFKA", raising=False)
+    monkeypatch.setattr(module, "WARM_UP", WARM_UP)
     apply_definitions(project, params)
     found = freshness(project, params, recommender, RATE, SECONDS)
     assert found["events"] == RATE * SECONDS

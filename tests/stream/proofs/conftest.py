@@ -33,7 +33,7 @@ SHARES = {"shuffle": 0.2, "duplicate": 0.1, "late": 0.05}
 POISON = 0.01
 START = pd.Timestamp("2026-01-06 18:00", tz="UTC")
 HOURS = 12  # over midnight
-PARTS = 20  # in which they are produced
+PARTS = 100  # in which they are produced
 PATIENCE = 120  # s
 
 
@@ -76,11 +76,15 @@ class Trial:
 
     def produce(self, seconds: int | None = None) -> None:
         """Into Kafka, evenly over so many seconds until `hurry` is set, or at once."""
-        for number, part in enumerate(np.array_split(np.arange(len(self._coming)), PARTS)):
-            rows = self._coming.iloc[part]
-            span = (rows["arrives"].iloc[-1] - rows["arrives"].iloc[0]) / 1000
-            speed = span / (seconds / PARTS) if seconds and not self.hurry.is_set() else None
-            self._sent += replay(rows, self.params.stream, SEED + number, speed=speed, poison=POISON)["poisoned"]
+        rows, number = self._coming, 0
+        while len(rows):
+            slowly = seconds and not self.hurry.is_set()
+            part = rows[: len(self._coming) // PARTS] if slowly else rows
+            span = (part["arrives"].iloc[-1] - part["arrives"].iloc[0]) / 1000
+            speed = span / (seconds / PARTS) if slowly else None
+            sent = replay(part, self.params.stream, SEED + number, speed=speed, poison=POISON)
+            self._sent += sent["poisoned"]
+            rows, number = rows[len(part) :], number + 1
 
     def wait_until_consumed(self, *, stored: bool = True) -> None:
         """Until all that was produced is committed, and `stored`."""
@@ -89,13 +93,14 @@ class Trial:
         asking = Consumer(client_config(**{"group.id": stream.group, "enable.auto.commit": False}))
         try:
             parts = [TopicPartition(stream.topic, number) for number in range(stream.partitions)]
-            for _ in range(PATIENCE * 5):
+            deadline = time.monotonic() + PATIENCE
+            while time.monotonic() < deadline:
                 committed = sum(max(0, part.offset) for part in asking.committed(parts, timeout=30))
                 done = min(committed, sum(positions.read().values())) if stored else committed
                 ends = sum(asking.get_watermark_offsets(part, timeout=30)[1] for part in parts)
                 if done >= ends > 0:
                     return
-                time.sleep(0.2)
+                time.sleep(0.05)
         finally:
             asking.close()
         raise AssertionError(f"{done} of {ends} messages were consumed")
@@ -139,7 +144,7 @@ class Trial:
             reader.assign([part])
             messages: list = []
             while len(messages) < end:
-                messages += reader.consume(500, 5)
+                messages += reader.consume(min(500, end - len(messages)), 5)
         finally:
             reader.close()
         headers = [dict(message.headers()) for message in messages]
