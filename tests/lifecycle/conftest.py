@@ -5,8 +5,10 @@ import os
 import shutil
 import subprocess
 import sys
-from contextlib import chdir
+from collections.abc import Iterator
+from contextlib import chdir, contextmanager
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import pandas as pd
@@ -15,15 +17,22 @@ import yaml
 from typer.testing import CliRunner
 
 from nextclick.cli import app
+from nextclick.events.ingest import ingest
 from nextclick.events.sessions import SessionLog
-from nextclick.lifecycle.evidence import Window
+from nextclick.events.simulator import simulate
+from nextclick.events.split import split
+from nextclick.lifecycle import lineage, retrain, tools
+from nextclick.lifecycle.evidence import Candidate, Window
 from nextclick.lifecycle.registry import Registry, Version
 from nextclick.params import Params
 from nextclick.ranking.bundle import _sha256, _version_of, save_bundle
 from nextclick.ranking.recommender import Recommender, train_recommender
 
+from .warm_python import WarmPython
+
 ROOT = Path(__file__).parents[2]
 SIZES = {
+    "run": {"seed": 7, "threads": 1},  # of two, on so little, each waits for the other, and for what else runs
     "simulator": {"sessions": 3000, "items": 200, "users": 300, "days": 14},
     "split": {"test_days": 4},
     "retrieval": {"dimensions": 8, "encoder_epochs": 1, "encoder_min_steps": 100, "width": 40, "nearest": 20},
@@ -63,20 +72,74 @@ class Shop:
         return self.save(self.train(events), folder, until or events["timestamp"].max())
 
 
+WARM = (
+    *("dvc.cli.parser", "dvc.repo.artifacts", "dvc.repo.datasets", "dvc.repo.graph", "dvc.repo.index", "networkx"),
+    *(
+        "dvc.repo.metrics",
+        "dvc.repo.open_repo",
+        "dvc.repo.params",
+        "dvc.repo.plots",
+        "dvc.repo.stage",
+        "dvc.data_cloud",
+    ),
+    *("dvc.repo.trie", "dvc.rwlock", "dvc.scm", "dvc_data.hashfile.status", "dvc_render", "zc.lockfile", "gto.cli"),
+    *("nextclick.cli", "nextclick.events.ingest", "nextclick.events.split", "nextclick.lifecycle.retrain"),
+    *(
+        "dvc.repo.brancher",
+        "dvc.repo.experiments",
+        "dvc.repo.worktree",
+        "dvc_data.index.push",
+        "aiohttp_retry",
+        "pygit2",
+    ),
+    *("matplotlib.backends.backend_agg", "ipykernel.kernelapp", "ipykernel.ipkernel", "bentoml_cli.cli"),
+    *("feast.repo_operations", "feast.infra.passthrough_provider", "feast.infra.compute_engines.local.compute"),
+    *("feast.infra.offline_stores.dask", "feast.infra.registry.file", "sklearn.decomposition"),
+)
+
+
 @pytest.fixture(scope="session")
-def simulated(tmp_path_factory) -> Shop:
-    root = tmp_path_factory.mktemp("simulated")
-    (root / "dvc.yaml").write_text("")
-    (root / "params.yaml").write_text(yaml.safe_dump(SIZES))
-    for stage in ("simulate", "ingest", "split"):
-        subprocess.run([sys.executable, "-m", "nextclick.cli", stage], check=True, cwd=root, capture_output=True)
+def warm() -> Iterator[WarmPython]:
+    made = WarmPython(*WARM)
+    yield made
+    made.stop()
+
+
+@contextmanager
+def starting(warm: WarmPython) -> Iterator[None]:
+    """What this process starts with `sys.executable` is warm."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "executable", warm.python)
+        patch.setattr(tools, "DVC", (warm.python, *tools.DVC[1:]))
+        for module in (lineage, retrain):
+            patch.setattr(module, "DVC", tools.DVC)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _started_warm(warm) -> Iterator[None]:
+    with starting(warm):
+        yield
+
+
+@pytest.fixture(scope="session")
+def simulated(made_once) -> Shop:
+    def make(root: Path) -> None:
+        (root / "dvc.yaml").write_text("")
+        (root / "params.yaml").write_text(yaml.safe_dump(SIZES))
+        params = Params.read(root / "params.yaml")
+        simulate(params.simulator, params.run.seed, root / "data/raw/simulated")
+        ingest(params.ingest, root, root / "data/interim")
+        split(root / "data/interim/events.parquet", params.split, root / "data/split")
+
+    root = made_once("lifecycle-simulated", make)
     items = pd.read_parquet(root / "data/interim/items.parquet")
     return Shop(root, Params.read(root / "params.yaml"), Window.read(root), items)
 
 
 @pytest.fixture(scope="session")
-def champion(simulated, tmp_path_factory) -> Path:
-    return simulated.bundle(tmp_path_factory.mktemp("champion") / "bundle")
+def champion(simulated, made_once) -> Path:
+    return made_once("lifecycle-champion", lambda folder: simulated.bundle(folder / "bundle")) / "bundle"
 
 
 def rewritten(folder: Path, **changes) -> None:
@@ -108,6 +171,7 @@ class Project:
 
     root: Path
     params: Params
+    warm: WarmPython
     first: Version | None = None
     second: Version | None = None
 
@@ -117,7 +181,7 @@ class Project:
 
     @property
     def environment(self) -> dict[str, str]:
-        return os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+        return os.environ | {"PATH": f"{self.warm.bin}:{os.environ['PATH']}", "DVC_NO_ANALYTICS": "1"}
 
     def begin(self, bundles: dict[str, Path], events: dict[str, pd.DataFrame], remote: Path) -> None:
         for folder in ("given", "data/split", "models"):
@@ -156,23 +220,27 @@ class Project:
         return self.registry.register()
 
 
+def early(events: pd.DataFrame) -> pd.DataFrame:
+    """The events that were known a week before the last of them."""
+    ends = events.groupby("session_id")["timestamp"].transform("max")
+    return events[ends < events["timestamp"].max() - pd.Timedelta(days=7)]
+
+
 @pytest.fixture(scope="session")
-def older(simulated, tmp_path_factory) -> Path:
+def older(simulated, made_once) -> Path:
     """A bundle that knows a week less than the champion."""
-    train = simulated.window.train
-    ends = train.groupby("session_id")["timestamp"].transform("max")
-    folder = tmp_path_factory.mktemp("older") / "bundle"
-    return simulated.bundle(folder, train[ends < train["timestamp"].max() - pd.Timedelta(days=7)])
+    train = early(simulated.window.train)
+    return made_once("lifecycle-older", lambda folder: simulated.bundle(folder / "bundle", train)) / "bundle"
 
 
 @pytest.fixture(scope="session")
-def made(simulated, champion, older, tmp_path_factory) -> Project:
+def made(simulated, champion, older, warm, tmp_path_factory) -> Project:
     train = simulated.window.train
-    ends = train.groupby("session_id")["timestamp"].transform("max")
-    early = train[ends < train["timestamp"].max() - pd.Timedelta(days=7)]
-    project = Project(tmp_path_factory.mktemp("made"), simulated.params)
-    project.begin({"old": older, "new": champion}, {"old": early, "new": train}, tmp_path_factory.mktemp("remote"))
-    return replace(project, first=project.make("old"), second=project.make("new"))
+    project = Project(tmp_path_factory.mktemp("made"), simulated.params, warm)
+    remote = tmp_path_factory.mktemp("remote")
+    with starting(warm):
+        project.begin({"old": older, "new": champion}, {"old": early(train), "new": train}, remote)
+        return replace(project, first=project.make("old"), second=project.make("new"))
 
 
 @pytest.fixture

@@ -45,7 +45,7 @@ def test_an_answer_names_its_version_commit_params_data_and_decisions(project):
     assert (found["version"], found["session_id"], found["shown"]) == ("v2.0.0", "request1", SHOWN)
     assert "others" not in found
     assert found["commit"] == project.run("git", "rev-parse", "HEAD").strip()
-    assert found["params"]["run"] == {"seed": 7, "threads": 2}
+    assert found["params"]["run"] == {"seed": 7, "threads": 1}
     assert set(found["data"]) == {"data/split/train.parquet"}
     (promoted,) = read_records(project.root, "promote")
     assert found["decisions"] == [promoted["file"]]

@@ -3,9 +3,6 @@
 import json
 import os
 import shutil
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -23,21 +20,22 @@ from nextclick.lifecycle.window import cut_window, newest_day
 from nextclick.stream.log import LOG, EventLog
 from nextclick.stream.validation import EVENTS
 
-from .conftest import ROOT, Project
+from .conftest import ROOT, Project, starting
+from .warm_python import COLD
 
 INTERIM = [f"data/interim/{name}.parquet" for name in ("events", "items", "quarantine")]
 PARTS = [f"data/split/{name}.parquet" for name in ("train", "test", "embargoed")]
-CLI = f"{sys.executable} -m nextclick.cli"
 STAGES = {
-    "ingest": {"cmd": f"{CLI} ingest", "deps": ["data/raw/window"], "params": ["ingest"], "outs": INTERIM},
-    "split": {"cmd": f"{CLI} split", "deps": INTERIM[:1], "params": ["split"], "outs": PARTS},
+    "ingest": {"cmd": "python -m nextclick.cli ingest", "deps": ["data/raw/window"], "params": ["ingest"],
+               "outs": INTERIM},
+    "split": {"cmd": "python -m nextclick.cli split", "deps": INTERIM[:1], "params": ["split"], "outs": PARTS},
     "train": {
-        "cmd": f"{sys.executable} train_stage.py",
+        "cmd": "python train_stage.py",
         "deps": [PARTS[0], "train_stage.py"],
         "params": ["retrieval", "ranker"],
         "outs": ["models/bundle"],
     },
-}
+}  # fmt: skip
 ARTIFACTS = {"recommender": {"path": "models/bundle", "type": "model"}}
 
 
@@ -57,12 +55,12 @@ def days(simulated) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 @pytest.fixture(scope="module")
-def begun(simulated, days, tmp_path_factory) -> Project:
+def begun(simulated, days, warm, tmp_path_factory) -> Project:
     """A project whose first round has made the champion; more has happened since."""
     root = tmp_path_factory.mktemp("begun")
     ingest = simulated.params.ingest.model_copy(update={"path": "data/raw/window"})
     gate = simulated.params.gate.model_copy(update={"margin": 0.1, "coverage_loss": 0.5, "slice_loss": 0.5})
-    project = Project(root, simulated.params.model_copy(update={"ingest": ingest, "gate": gate}))
+    project = Project(root, simulated.params.model_copy(update={"ingest": ingest, "gate": gate}), warm)
     (root / "dvc.yaml").write_text(yaml.safe_dump({"stages": STAGES, "artifacts": ARTIFACTS}))
     (root / "params.yaml").write_text(yaml.safe_dump(json.loads(project.params.model_dump_json())))
     for name in (".gitignore", ".dvcignore", "bentofile.yaml"):
@@ -78,7 +76,8 @@ def begun(simulated, days, tmp_path_factory) -> Project:
     project.run("git", "add", "-A")
     project.run("git", "commit", "-q", "-m", "The project")
     happen(root, days[0])
-    started(project).wait_to_end()
+    with starting(warm):
+        Round(project).wait_to_end()
     happen(root, days[1])
     return project
 
@@ -88,42 +87,31 @@ def bentos(project: Project) -> Path:
     return project.root.with_name(f"{project.root.name}-bentos")
 
 
-class Round(subprocess.Popen):
-    """`nextclick retrain` in a process group of its own."""
+class Round:
+    """`nextclick retrain` in a process group of its own. cold: all its processes are fresh Pythons, none a fork."""
 
-    def __init__(self, project: Project) -> None:
-        environment = project.environment | {
-            "BENTOML_HOME": str(bentos(project)),
-            "BENTOML_DO_NOT_TRACK": "1",
-        }
+    def __init__(self, project: Project, cold: bool = False) -> None:
         bentos(project).mkdir(exist_ok=True)
-        command = [sys.executable, "-m", "nextclick.cli", "retrain", "--no-watch"]
-        self.said = (project.root / "build/said").open("w")
-        super().__init__(
-            command, cwd=project.root, env=environment, stdout=subprocess.PIPE, stderr=self.said, start_new_session=True
-        )
+        environment = project.environment | {"BENTOML_HOME": str(bentos(project)), "BENTOML_DO_NOT_TRACK": "1"}
+        environment |= {COLD: "1"} if cold else {}
+        command = ("-m", "nextclick.cli", "retrain", "--no-watch")
+        self._process = project.warm.start(project.root, environment, project.root / "build", *command)
 
     def wait_to_end(self) -> dict:
-        out, _ = self.communicate()
-        assert self.returncode == 0, Path(self.said.name).read_text()
-        return json.loads(out.splitlines()[-1])
+        assert self._process.wait() == 0, self._process.said.read_text()
+        return json.loads(self._process.out.read_text().splitlines()[-1])
 
     def kill_when(self, reached) -> None:
         deadline = time.monotonic() + 300
         while not reached():
-            assert self.poll() is None, Path(self.said.name).read_text()
+            assert self._process.is_alive(), self._process.said.read_text()
             assert time.monotonic() < deadline
             time.sleep(0.002)
-        os.killpg(self.pid, signal.SIGKILL)
-        self.wait()
-
-
-def started(project: Project) -> Round:
-    return Round(project)
+        self._process.kill()
 
 
 def copied(project: Project, root: Path) -> Project:
-    return Project(shutil.copytree(project.root, root, symlinks=True), project.params)
+    return Project(shutil.copytree(project.root, root, symlinks=True), project.params, project.warm)
 
 
 def state(project: Project) -> dict:
@@ -149,10 +137,11 @@ def state(project: Project) -> dict:
 
 
 @pytest.mark.timeout(1800)  # ten rounds, however busy the machine
-def test_a_round_killed_at_every_step_ends_as_one_that_was_not(begun, tmp_path):
+@pytest.mark.parametrize("cold", [False, pytest.param(True, marks=pytest.mark.proof)], ids=["forked", "fresh Pythons"])
+def test_a_round_killed_at_every_step_ends_as_one_that_was_not(begun, tmp_path, cold):
     whole = copied(begun, tmp_path / "whole")
     assert state(whole)["champion"] == "v1.0.0"
-    outcome = started(whole).wait_to_end()
+    outcome = Round(whole, cold).wait_to_end()
     assert outcome["outcome"] == "promoted", outcome
     expected = state(whole)
     assert expected["champion"] == expected["stage"] == "v2.0.0"
@@ -175,22 +164,22 @@ def test_a_round_killed_at_every_step_ends_as_one_that_was_not(begun, tmp_path):
         "told": lambda: len(read_records(root, "retrain")) == 2,
     }
     for reached in steps.values():
-        started(killed).kill_when(reached)
-    assert started(killed).wait_to_end()["outcome"] == "promoted"
+        Round(killed, cold).kill_when(reached)
+    assert Round(killed, cold).wait_to_end()["outcome"] == "promoted"
     assert state(killed) == expected
     shadow(killed.registry, None)  # leaves a record
-    assert started(killed).wait_to_end()["outcome"] == "unchanged"
+    assert Round(killed, cold).wait_to_end()["outcome"] == "unchanged"
     assert state(killed) == expected
     assert killed.run("git", "log", "-1", "--format=%s").strip() == "Decisions so far"
 
 
 def test_what_was_rolled_back_does_not_come_back_by_itself(begun, tmp_path):
     project = copied(begun, tmp_path / "back")
-    assert started(project).wait_to_end()["outcome"] == "promoted"
+    assert Round(project).wait_to_end()["outcome"] == "promoted"
     rollback(project.registry, None, {"reason": "visitors clicked less than was promised"})
     project.run("git", "add", "-A")
     project.run("git", "commit", "-q", "-m", "Rolled back")
-    outcome = started(project).wait_to_end()
+    outcome = Round(project).wait_to_end()
     assert (outcome["outcome"], outcome["version"]) == ("held", "v2.0.0")
     assert "was rolled back" in outcome["reason"]
     assert champion(project.registry).number == "v1.0.0"
@@ -224,7 +213,7 @@ def test_a_week_of_bad_data_is_learned_from_and_not_deployed(begun, days, tmp_pa
     events = pd.concat([days[0], good])
     mixed = events.assign(item_id=events["item_id"].sample(frac=1, random_state=0).to_numpy())
     happen(project.root, mixed)
-    outcome = started(project).wait_to_end()
+    outcome = Round(project).wait_to_end()
     assert outcome["outcome"] in ("held", "rejected"), outcome
     assert champion(project.registry).number == "v1.0.0"
     assert module.JOURNAL.name not in os.listdir(project.root / "models")
