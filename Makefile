@@ -41,7 +41,7 @@ $(READY): pyproject.toml uv.lock $(if $(filter .uv/bin/uv,$(UV)),.uv/bin/uv)
 # On two cores side by side; BESIDE=0 runs the tests one after the other.
 BESIDE ?= 2
 test: setup ## every claim in its small form
-	.venv/bin/python -m pytest -n $(BESIDE) --dist loadgroup
+	.venv/bin/python -m pytest -n $(BESIDE)
 
 # ONLY=stream-chaos for one, AGAIN=1 for what is done already; see tests/claims.toml.
 proofs: setup ## every claim at full size, some hours; writes docs/proofs.md

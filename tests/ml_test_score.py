@@ -7,7 +7,6 @@ the least of the four sums. `pytest -m ml_test --ml-test-score docs/ml-test-scor
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from pathlib import Path
 
@@ -93,7 +92,7 @@ class Score:
             "|---|---|---|---|",
         ]
         for check, title in CHECKS.items():
-            names = dict.fromkeys(re.split(r"[@\[]", test)[0] for test in self.tests[check])
+            names = dict.fromkeys(test.partition("[")[0] for test in self.tests[check])
             why = "<br>".join(f"`{name}`" for name in names) or BY_HAND.get(check) or ABSENT.get(check, "no test yet")
             lines.append(f"| {check} | {title} | {self.points(check):g} | {why} |")
         return "\n".join(lines) + "\n"
@@ -112,7 +111,6 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError("--ml-test-score needs all tests: name no file or folder")
 
 
-@pytest.hookimpl(trylast=True)  # once xdist has written the group into a test's id
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
         for mark in item.iter_markers("ml_test"):

@@ -13,12 +13,22 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
-ROOT = Path(__file__).parent
-# Folders whose tests stay together, those that take longest first, since what is begun last is waited for.
-GROUPS = ("system", "engine", "lifecycle", "stream", "serving", "monitoring")
+# Folders and files whose tests stay together, those that take longest first, since what is begun last is waited for.
+# Of two that hold a test the later counts. The tests of any other file are a group.
+GROUPS = (
+    "tests/system",
+    "tests/lifecycle",
+    "tests/stream",
+    "tests/serving",
+    "tests/engine",
+    "tests/monitoring",
+    "tests/serving/test_image.py",
+)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -26,23 +36,30 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "proof: at full size; run by `make proofs`, not by `make test`")
 
 
-def group_of(item: pytest.Item) -> str:
-    """The name of the group in which a test runs: its own mark's, its folder's or its file's."""
-    mark = item.get_closest_marker("xdist_group")
-    if mark is not None:
-        return str(mark.args[0])
-    folder = item.path.relative_to(ROOT).parts[0]
-    return folder if folder in GROUPS else str(item.path.relative_to(ROOT))
+def group_of(nodeid: str) -> str:
+    """The group in which a test runs: the last of GROUPS that holds it, or its file."""
+    file = nodeid.partition("::")[0]
+    holding = [group for group in GROUPS if file == group or file.startswith(f"{group}/")]
+    return holding[-1] if holding else file
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist writes the group into the test's id
+class ByGroup(LoadScopeScheduling):
+    """Gives a process one group after the other. xdist's own `loadgroup` writes the group into a test's id, which
+    pytest 9.2 does not let it do."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return group_of(nodeid)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByGroup:
+    return ByGroup(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     def turn(item: pytest.Item) -> int:
-        folder = group_of(item).partition("/")[0]
-        return GROUPS.index(folder) if folder in GROUPS else len(GROUPS)
+        group = group_of(item.nodeid)
+        return GROUPS.index(group) if group in GROUPS else len(GROUPS)
 
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(group_of(item)))
     items.sort(key=turn)
 
 
