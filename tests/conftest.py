@@ -152,9 +152,9 @@ def redis_server(tmp_path):
     yield from _redis_servers(tmp_path)
 
 
-@pytest.fixture(scope="module")
-def module_redis_server(tmp_path_factory):
-    """The same; they end with the module's tests."""
+@pytest.fixture(scope="session")
+def lasting_redis_server(tmp_path_factory):
+    """The same; they end with the tests."""
     yield from _redis_servers(tmp_path_factory.mktemp("redis"))
 
 
@@ -178,9 +178,9 @@ def redis_params() -> Params:
     return params_for("redis")
 
 
-@pytest.fixture
-def browser():
-    """A headless Chromium that reaches nothing but this machine, and keeps what its console says."""
+@pytest.fixture(scope="module")
+def chromium():
+    """Headless, and reaches nothing but this machine."""
     paths = [shutil.which(name) for name in ("chromium", "chromedriver")]
     if not all(paths):
         if os.environ.get("NEXTCLICK_REQUIRE_SERVICES"):
@@ -200,3 +200,18 @@ def browser():
     driver = webdriver.Chrome(options, webdriver.ChromeService(paths[1]))
     yield driver
     driver.quit()
+
+
+@pytest.fixture
+def browser(chromium):
+    """A Chromium with nothing in it from the test before, that keeps what its console says."""
+    before = chromium.window_handles
+    chromium.switch_to.new_window("tab")
+    for window in before:
+        chromium.switch_to.window(window)
+        chromium.close()
+    chromium.switch_to.window(chromium.window_handles[0])
+    chromium.execute_cdp_cmd("Network.clearBrowserCookies", {})
+    chromium.execute_cdp_cmd("Storage.clearDataForOrigin", {"origin": "*", "storageTypes": "all"})
+    chromium.get_log("browser")  # what was said before
+    return chromium

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,6 +18,8 @@ import psutil
 import pytest
 import yaml
 from stream.conftest import kafka as kafka
+from stream.conftest import mortal_broker as mortal_broker
+from stream.conftest import the_mortal_broker as the_mortal_broker
 
 from nextclick.events.sessions import SessionLog
 from nextclick.params import Features, Params, Ranker, Retrieval
@@ -47,17 +50,19 @@ def items() -> pd.DataFrame:
 
 
 @pytest.fixture(scope="session")
-def bundles(tmp_path_factory, shop_events) -> list[Path]:
+def bundles(made_once, shop_events) -> list[Path]:
     """Two bundles of the same shop, trained on different sessions."""
-    folders = []
-    for seed in (3, 4):
-        log = SessionLog.from_events(shop_events(300, seed), TYPES)
-        recommender, _ = train_recommender(log, PARAMS, event_types=TYPES, items=items())
-        folders.append(tmp_path_factory.mktemp("bundles") / f"bundle-{seed}")
-        save_bundle(
-            recommender, folders[-1], params=PARAMS, trained_until="2026-01-07", metrics={"seed": seed}, items=items()
-        )
-    return folders
+    seeds = (3, 4)
+
+    def make(folder: Path) -> None:
+        for seed in seeds:
+            log = SessionLog.from_events(shop_events(300, seed), TYPES)
+            recommender, _ = train_recommender(log, PARAMS, event_types=TYPES, items=items())
+            about = {"params": PARAMS, "trained_until": "2026-01-07", "metrics": {"seed": seed}, "items": items()}
+            save_bundle(recommender, folder / f"bundle-{seed}", **about)
+
+    folder = made_once("serving-bundles", make)
+    return [folder / f"bundle-{seed}" for seed in seeds]
 
 
 @pytest.fixture
@@ -94,10 +99,13 @@ class Service:
     def __init__(self, root: Path, **environment: str) -> None:
         self.port, self.metrics_port = free_port(), free_port()
         self.log = root / f"service-{self.port}.log"
+        about = {"NEXTCLICK_METRICS": f"127.0.0.1:{self.metrics_port}"}
+        # BentoML keeps the metrics of all services of one home in one folder, which each of them empties
+        about["BENTOML_HOME"] = str(root / f"bentoml-{self.port}")
         self.process = subprocess.Popen(
             [ROOT / ".venv/bin/bentoml", "serve", "nextclick.serving.service:NextClick", "--port", str(self.port)],
             cwd=root,
-            env=os.environ | {"NEXTCLICK_METRICS": f"127.0.0.1:{self.metrics_port}", **environment},
+            env=os.environ | about | environment,
             stdout=self.log.open("w"),
             stderr=subprocess.STDOUT,
         )
@@ -131,6 +139,60 @@ class Service:
             for one in (*psutil.Process(self.process.pid).children(recursive=True), self.process):
                 one.kill()
             self.process.wait()
+
+
+@pytest.fixture(scope="session")
+def services():
+    """services(name, start): the service of that name, which start() starts where it does not run; they end with the
+    tests. services.any(start): one of those that run."""
+
+    class Services(dict[str, Service]):
+        def __call__(self, name: str, start: Callable[[], Service]) -> Service:
+            if not self.running(name):
+                self[name] = start()
+                self[name].wait()
+            return self[name]
+
+        def running(self, name: str) -> bool:
+            return name in self and self[name].process.poll() is None
+
+        def any(self, start: Callable[[], Service]) -> Service:
+            return self(next(filter(self.running, self), "any"), start)
+
+    made = Services()
+    yield made
+    for service in made.values():
+        service.end()
+
+
+@pytest.fixture(scope="session")
+def redis_shop(bundles, tmp_path_factory) -> Path:
+    """The root of a project that keeps its states in Redis, and has two bundles."""
+    root = tmp_path_factory.mktemp("shop")
+    shutil.copytree(bundles[0], root / "models/bundle")
+    shutil.copytree(bundles[1], root / "models/second")
+    (root / "dvc.yaml").write_text("")
+    redis = PARAMS.features.model_copy(update={"online_store": "redis"})
+    patient = PARAMS.serving.model_copy(update={"max_wait_ms": 5000, "budget_ms": 2000, "drain_seconds": 2})
+    write_params(root, PARAMS.model_copy(update={"features": redis, "serving": patient}))
+    return root
+
+
+@pytest.fixture(scope="session")
+def lasting_redis(lasting_redis_server):
+    return lasting_redis_server()
+
+
+@pytest.fixture
+def running(redis_shop, lasting_redis, services):
+    """A service that tests share, its Redis, and its root. Who ends it gives the next one a new one."""
+    if lasting_redis.process.poll() is not None:
+        lasting_redis.start()
+    return (
+        services("shop", lambda: Service(redis_shop, NEXTCLICK_REDIS=lasting_redis.address)),
+        lasting_redis,
+        redis_shop,
+    )
 
 
 @pytest.fixture(scope="session")

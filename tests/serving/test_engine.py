@@ -198,6 +198,7 @@ def slow_ranking(monkeypatch, seconds: float) -> None:
     monkeypatch.setattr(Recommender, "scores_of", slow)
 
 
+@pytest.mark.timed
 def test_one_slow_ranking_costs_the_next_visitors_nothing(engine, monkeypatch):
     engine._budget = 0.05
     with monkeypatch.context() as paused:
@@ -206,6 +207,7 @@ def test_one_slow_ranking_costs_the_next_visitors_nothing(engine, monkeypatch):
     assert None in [ask(engine).degraded for _ in range(5)]
 
 
+@pytest.mark.timed
 def test_while_ranking_is_too_slow_few_wait_for_it_and_soon_after_all_are_ranked_again(engine, monkeypatch):
     engine._budget = 0.05
     with monkeypatch.context() as loaded:

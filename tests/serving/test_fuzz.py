@@ -1,6 +1,5 @@
 """Requests made from the OpenAPI description, fitting and not, never break the service, and it keeps to its word."""
 
-import os
 import shutil
 from collections import Counter
 from contextlib import suppress
@@ -18,7 +17,6 @@ from nextclick.serving.traffic import Traffic
 
 from .conftest import PARAMS, write_params
 
-EXAMPLES = int(os.environ.get("NEXTCLICK_FUZZ", "40"))  # of each route
 KEPT = [checks.not_a_server_error, checks.status_code_conformance, checks.response_schema_conformance]
 
 
@@ -34,14 +32,15 @@ def described(bundles, tmp_path_factory):
     app.state.runtime.close()
 
 
+@pytest.mark.parametrize("examples", [40, pytest.param(2500, marks=pytest.mark.proof)])  # of each route
 @pytest.mark.parametrize("mode", list(GenerationMode), ids=lambda mode: mode.value)
-def test_every_answer_is_one_that_is_described(described, mode):
+def test_every_answer_is_one_that_is_described(described, mode, examples):
     operations = [found.ok() for found in described.get_all_operations()]
     assert {operation.path for operation in operations} >= {"/recommend", "/recommend_batch", "/events", "/items"}
     asked: Counter[str] = Counter()
     for operation in operations:
 
-        @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+        @settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck), database=None)
         @given(case=operation.as_strategy(generation_mode=mode))
         def answers(case):
             case.call_and_validate(checks=KEPT)

@@ -1,7 +1,6 @@
 """The page in a real browser: a click changes the list in front of the visitor, by mouse, keyboard and on a phone."""
 
 import os
-import shutil
 from pathlib import Path
 
 import pytest
@@ -9,20 +8,13 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
-from .conftest import PARAMS, write_params
-
 SCREENSHOT = "NEXTCLICK_SCREENSHOT"  # where to keep a picture of a desktop's page
 
 
-@pytest.fixture(scope="module")
-def page(bundles, tmp_path_factory, serve):
+@pytest.fixture
+def page(running):
     """The address of a shop's page."""
-    root = tmp_path_factory.mktemp("page")
-    shutil.copytree(bundles[0], root / "models/bundle")
-    (root / "dvc.yaml").write_text("")
-    write_params(root, PARAMS)
-    with serve(root) as service:
-        yield f"http://127.0.0.1:{service.port}/"
+    return f"http://127.0.0.1:{running[0].port}/"
 
 
 @pytest.fixture(params=[(1200, 900), (390, 844)], ids=["desktop", "phone"])

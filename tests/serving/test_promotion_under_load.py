@@ -19,6 +19,7 @@ from nextclick.serving.pointer import takes_part
 from .conftest import PARAMS, write_params
 from .test_service import MOMENT, Load
 
+pytestmark = pytest.mark.timed
 STAGE = {
     "cmd": "rm -rf models/bundle && cp -r given/$(cat which) models/bundle",
     "deps": ["which"],

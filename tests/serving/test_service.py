@@ -1,8 +1,10 @@
 """The service as it runs: BentoML, a real Redis, requests while things are swapped, killed and ended."""
 
 import json
+import logging
 import os
 import pickle
+import runpy
 import shutil
 import signal
 import socket
@@ -13,18 +15,20 @@ import time
 from collections.abc import Callable
 from functools import partial
 
+import bentoml
 import psutil
 import pyarrow.parquet as pq
 import pytest
 from load import load, post
 
 from nextclick.events.state import Click, prefixes_of
+from nextclick.serving import service as module
 from nextclick.serving.model import Model
 from nextclick.serving.pointer import Pointer
+from nextclick.serving.service import NextClick
 
-from .conftest import PARAMS, Service, write_params
+from .conftest import Service
 
-SWAPS = int(os.environ.get("NEXTCLICK_SWAPS", "2"))  # there and back, with a broken bundle between
 RATE = 60  # requests a second: little enough for a busy machine
 MOMENT = 1_767_700_000_000  # of the given clicks, so that an answer depends on its request and the bundle alone
 ASKED = [
@@ -40,27 +44,6 @@ ASKED = [
 ]
 
 
-@pytest.fixture(scope="module")
-def redis_shop(bundles, tmp_path_factory):
-    """The root of a project that keeps its states in Redis."""
-    root = tmp_path_factory.mktemp("shop")
-    shutil.copytree(bundles[0], root / "models/bundle")
-    shutil.copytree(bundles[1], root / "models/second")
-    (root / "dvc.yaml").write_text("")
-    redis = PARAMS.features.model_copy(update={"online_store": "redis"})
-    patient = PARAMS.serving.model_copy(update={"max_wait_ms": 5000, "budget_ms": 2000, "drain_seconds": 2})
-    write_params(root, PARAMS.model_copy(update={"features": redis, "serving": patient}))
-    return root
-
-
-@pytest.fixture(scope="module")
-def running(redis_shop, module_redis_server, serve):
-    """A service, its Redis, and its root. The last test ends it."""
-    redis = module_redis_server()
-    with serve(redis_shop, NEXTCLICK_REDIS=redis.address) as service:
-        yield service, redis, redis_shop
-
-
 class Load(threading.Thread):
     """Requests that go on while the test does something."""
 
@@ -70,7 +53,7 @@ class Load(threading.Thread):
 
     def run(self) -> None:
         stop = self._options.pop("stop", self._ended.is_set)
-        self.answers = load(self._port, ASKED * SWAPS, RATE, stop=stop, keep=True, **self._options)
+        self.answers = load(self._port, ASKED * 20, RATE, stop=stop, keep=True, **self._options)
 
     def __enter__(self):
         self.start()
@@ -110,7 +93,14 @@ def test_redis_dies_and_comes_back_without_a_failed_request(running):
     assert 'nextclick_fallbacks_total{reason="store"}' in service.metrics()
 
 
-def test_bundles_are_swapped_under_load_and_each_answer_is_its_bundles_own(running):
+def counted(service: Service, name: str) -> str:
+    (line,) = [line for line in service.metrics().splitlines() if line.startswith(f"{name} ")]
+    return line.split()[1]
+
+
+@pytest.mark.parametrize("swaps", [2, pytest.param(20, marks=pytest.mark.proof)])
+def test_bundles_are_swapped_under_load_and_each_answer_is_its_bundles_own(running, swaps):
+    """There and back, with a broken bundle between."""
     service, _, root = running
     versions = {
         name: json.loads((root / f"models/{name}/manifest.json").read_text())["version"]
@@ -134,13 +124,13 @@ def test_bundles_are_swapped_under_load_and_each_answer_is_its_bundles_own(runni
     def told(line: str) -> bool:
         return line in service.metrics()
 
+    refused = int(float(counted(service, "nextclick_bundles_refused_total")))
     with Load(service.port) as requests:
-        for turn in range(SWAPS):
+        for turn in range(swaps):
             deploy("second")
             wait_for(versions["second"])
             deploy("broken")
-            counted = f"nextclick_bundles_refused_total {turn + 1}.0"
-            wait_until(partial(told, counted))
+            wait_until(partial(told, f"nextclick_bundles_refused_total {refused + turn + 1}.0"))
             deploy("bundle")
             wait_for(versions["bundle"])
     assert set(requests.answers.statuses) == {200}, requests.answers.problems
@@ -215,44 +205,94 @@ def test_after_sigterm_it_still_answers_until_others_have_taken_over(running):
     assert shown <= set(written["request_id"].to_pylist())
 
 
-def test_a_worker_whose_parent_is_killed_leaves_its_port_to_the_next_service(shop, serve):
-    with serve(shop) as service:
-        workers = psutil.Process(service.process.pid).children(recursive=True)
-        assert workers
-        service.process.kill()
-        service.process.wait()
-        _, alive = psutil.wait_procs(workers, timeout=30)
-        for worker in alive:
-            worker.kill()
-        assert not alive
+def test_a_worker_whose_parent_is_killed_leaves_its_port_to_the_next_service(shop, services):
+    service = services.any(lambda: Service(shop))
+    workers = psutil.Process(service.process.pid).children(recursive=True)
+    assert workers
+    service.process.kill()
+    service.process.wait()
+    _, alive = psutil.wait_procs(workers, timeout=30)
+    for worker in alive:
+        worker.kill()
+    assert not alive
 
 
-@pytest.mark.parametrize(
-    ("harm", "environment", "words"),
-    [
-        (lambda shop: shutil.rmtree(shop / "models"), {}, "no manifest of a bundle"),
-        (lambda shop: (shop / ".feast").write_text("no folder"), {}, "cannot be made"),
-        (lambda _: None, {"NEXTCLICK_METRICS": "127.0.0.1:{taken}"}, "cannot listen on"),
-        (lambda _: None, {"NEXTCLICK_REDIS": "127.0.0.1:6379"}, "online_store is sqlite: set that to redis"),
-        (lambda _: None, {"NEXTCLICK_WORKERS": "two"}, "NEXTCLICK_WORKERS: expected how many"),
-    ],
-    ids=[
-        "no bundle",
-        "no folder for the store",
-        "a metrics port that is taken",
-        "a Redis for nothing",
-        "no number of workers",
-    ],
-)
-def test_what_keeps_it_from_starting_is_said_once_and_it_ends(shop, harm, environment, words):
+FAULTS = {
+    "no bundle": (lambda shop: shutil.rmtree(shop / "models"), {}, "no manifest of a bundle"),
+    "no folder for the store": (lambda shop: (shop / ".feast").write_text("no folder"), {}, "cannot be made"),
+    "a metrics port that is taken": (lambda _: None, {"NEXTCLICK_METRICS": "127.0.0.1:{taken}"}, "cannot listen on"),
+    "a Redis for nothing": (
+        lambda _: None,
+        {"NEXTCLICK_REDIS": "127.0.0.1:6379"},
+        "online_store is sqlite: set that to redis",
+    ),
+    "no number of workers": (lambda _: None, {"NEXTCLICK_WORKERS": "two"}, "NEXTCLICK_WORKERS: expected how many"),
+}
+
+
+@pytest.fixture
+def fault(request, shop):
+    """What the environment has to be, and the words that say what is wrong."""
+    harm, environment, words = FAULTS[request.param]
     harm(shop)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        service = Service(shop, **{name: value.replace("{taken}", port) for name, value in environment.items()})
-        try:
-            service.process.wait(timeout=120)
-        finally:
-            service.end()
+        yield {name: value.replace("{taken}", port) for name, value in environment.items()}, words
+
+
+@pytest.mark.parametrize(
+    "fault",
+    ["no bundle", *(pytest.param(name, marks=pytest.mark.proof) for name in FAULTS if name != "no bundle")],
+    indirect=True,
+)
+def test_what_keeps_it_from_starting_is_said_once_and_it_ends(shop, fault):
+    environment, words = fault
+    service = Service(shop, **environment)
+    try:
+        service.process.wait(timeout=120)
+    finally:
+        service.end()
     said = service.log.read_text()
     assert said.count(words) == 1
     assert "Traceback" not in said
+
+
+class EndedError(Exception):
+    pass
+
+
+@pytest.mark.parametrize("fault", [name for name in FAULTS if name != "no number of workers"], indirect=True)
+def test_a_worker_that_cannot_start_says_why_once_and_ends_its_parent(shop, fault, monkeypatch, caplog):
+    """The same without BentoML's processes, which take long to start."""
+    environment, words = fault
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    killed: list[tuple[int, int]] = []
+
+    def end(code: int) -> None:
+        assert code
+        raise EndedError
+
+    monkeypatch.chdir(shop)
+    monkeypatch.setattr(module, "log_as_json", lambda: None)
+    monkeypatch.setattr(bentoml.server_context, "worker_index", 1)
+    monkeypatch.setattr(os, "kill", lambda *asked: killed.append(asked))
+    monkeypatch.setattr(os, "_exit", end)
+    service = NextClick.inner.__new__(NextClick.inner)
+    with pytest.raises(EndedError):
+        service.__init__()
+    if hasattr(service, "runtime"):
+        service.runtime.close()
+    (said,) = [record for record in caplog.records if record.levelno >= logging.ERROR]
+    assert said.getMessage().count(words) == 1
+    assert not said.exc_info
+    assert killed == [(os.getppid(), signal.SIGTERM)]
+
+
+@pytest.mark.parametrize("fault", ["no number of workers"], indirect=True)
+def test_a_number_of_workers_that_is_none_ends_it_before_it_starts(fault, monkeypatch):
+    environment, words = fault
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SystemExit, match=words):
+        runpy.run_path(module.__file__)

@@ -8,6 +8,8 @@ import pytest
 from nextclick.serving.refusal import RequestRefusedError
 from nextclick.serving.turns import Turns
 
+pytestmark = pytest.mark.timed
+
 
 async def turn(turns: Turns, seconds: float, order: list[int], number: int) -> None:
     await turns.take()
