@@ -15,15 +15,15 @@ import tempfile
 from pathlib import Path
 
 PROOFS = Path(__file__).parents[1] / "tests/stream/proofs"
-SIZE = {"NEXTCLICK_CHAOS_SESSIONS": "17500", "NEXTCLICK_CHAOS_ROUNDS": "2"}  # 12 events a session; 18 kills a round
+SMALL = "test_nothing_is_lost_and_nothing_counts_twice and small"  # which the whole proof has within it
 
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.json"
         ran = subprocess.run(
-            [sys.executable, "-m", "pytest", "-v", str(PROOFS)],
-            env=os.environ | SIZE | {"NEXTCLICK_CHAOS_REPORT": str(report), "NEXTCLICK_REQUIRE_SERVICES": "1"},
+            [sys.executable, "-m", "pytest", "-v", "-m", "", "-k", f"not ({SMALL})", str(PROOFS)],
+            env=os.environ | {"NEXTCLICK_CHAOS_REPORT": str(report), "NEXTCLICK_REQUIRE_SERVICES": "1"},
             stdout=sys.stderr,
         )
         print(json.dumps({**json.loads(report.read_text()), "passed": ran.returncode == 0}))
