@@ -8,7 +8,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import chdir, contextmanager
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 
 import pandas as pd
@@ -22,7 +21,7 @@ from nextclick.events.sessions import SessionLog
 from nextclick.events.simulator import simulate
 from nextclick.events.split import split
 from nextclick.lifecycle import lineage, retrain, tools
-from nextclick.lifecycle.evidence import Candidate, Window
+from nextclick.lifecycle.evidence import Window
 from nextclick.lifecycle.registry import Registry, Version
 from nextclick.params import Params
 from nextclick.ranking.bundle import _sha256, _version_of, save_bundle
@@ -37,7 +36,7 @@ SIZES = {
     "split": {"test_days": 4},
     "retrieval": {"dimensions": 8, "encoder_epochs": 1, "encoder_min_steps": 100, "width": 40, "nearest": 20},
     "ranker": {"rounds": 30, "checkpoint_rounds": 10, "max_depth": 3},
-    "gate": {"parity_moments": 40},
+    "gate": {"parity_moments": 20},
 }
 
 

@@ -11,20 +11,45 @@ import pytest
 from nextclick.errors import InputError
 from nextclick.events.prefixes import next_clicks
 from nextclick.events.sessions import SessionLog
+from nextclick.lifecycle import evidence
 from nextclick.lifecycle.comparison import Comparison, compare, conclude
 from nextclick.lifecycle.evidence import Candidate, labels_of
 from nextclick.lifecycle.gate import decide, gate, judge
 from nextclick.lifecycle.guards import Guard, guards
 from nextclick.params import Params
 from nextclick.ranking.bundle import load_bundle
-from nextclick.ranking.ranker import train_ranker
+from nextclick.ranking.ranker import Examples, train_ranker
 from nextclick.ranking.recommender import Recommender, example_snapshot, training_examples
 from nextclick.retrieval.index import SessionIndex
 
 from .conftest import ROOT, rewritten
 
 # many deep trees on few examples: made in seconds, and many times the work of the champion's
-SLOW = {"rounds": 1200, "max_depth": 8, "eta": 0.001, "max_examples": 300, "min_child_weight": 0.01}
+SLOW = {"rounds": 1500, "max_depth": 8, "eta": 0.001, "min_child_weight": 0.01}
+
+
+@pytest.fixture(scope="module")
+def known(simulated, champion) -> Candidate:
+    """The champion on the window; what is measured of it is measured once."""
+    return Candidate.load(champion, simulated.window, simulated.params)
+
+
+@pytest.fixture(autouse=True)
+def _known_champion(known, simulated, champion, monkeypatch) -> None:
+    load = Candidate.load
+
+    def loaded(folder, window, params):
+        same = folder == champion and window is simulated.window and params is simulated.params
+        return known if same else load(folder, window, params)
+
+    monkeypatch.setattr(Candidate, "load", loaded)
+
+
+@pytest.fixture(autouse=True)
+def _timed_briefly(request, monkeypatch) -> None:
+    """Where a test is not about it, the time of a list is that of fewer lists."""
+    if not request.node.get_closest_marker("timed"):
+        monkeypatch.setattr(evidence, "TIMED", 60)
 
 
 @pytest.fixture
@@ -41,16 +66,36 @@ def until(shop) -> pd.Timestamp:
     return shop.window.train["timestamp"].max()
 
 
-def ranker_of(shop, spoil) -> Recommender:
-    """Trained as ever, on examples that were spoilt."""
-    log, params = shop.log(shop.window.train), shop.params
-    about = {"event_types": shop.types, "items": shop.items}
+@pytest.fixture(scope="module")
+def examples(simulated) -> Examples:
+    """What the champion's ranker learned from."""
+    log, params = simulated.log(simulated.window.train), simulated.params
+    about = {"event_types": simulated.types, "items": simulated.items}
     snapshot, prefixes = example_snapshot(
         log, params.retrieval, params.ranker, params.features, params.run.seed, **about
     )
-    examples = spoil(training_examples(snapshot, prefixes, params.ranker.negatives, params.run.seed))
-    booster, _ = train_ranker(examples, params.ranker, params.run.seed, 2)
-    return Recommender(type(snapshot).of(log, params.retrieval, params.run.seed, **about), booster)
+    return training_examples(snapshot, prefixes, params.ranker.negatives, params.run.seed)
+
+
+@pytest.fixture
+def ranker_of(simulated, champion, examples):
+    """ranker_of(spoil): the champion with a ranker trained as ever, but on examples that were spoilt."""
+    params = simulated.params
+
+    def made(spoil, **about) -> Recommender:
+        ranker = params.ranker.model_copy(update=about)
+        booster, _ = train_ranker(spoil(examples), ranker, params.run.seed, params.run.threads)
+        return replace(load_bundle(champion)[0], ranker=booster)
+
+    return made
+
+
+def newest(examples: Examples, n: int) -> Examples:
+    """The last n groups."""
+    rows = int(examples.groups[-n:].sum())
+    return replace(
+        examples, features=examples.features[-rows:], labels=examples.labels[-rows:], groups=examples.groups[-n:]
+    )
 
 
 def with_index(recommender: Recommender, index: SessionIndex) -> Recommender:
@@ -58,6 +103,7 @@ def with_index(recommender: Recommender, index: SessionIndex) -> Recommender:
     return replace(recommender, snapshot=replace(snapshot, retriever=replace(snapshot.retriever, index=index)))
 
 
+@pytest.mark.timed  # the same takes as long, which another process beside it may change for one of the two
 @pytest.mark.ml_test("model-5")
 def test_the_champion_itself_is_held_and_a_first_bundle_has_to_beat_the_baselines(simulated, champion, judged):
     same = judged(champion)
@@ -70,17 +116,14 @@ def test_the_champion_itself_is_held_and_a_first_bundle_has_to_beat_the_baseline
 
 
 @pytest.mark.ml_test("model-4")
-def test_newer_data_is_promoted_over_an_old_bundle(simulated, champion, tmp_path):
-    train = simulated.window.train
-    ends = train.groupby("session_id")["timestamp"].transform("max")
-    old = simulated.bundle(tmp_path / "old", train[ends < until(simulated) - pd.Timedelta(days=7)])
-    found = judge(champion, old, simulated.window, simulated.params)
+def test_newer_data_is_promoted_over_an_old_bundle(simulated, champion, older):
+    found = judge(champion, older, simulated.window, simulated.params)
     assert (found["verdict"], found["fresher"]) == ("promote", True), found["reason"]
-    assert judge(old, champion, simulated.window, simulated.params)["verdict"] == "reject"
+    assert judge(older, champion, simulated.window, simulated.params)["verdict"] == "reject"
 
 
 @pytest.mark.ml_test("infra-4")
-def test_shuffled_labels_are_rejected(simulated, judged, tmp_path):
+def test_shuffled_labels_are_rejected(simulated, judged, ranker_of, tmp_path):
     def spoil(examples):
         labels = np.concatenate(
             [np.roll(examples.labels[a : a + n], s) for a, n, s in zip(
@@ -89,14 +132,14 @@ def test_shuffled_labels_are_rejected(simulated, judged, tmp_path):
         )  # fmt: skip
         return replace(examples, labels=labels)
 
-    found = judged(simulated.save(ranker_of(simulated, spoil), tmp_path, until(simulated)))
+    found = judged(simulated.save(ranker_of(spoil), tmp_path, until(simulated)))
     assert found["verdict"] == "reject", found["reason"]
     assert found["metric"]["high"] < 0
 
 
 @pytest.mark.parametrize(("value", "share", "verdicts"), [(0.0, 1, {"reject"}), (np.nan, 0.5, {"reject", "hold"})])
 def test_a_ranker_that_learned_without_its_features_is_not_promoted(
-    simulated, judged, tmp_path, value, share, verdicts
+    simulated, judged, ranker_of, tmp_path, value, share, verdicts
 ):
     """Without all of them it is shown to be worse; without the first half this small shop need not show it, and on
     some processors it comes out the same to a thousandth."""
@@ -106,7 +149,7 @@ def test_a_ranker_that_learned_without_its_features_is_not_promoted(
         features[:, : int(share * len(examples.names))] = value
         return replace(examples, features=features)
 
-    found = judged(simulated.save(ranker_of(simulated, spoil), tmp_path, until(simulated)))
+    found = judged(simulated.save(ranker_of(spoil), tmp_path, until(simulated)))
     assert found["verdict"] in verdicts, found["reason"]
     assert found["metric"]["difference"] < (0 if share == 1 else simulated.params.gate.margin)
 
@@ -125,9 +168,10 @@ def test_a_feature_that_is_dead_when_served_is_named(simulated, judged, champion
 
 def test_a_bundle_that_knows_the_window_is_rejected_whatever_its_manifest_says(simulated, judged, tmp_path):
     both = pd.concat([simulated.window.train, simulated.window.test])
-    honest = judged(simulated.bundle(tmp_path / "honest", both))
+    knows = simulated.train(both)
+    honest = judged(simulated.save(knows, tmp_path / "honest", both["timestamp"].max()))
     assert (honest["verdict"], guard(honest, "future")["status"]) == ("reject", "fail")
-    forged = judged(simulated.bundle(tmp_path / "forged", both, until=until(simulated)))
+    forged = judged(simulated.save(knows, tmp_path / "forged", until(simulated)))
     assert (forged["verdict"], guard(forged, "future")["status"]) == ("reject", "fail")
 
 
@@ -241,10 +285,13 @@ def test_a_loss_in_one_slice_is_rejected_and_named_though_the_whole_hardly_moves
     assert "last event = cart" in reason
 
 
+@pytest.mark.timed
 @pytest.mark.ml_test("monitor-6")
-def test_a_slow_bundle_is_rejected_however_good(simulated, judged, champion, tmp_path):
-    params = simulated.params.ranker.model_copy(update=SLOW)
-    found = judged(simulated.save(simulated.train(simulated.window.train, ranker=params), tmp_path, until(simulated)))
+def test_a_slow_bundle_is_rejected_however_good(simulated, champion, ranker_of, tmp_path):
+    slow = ranker_of(lambda examples: newest(examples, 100), **SLOW)
+    few = replace(simulated.window, test=simulated.window.test.head(1000))  # each of its lists is dear
+    found = judge(simulated.save(slow, tmp_path, until(simulated)), champion, few, simulated.params)
+    print(guard(found, "time of a list"))
     assert (found["verdict"], guard(found, "time of a list")["status"]) == ("reject", "fail")
 
 

@@ -29,7 +29,7 @@ from nextclick.lifecycle.registry import Registry
 from nextclick.serving.prediction_log import SECONDS
 from nextclick.stream.log import LOG
 
-from .conftest import Project
+from .conftest import Project, early
 from .test_retrain import happen
 from .test_watch import SHOWN, served, visit
 
@@ -115,7 +115,9 @@ def remade(project):
 @pytest.mark.ml_test("data-5")
 def test_a_person_who_is_forgotten_is_nowhere_and_versions_that_knew_him_are_named(project, simulated):
     root, events = project.root, simulated.window.train
-    person = events.dropna(subset=["user_id"])["user_id"].value_counts().index[0]
+    # who has been there for long, though not so often that there is much to look through
+    seen = early(events).groupby("user_id")["session_id"].nunique()
+    person = seen[seen == 3].index[0]
     theirs = set(events[events["user_id"] == person]["session_id"].astype(str))
     other = next(session for session in events["session_id"].astype(str).unique() if session not in theirs)
     happen(root, events)
@@ -156,6 +158,7 @@ def test_a_person_who_is_forgotten_is_nowhere_and_versions_that_knew_him_are_nam
     assert not OnlineStates(connect(root, params), "user_history").read([person])[0].state
     knew = [v.number for v, day in ((project.first, 7), (project.second, 0))
             if knows(events, theirs, day)]  # fmt: skip
+    assert knew == ["v1.0.0", "v2.0.0"]
     assert found["versions"] == [f"home@{number}" for number in also] + [f"recommender@{number}" for number in knew]
     assert forget(project.root, params, person, None, held=0)["removed"] == {}
     with pytest.raises(InputError, match="one of --user and --session"):

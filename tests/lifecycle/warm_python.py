@@ -30,10 +30,11 @@ from typing import Any
 SCRIPTS = Path(sys.prefix) / "bin"
 ADDRESS, COLD = "NEXTCLICK_TESTS_WARM_PYTHON", "NEXTCLICK_TESTS_COLD_PYTHON"
 CLIENT = """#!{python} -IS
-import marshal, os, socket, sys, time
+import marshal, os, signal, socket, sys, time
 if {cold!r} in os.environ:
     real = os.path.join({scripts!r}, os.path.basename(sys.argv[0]))
     os.execv(real, [real, *sys.argv[1:]])
+signal.signal(signal.SIGINT, signal.SIG_IGN)  # meant for the process that it stands for
 with socket.socket(socket.AF_UNIX) as server:
     address, until = os.environ.get({address!r}, {default!r}), time.monotonic() + 300
     while not os.path.exists(address) and time.monotonic() < until:  # it still imports
