@@ -8,7 +8,7 @@ from nextclick.errors import InputError
 from nextclick.events.simulator import Scenario, simulate
 from nextclick.params import Simulator
 
-SMALL = Simulator(sessions=2000, items=150, users=200, days=8, launches=0, bots=0.01, trend=0)
+SMALL = Simulator(sessions=1500, items=150, users=200, days=8, launches=0, bots=0.01, trend=0)
 ONSET = 4
 STRENGTH = {
     "none": 0.0,

@@ -32,11 +32,15 @@ def log() -> SessionLog:
     )
 
 
+@pytest.fixture(scope="module")
+def trained(log):
+    return train_recommender(log, PARAMS, event_types=["view"])[0]
+
+
 @pytest.fixture
-def saved(log, tmp_path):
-    recommender, _ = train_recommender(log, PARAMS, event_types=["view"])
-    manifest = save_bundle(recommender, tmp_path, params=PARAMS, trained_until="2026-01-01", metrics={})
-    return tmp_path, recommender, manifest
+def saved(trained, tmp_path):
+    manifest = save_bundle(trained, tmp_path, params=PARAMS, trained_until="2026-01-01", metrics={})
+    return tmp_path, trained, manifest
 
 
 def test_the_loaded_bundle_recommends_the_same(saved, log):
