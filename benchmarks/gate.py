@@ -61,6 +61,7 @@ class Trials:
         self._values = values[order]
         self._counts = np.unique(sessions, return_counts=True)[1]
         self._starts = np.cumsum(self._counts) - self._counts
+        self._seen: dict[tuple, list[comparison.Comparison]] = {}
 
     def draw(self, shift: float, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Challenger's and champion's values, (n,) each, and the sessions; shift: the true difference, as a share."""
@@ -75,13 +76,22 @@ class Trials:
         worse[random.random(len(worse)) < lost] = 0
         return ours, theirs, sessions
 
+    def seen(self, shift: float, params: Params, trials: int, seed: int = 0) -> list[comparison.Comparison]:
+        """What a gate sees in each trial; made once, however many rules are asked about it."""
+        level = params.gate.alpha / params.gate.looks
+        key = (shift, params.run.seed, level, trials, seed)
+        if key not in self._seen:
+            random = np.random.default_rng(seed)
+            watched = progress_bar(range(trials), desc=f"shift {shift:+.2f}", unit="trial")
+            self._seen[key] = [comparison.compare(*self.draw(shift, random), params.run.seed, level) for _ in watched]
+        return self._seen[key]
+
     def verdicts(self, shift: float, params: Params, trials: int, seed: int = 0) -> list[tuple[str, str]]:
         """Of a challenger that knows the same data, and of one that knows newer data."""
-        random, found = np.random.default_rng(seed), []
-        for _ in progress_bar(range(trials), desc=f"shift {shift:+.2f}", unit="trial"):
-            seen = comparison.compare(*self.draw(shift, random), params.run.seed, params.gate.alpha / params.gate.looks)
-            found.append(tuple(comparison.conclude(seen, params.gate, fresher)[0] for fresher in (False, True)))
-        return found
+        return [
+            tuple(comparison.conclude(seen, params.gate, fresher)[0] for fresher in (False, True))
+            for seen in self.seen(shift, params, trials, seed)
+        ]
 
     def weekly(self, shift: float, params: Params, trials: int, seed: int = 0) -> list[tuple[bool, bool]]:
         """Whether one of WEEKS looks promotes, each on all sessions that there are by then."""

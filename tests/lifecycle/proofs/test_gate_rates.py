@@ -5,6 +5,7 @@ publishes the whole curve on the full shop.
 """
 
 import sys
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -24,17 +25,19 @@ TRIALS, MOST = 1000, 38
 assert binom.cdf(MOST, TRIALS, 0.05) < 0.05
 
 
-@pytest.fixture
-def trials(simulated, champion, tmp_path, monkeypatch) -> Trials:
-    """Two trainings that differ by their seed, on a window of some thousand predictions."""
-    monkeypatch.setattr(comparison, "resampled_sessions", comparison.resampled_sessions)  # put back at the end
-    fast_resamples()
+@pytest.fixture(scope="module")
+def trials(simulated, champion, tmp_path_factory) -> Iterator[Trials]:
+    """Two trainings that differ by their seed, on a window of some thousand predictions. What is seen in a trial is
+    seen once, and each rule is asked about it."""
     train, run = simulated.window.train, simulated.params.run.model_copy(update={"seed": 8})
-    other = simulated.save(simulated.train(train, run=run), tmp_path / "other", train["timestamp"].max())
+    other = simulated.save(simulated.train(train, run=run), tmp_path_factory.mktemp("other"), train["timestamp"].max())
     both = [Candidate.load(folder, simulated.window, simulated.params) for folder in (champion, other)]
     values = np.stack([per_prediction(one.ranks, 20)["mrr@20"] for one in both], axis=1)
     assert (values[:, 0] != values[:, 1]).mean() > 0.1
-    return Trials(values, both[0].prefixes.sessions)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(comparison, "resampled_sessions", comparison.resampled_sessions)  # put back at the end
+        fast_resamples()
+        yield Trials(values, both[0].prefixes.sessions)
 
 
 def false_promotions(trials: Trials, params: Params) -> tuple[int, int]:
