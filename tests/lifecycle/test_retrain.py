@@ -48,8 +48,9 @@ def happen(root: Path, events: pd.DataFrame) -> None:
 
 @pytest.fixture(scope="module")
 def days(simulated) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The first eleven days of events, and the others."""
+    """Of every other session the events of the first eleven days, and the others."""
     events = pd.read_parquet(simulated.root / "data/interim/events.parquet")
+    events = events[pd.factorize(events["session_id"])[0] % 2 == 0]
     cut = events["timestamp"].min().normalize() + pd.Timedelta(days=11)
     return events[events["timestamp"] < cut], events[events["timestamp"] >= cut]
 
