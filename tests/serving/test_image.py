@@ -16,7 +16,8 @@ from nextclick.project import project_root
 
 from .conftest import free_port
 
-IMAGE, BASE = "NEXTCLICK_IMAGE", "NEXTCLICK_IMAGE_BASE"  # one to test, or what to build one on: that takes minutes
+IMAGE, BASE = "NEXTCLICK_IMAGE", "NEXTCLICK_IMAGE_BASE"  # one to test, or what to build one on: the first takes minutes
+LAYERS = "localhost/nextclick-test-layers:latest"  # keeps what the last one installed for the next
 READ_ONLY = ["unshare", "--mount", "bash", str(Path(__file__).parent / "read_only_root.sh")]
 
 
@@ -32,7 +33,7 @@ def image(bundles, tmp_path_factory):
     subprocess.run(["git", "clone", "--quiet", project_root(), project], check=True)
     shutil.copytree(bundles[0], project / "models/bundle")
     (project / ".venv").symlink_to(Path(sys.prefix))
-    environment = os.environ | {"BUILDAH_ISOLATION": "chroot", "BENTOML_HOME": str(project / "bentos")}
+    settings = {"BUILDAH_ISOLATION": "chroot", "BUILDAH_LAYERS": "true", "BENTOML_HOME": str(project / "bentos")}
     command = [
         "make",
         "--old-file=setup",
@@ -42,10 +43,20 @@ def image(bundles, tmp_path_factory):
         f"BASE={base}",
         f"IMAGE={name}",
     ]
-    subprocess.run([*command, "OPTIONS=--opt network=host"], cwd=project, env=environment, check=True)
+    subprocess.run([*command, "OPTIONS=--opt network=host"], cwd=project, env=os.environ | settings, check=True)
+    keep_layers(f"{name}-built")
     yield name
     for made in (name, f"{name}-built"):  # some versions of buildah remove the second by themselves
         subprocess.run(["buildah", "rmi", made], capture_output=True)
+
+
+def keep_layers(built: str) -> None:
+    """Instead of those kept before."""
+    known = subprocess.run(["buildah", "images", "--quiet", LAYERS], capture_output=True, text=True).stdout.split()
+    subprocess.run(["buildah", "tag", built, LAYERS], check=True)
+    now = subprocess.check_output(["buildah", "images", "--quiet", LAYERS], text=True).split()
+    for before in set(known) - set(now):
+        subprocess.run(["buildah", "rmi", before], capture_output=True)
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +89,7 @@ def test_it_answers(inside):
     command, config = inside
     port = free_port()
     environment = [f"PORT={port}", "BENTOML_HOST=127.0.0.1", f"NEXTCLICK_METRICS=127.0.0.1:{free_port()}"]
+    environment.append("NUMBA_OPT=0")  # kernels that are compiled sooner
     start = f"cd {config['WorkingDir']} && exec {config['Entrypoint'][0]}"
     running = subprocess.Popen([*command, *environment, "sh", "-c", start])
     try:
