@@ -29,6 +29,17 @@ GROUPS = (
     "tests/monitoring",
     "tests/serving/test_image.py",
 )
+# Files and tests that are marked `timed`, the last group: nothing is left by then that would have to wait for them.
+TIMED = (
+    "tests/lifecycle/test_gate.py::test_the_champion_itself_is_held_and_a_first_bundle_has_to_beat_the_baselines",
+    "tests/lifecycle/test_gate.py::test_a_slow_bundle_is_rejected_however_good",
+    "tests/serving/test_broker_gone.py",
+    "tests/serving/test_engine.py::test_one_slow_ranking_costs_the_next_visitors_nothing",
+    "tests/serving/test_engine.py::test_while_ranking_is_too_slow_few_wait_for_it_and_soon_after_all_are_ranked_again",
+    "tests/serving/test_promotion_under_load.py",
+    "tests/serving/test_turns.py",
+    "tests/stream/test_refused.py::test_while_the_broker_is_gone_an_event_waits_a_little_and_the_next_not_at_all",
+)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -37,8 +48,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def group_of(nodeid: str) -> str:
-    """The group in which a test runs: the last of GROUPS that holds it, or its file."""
+    """The group in which a test runs: that of the timed, the last of GROUPS that holds it, or its file."""
     file = nodeid.partition("::")[0]
+    if file in TIMED or nodeid.partition("[")[0] in TIMED:
+        return "timed"
     holding = [group for group in GROUPS if file == group or file.startswith(f"{group}/")]
     return holding[-1] if holding else file
 
@@ -58,8 +71,14 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByGroup:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     def turn(item: pytest.Item) -> int:
         group = group_of(item.nodeid)
-        return GROUPS.index(group) if group in GROUPS else len(GROUPS)
+        return GROUPS.index(group) if group in GROUPS else len(GROUPS) + (group == "timed")
 
+    for item in items:
+        marked = item.get_closest_marker("timed") is not None
+        if item.path.is_relative_to(Path(__file__).parent) and marked != (group_of(item.nodeid) == "timed"):
+            raise pytest.UsageError(
+                f"{item.nodeid}: mark it `timed` and name it in TIMED of side_by_side.py, or neither"
+            )
     items.sort(key=turn)
 
 
