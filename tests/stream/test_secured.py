@@ -78,7 +78,7 @@ def test_what_is_wrong_is_said_in_one_line_without_the_password(broker, environm
 
 def test_the_command_ends_with_that_line(tmp_path, environment, redis_server, make_live):
     live = make_live(tmp_path, environment["NEXTCLICK_KAFKA"], redis_server().address, "secured")
-    live.environment |= environment | {"NEXTCLICK_KAFKA_SASL_PASSWORD": "wr0ng"}
+    live.environment |= environment | {"NEXTCLICK_KAFKA_SASL_PASSWORD": "wr0ng"}  # pragma: allowlist secret
     ended = live.consume("--patience", "3")
     ended.join(120)
     assert ended.exitcode == 2

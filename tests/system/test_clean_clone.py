@@ -63,3 +63,4 @@ def test_running_a_notebook_by_hand_and_saving_it_leaves_its_stage_clean_but_cha
     cells[-1]["source"] = before
     manager.save(opened, "notebooks/04_evaluate.ipynb")
     assert "up to date" in made.clone.dvc("status")
+    made.clone.run("git", "checkout", "--", "notebooks")
