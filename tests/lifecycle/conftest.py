@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 import yaml
 from typer.testing import CliRunner
+from warm_python import WarmPython
 
 from nextclick.cli import app
 from nextclick.events.ingest import ingest
@@ -26,8 +27,6 @@ from nextclick.lifecycle.registry import Registry, Version
 from nextclick.params import Params
 from nextclick.ranking.bundle import _sha256, _version_of, save_bundle
 from nextclick.ranking.recommender import Recommender, train_recommender
-
-from .warm_python import WarmPython
 
 ROOT = Path(__file__).parents[2]
 SIZES = {

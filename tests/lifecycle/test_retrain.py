@@ -10,6 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 import yaml
+from warm_python import COLD
 
 from nextclick.errors import InputError
 from nextclick.lifecycle import retrain as module
@@ -21,7 +22,6 @@ from nextclick.stream.log import LOG, EventLog
 from nextclick.stream.validation import EVENTS
 
 from .conftest import ROOT, Project, starting
-from .warm_python import COLD
 
 INTERIM = [f"data/interim/{name}.parquet" for name in ("events", "items", "quarantine")]
 PARTS = [f"data/split/{name}.parquet" for name in ("train", "test", "embargoed")]

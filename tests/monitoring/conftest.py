@@ -1,13 +1,17 @@
 """A small shop with a bundle and its reference, and events to judge."""
 
 import shutil
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import yaml
+from warm_python import WarmPython
 
 from nextclick.events.sessions import SessionLog
+from nextclick.monitoring import window
 from nextclick.monitoring.reference import FOLDER, Reference
 from nextclick.params import Evaluation, Features, Monitoring, Params, Ranker, Retrieval
 from nextclick.ranking.bundle import load_bundle, save_bundle
@@ -22,6 +26,38 @@ PARAMS = Params(
     evaluation=Evaluation(k=5, reference=500),
     monitoring=Monitoring(sessions=20),
 )
+
+
+@pytest.fixture(scope="session")
+def warm() -> Iterator[WarmPython]:
+    kernel = ("matplotlib.backends.backend_agg", "ipykernel.kernelapp", "ipykernel.ipkernel")
+    made = WarmPython(*kernel, "nextclick.monitoring.reference", "evidently.presets", threads=2)
+    yield made
+    made.stop()
+
+
+@pytest.fixture(autouse=True)
+def _kernels_start_warm(warm, monkeypatch) -> None:
+    monkeypatch.setattr(sys, "executable", warm.python)
+
+
+@pytest.fixture(scope="session")
+def known_thresholds():
+    """The limits of windows of one size against one reference, which are always the same, are found once."""
+    real, known = window.thresholds, {}
+
+    def thresholds(frame, columns, sessions, *about):
+        key = (pd.util.hash_pandas_object(frame).sum(), *about)
+        if key not in known:
+            known[key] = real(frame, columns, sessions, *about)
+        return known[key]
+
+    return thresholds
+
+
+@pytest.fixture(autouse=True)
+def _known_thresholds(known_thresholds, monkeypatch) -> None:
+    monkeypatch.setattr(window, "thresholds", known_thresholds)
 
 
 @pytest.fixture(scope="session")

@@ -2,12 +2,14 @@
 
 import json
 import os
+import sys
 
 import numpy as np
 import pandas as pd
 import pytest
 from selenium.webdriver.support.ui import WebDriverWait
 from typer.testing import CliRunner
+from warm_python import COLD
 
 from nextclick.cli import app
 from nextclick.monitoring.commands import _loaded, _replayed
@@ -71,16 +73,14 @@ def test_missing_and_null_features_are_named(monitor, events):
 
 
 @pytest.fixture(scope="module")
-def ran(watched):
+def ran(watched, warm):
     """nextclick drift on the test days with a broken tracker; its result and exit code."""
     table = pd.read_parquet(watched / "data/split/test.parquet")
     table.assign(item_id=table["item_id"].mask(np.arange(len(table)) % 5 == 0)).to_parquet(watched / "broken.parquet")
-    old = os.getcwd()
-    os.chdir(watched)
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(watched)
+        patch.setattr(sys, "executable", warm.python)
         return CliRunner().invoke(app, ["drift", "--events", "broken.parquet"])
-    finally:
-        os.chdir(old)
 
 
 def test_the_command_prints_its_record_and_ends_with_the_decision(watched, ran):
@@ -106,9 +106,12 @@ def test_the_report_opens_in_a_browser_that_reaches_nothing(watched, ran, browse
 
 
 def test_the_same_window_gives_the_same_bytes(watched, monkeypatch):
+    """In a kernel that is a fresh Python as in one that was forked."""
     monkeypatch.chdir(watched)
     files = []
-    for _ in range(2):
+    for fresh in (False, True):
+        if fresh:
+            monkeypatch.setenv(COLD, "1")
         report = (
             watched
             / json.loads(CliRunner().invoke(app, ["drift", "--events", "data/split/test.parquet"]).stdout)["report"]
