@@ -6,9 +6,10 @@ One small shop, for every day; `python benchmarks/monitoring.py` has many, at th
 import importlib.util
 import sys
 
+import pandas as pd
 import pytest
 
-from nextclick.monitoring import policy, window
+from nextclick.monitoring import drift, policy, window
 from nextclick.monitoring.policy import Decision
 from nextclick.params import Ranker
 
@@ -19,13 +20,26 @@ RIGHT = {"none": "hold", "taste_shift": "retrain", "tracking_bug": "alert", "bot
 
 @pytest.fixture(scope="module")
 def plays():
-    """The same shop with nothing and with one thing happening to it."""
+    """The same shop with nothing and with one thing happening to it. What is drawn of a window day by day decides
+    nothing and is left out; a quarter of the resamples is enough for limits that chance passes once in two years."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(drift, "RESAMPLES", 250)
+        patch.setattr(window, "facts_by_day", lambda *_: {})
+        patch.setattr(window, "by_day", lambda *_: pd.DataFrame())
+        yield played()
+
+
+def played():
     spec = importlib.util.spec_from_file_location("monitoring_benchmark", ROOT / "benchmarks/monitoring.py")
     benchmark = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(benchmark)
     benchmark.SHOP = benchmark.SHOP.model_copy(update={"sessions": 4000, "items": 200, "users": 400})
-    ranker = Ranker(rounds=30, max_depth=3, negatives=10)
-    benchmark.PARAMS = benchmark.PARAMS.model_copy(update={"simulator": benchmark.SHOP, "ranker": ranker})
+    small = {
+        "simulator": benchmark.SHOP,
+        "ranker": Ranker(rounds=30, max_depth=3, negatives=10),
+        "retrieval": benchmark.PARAMS.retrieval.model_copy(update={"encoder_min_steps": 100}),
+    }
+    benchmark.PARAMS = benchmark.PARAMS.model_copy(update=small)
     same = benchmark.Play("none", 0.0, 1)
     return {kind: same if kind == "none" else benchmark.Play(kind, benchmark.STRENGTH[kind], 1, same) for kind in RIGHT}
 
