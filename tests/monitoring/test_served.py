@@ -18,6 +18,7 @@ from nextclick.cli import app
 from nextclick.errors import InputError
 from nextclick.events.state import Click, advance_all
 from nextclick.events.tables import lock_of, parquet_files
+from nextclick.features.item_history import publication_moments
 from nextclick.features.store.connect import apply_definitions, connect
 from nextclick.features.store.online import OnlineStates
 from nextclick.files import locked
@@ -51,11 +52,13 @@ def serve(root, events, *, publishing: bool = True) -> list:
     predictions = PredictionLog(root, days=100_000)
     engine = Engine(deployment, states, predictions, budget_ms=1e6, max_staleness_hours=1e6)
     known: dict[str, tuple[Click, ...]] = {}
-    answers = []
+    answers, published = [], None
     for n, event in enumerate(events.itertuples()):
         now = int(event.timestamp.timestamp() * 1000)
-        if publishing and publish_due(root, PARAMS, store, now):
+        due = int(publication_moments(PARAMS.features, now, now)[-1])
+        if publishing and due != published and publish_due(root, PARAMS, store, now):
             deployment.look()
+        published = due
         before = known.get(event.session_id, ())
         if before:
             filters = Filters((deployment.model.shop.ids.index(before[-1].item_id),)) if n % 3 == 0 else Filters()
