@@ -126,10 +126,17 @@ class Process:
 
 
 def serve(listening: socket.socket) -> None:
-    """Fork for each that asks, for ever."""
+    """Fork for each that asks, as long as who started this lives."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for them: they tell how they end
+    parent = os.getppid()
+    listening.settimeout(2)
     while True:
-        asking, _ = listening.accept()
+        try:
+            asking, _ = listening.accept()
+        except TimeoutError:
+            if os.getppid() != parent:
+                os._exit(0)
+            continue
         if os.fork() == 0:
             listening.close()
             run(asking)
