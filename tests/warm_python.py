@@ -70,7 +70,7 @@ class WarmPython:
         # a kernel sets the backend when matplotlib has been imported already
         environment = os.environ | held | {"MPLBACKEND": "module://matplotlib_inline.backend_inline"}
         self._said = (self._folder / "said").open("w")
-        command = [sys.executable, __file__, self.python, str(self._address), *preload]
+        command = [sys.executable, __file__, self.python, str(self._address), str(os.getpid()), *preload]
         self._server = subprocess.Popen(command, env=environment, stderr=self._said, start_new_session=True)
 
     def start(self, folder: Path, environment: dict[str, str], says: Path, *arguments: str) -> Process:
@@ -125,10 +125,9 @@ class Process:
         self.wait()
 
 
-def serve(listening: socket.socket) -> None:
+def serve(listening: socket.socket, parent: int) -> None:
     """Fork for each that asks, as long as who started this lives."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for them: they tell how they end
-    parent = os.getppid()
     listening.settimeout(2)
     while True:
         try:
@@ -151,12 +150,13 @@ def run(asking: socket.socket) -> None:
     server = None
     if alone := asked.get("alone"):
         os.setsid()
+        leader = os.getpid()
         with listen(alone) as listening:
             server = os.fork()
             if server == 0:
                 for file in (*files, asking.fileno()):
                     os.close(file)
-                serve(listening)
+                serve(listening, leader)
         asked["environment"][ADDRESS] = alone
     for place, file in enumerate(files):
         os.dup2(file, place)
@@ -221,11 +221,11 @@ def listen(address: str) -> socket.socket:
 if __name__ == "__main__":
     sys.executable = sys.argv[1]  # what is started from here is warm, too
     try:
-        for name in sys.argv[3:]:
+        for name in sys.argv[4:]:
             importlib.import_module(name)
         assert threading.active_count() == 1, threading.enumerate()
     except Exception:
         Path(f"{sys.argv[2]}.failed").write_text(traceback.format_exc())
         raise
     gc.freeze()
-    serve(listen(sys.argv[2]))
+    serve(listen(sys.argv[2]), int(sys.argv[3]))
