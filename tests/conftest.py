@@ -213,5 +213,7 @@ def browser(chromium):
     chromium.switch_to.window(chromium.window_handles[0])
     chromium.execute_cdp_cmd("Network.clearBrowserCookies", {})
     chromium.execute_cdp_cmd("Storage.clearDataForOrigin", {"origin": "*", "storageTypes": "all"})
+    # a tab that was opened by a program has no focus, without which JupyterLab knows no current notebook
+    chromium.execute_cdp_cmd("Emulation.setFocusEmulationEnabled", {"enabled": True})
     chromium.get_log("browser")  # what was said before
     return chromium
