@@ -2,6 +2,7 @@
 
 That they run, twice to the same bytes, is shown by tests/system on clean clones."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -107,6 +108,20 @@ def test_a_notebook_sums_with_the_kernels_that_every_processor_with_avx2_has(pro
     )
     executed = nbformat.read(run_notebook("97_kernels", project), as_version=4)
     assert executed.cells[-1].outputs[0].text == "{'Haswell'}\n"
+
+
+def test_the_process_that_runs_a_notebook_keeps_its_own_threads(project, monkeypatch):
+    """Numba refuses to compile where NUMBA_NUM_THREADS has changed since its threads began."""
+    for library in ("OMP", "OPENBLAS", "MKL", "NUMBA"):
+        monkeypatch.delenv(f"{library}_NUM_THREADS", raising=False)
+    (project / "notebooks/96_threads.py").write_text(
+        '# %% tags=["parameters"]\nrun = {}\n\n'
+        '# %%\nimport os\nprint(os.environ["NUMBA_NUM_THREADS"], run["threads"])\n'
+    )
+    executed = nbformat.read(run_notebook("96_threads", project), as_version=4)
+    given, asked = executed.cells[-1].outputs[0].text.split()
+    assert given == asked
+    assert not [name for name in os.environ if name.endswith("_NUM_THREADS")]
 
 
 def test_an_unknown_key_in_params_is_an_error_that_names_it(project):

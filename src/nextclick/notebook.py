@@ -41,8 +41,7 @@ def run_notebook(name: str, root: Path, folder: Path = Path("reports/notebooks")
     injected = {section: _plain(params, section, script) for section in declared_sections(notebook, script)}
     out = root / folder / f"{name}.ipynb"
     out.parent.mkdir(parents=True, exist_ok=True)
-    # the notebook's own process starts with these
-    os.environ.update(_same_sums(params.run.threads) | ({SHOWN_BY_PARENT: "1"} if is_watched() else {}))
+    environment = _same_sums(params.run.threads) | ({SHOWN_BY_PARENT: "1"} if is_watched() else {})
     with scratch_folder(out.parent / f".running-{name}") as scratch:
         source, executed = scratch / "source.ipynb", scratch / "executed.ipynb"
         nbformat.write(notebook, source)
@@ -52,7 +51,7 @@ def run_notebook(name: str, root: Path, folder: Path = Path("reports/notebooks")
                 executed,
                 parameters=injected,
                 cwd=str(script.parent),
-                kernel_name=_this_python(scratch),
+                kernel_name=_this_python(scratch, environment),
                 language="python",
                 stderr_file=sys.stderr,  # progress bars of the cells
                 progress_bar=False,
@@ -121,13 +120,16 @@ def _plain(params: Params, section: str, script: Path) -> dict:
     return getattr(params, section).model_dump(mode="json")
 
 
-def _this_python(scratch: Path) -> str:
-    """A kernel that is this very interpreter, whatever kernels are installed elsewhere; returns its name."""
+def _this_python(scratch: Path, environment: dict[str, str]) -> str:
+    """A kernel that is this very interpreter, whatever kernels are installed elsewhere; returns its name.
+
+    environment: variables of the notebook's own process alone; its parent, which may have begun to sum, keeps its own.
+    """
     from ipykernel.kernelspec import write_kernel_spec
 
     name = "nextclick"
-    quiet = {"argv": [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", "--log-level=50"]}
-    write_kernel_spec(str(scratch / "jupyter" / "kernels" / name), overrides=quiet)
+    argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", "--log-level=50"]
+    write_kernel_spec(str(scratch / "jupyter" / "kernels" / name), overrides={"argv": argv, "env": environment})
     os.environ["JUPYTER_PATH"] = os.pathsep.join(
         filter(None, [str(scratch / "jupyter"), os.environ.get("JUPYTER_PATH")])
     )
