@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import duckdb
 import numpy as np
 import pandas as pd
-from feast import FeatureStore
 
 from nextclick.events.schema import FIELDS, quoted
 from nextclick.events.sessions import SessionLog
@@ -19,6 +19,9 @@ from nextclick.features.store.offline import statistics_rows
 from nextclick.files import locked
 from nextclick.params import Params
 from nextclick.stream.log import LOG
+
+if TYPE_CHECKING:
+    from feast import FeatureStore
 
 FOLDER = Path("data/live/statistics")
 HISTORY = Path("data/interim/events.parquet")  # what was known before events came live
