@@ -14,12 +14,12 @@ import numba
 import numpy as np
 import pandas as pd
 
+from nextclick.bundle.bundle import load_bundle
 from nextclick.events.prefixes import known_clicks, next_clicks
 from nextclick.events.sessions import SessionLog
 from nextclick.features.candidate_features import GROUPS
-from nextclick.features.scene import Scene
+from nextclick.features.feature_group import Scene
 from nextclick.project import project_root
-from nextclick.ranking.bundle import load_bundle
 from nextclick.retrieval.candidates import all_cosines, best_places
 from nextclick.retrieval.scores import N_SOURCES, score_neighbours, score_own, score_transitions
 

@@ -15,15 +15,15 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binomtest
 
+from nextclick.bundle.bundle import load_bundle
 from nextclick.evaluation.metrics import RESAMPLES, per_prediction, ranks_of
 from nextclick.events.prefixes import next_clicks
 from nextclick.events.sessions import SessionLog
 from nextclick.lifecycle import comparison
-from nextclick.lifecycle.evidence import first_of_each
+from nextclick.lifecycle.candidate import first_of_each
 from nextclick.params import Params
 from nextclick.progress import progress_bar
 from nextclick.project import project_root
-from nextclick.ranking.bundle import load_bundle
 from nextclick.ranking.recommender import train_recommender
 
 TRIALS, WEEKS = 1000, 4

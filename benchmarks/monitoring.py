@@ -25,9 +25,9 @@ from scipy.stats import binomtest
 from nextclick.evaluation.metrics import paired_ratio, per_prediction
 from nextclick.events.sessions import SessionLog
 from nextclick.events.simulator import Scenario, simulate
+from nextclick.monitoring.monitor import Monitor
+from nextclick.monitoring.offline_replay import Replay, replay
 from nextclick.monitoring.reference import Reference
-from nextclick.monitoring.replay import Replay, replay
-from nextclick.monitoring.window import Monitor
 from nextclick.params import Evaluation, Monitoring, Params, Ranker, Retrieval, Run, Simulator
 from nextclick.project import project_root
 from nextclick.ranking.recommender import Recommender, train_recommender

@@ -22,7 +22,7 @@ import redis
 
 from nextclick.errors import StoreUnavailableError
 from nextclick.events.prefixes import KEPT_EVENTS
-from nextclick.events.state import Click
+from nextclick.events.session_state import Click
 from nextclick.features.store.connect import apply_definitions, connect
 from nextclick.features.store.online import OnlineStates
 from nextclick.params import Params

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from nextclick.events.sessions import SessionLog
-from nextclick.features.item_history import ItemHistory
+from nextclick.features.statistics_versions import ItemHistory
 from nextclick.features.store.connect import apply_definitions, connect
 from nextclick.params import Params
 from nextclick.project import project_root

@@ -16,13 +16,13 @@ from pathlib import Path
 
 import numpy as np
 
+from nextclick.bundle.bundle import load_bundle
 from nextclick.evaluation.benchmark import read_sessions
 from nextclick.evaluation.metrics import per_prediction, ranks_of, resampled_means, resampled_sessions
 from nextclick.events.prefixes import Prefixes, next_clicks
 from nextclick.events.sessions import SessionLog
 from nextclick.params import Params
 from nextclick.project import project_root
-from nextclick.ranking.bundle import load_bundle
 from nextclick.ranking.recommender import Recommender, train_recommender
 from nextclick.retrieval.index import SessionIndex
 

@@ -24,7 +24,7 @@ import pandas as pd
 import psutil
 import typer
 
-from nextclick.engine.engine import engine_of
+from nextclick.backends.backend import engine_of
 from nextclick.events.ingest import ingest
 from nextclick.events.prefixes import next_clicks
 from nextclick.events.sessions import SessionLog

@@ -28,14 +28,14 @@ import psutil
 import yaml
 from load import Answers, load, post
 
-from nextclick.events.state import SessionState
+from nextclick.bundle.bundle import load_bundle, save_bundle
+from nextclick.events.session_state import SessionState
 from nextclick.features.store.connect import apply_definitions, connect
 from nextclick.features.store.offline import states_of
 from nextclick.features.store.online import OnlineStates
 from nextclick.params import Params, Retrieval
 from nextclick.progress import progress_bar
 from nextclick.project import project_root
-from nextclick.ranking.bundle import load_bundle, save_bundle
 
 SESSIONS, K, HELD_MS = 5000, 20, 50
 ECHO = """
@@ -103,7 +103,7 @@ def live_states(root: Path, types: list[str]) -> dict[str, SessionState]:
 def without_http(root: Path, params: Params, sessions: list[str], times: int) -> dict:
     """The same handler in this process: from a query to its answer, the store's read among it."""
     os.environ["NEXTCLICK_METRICS"] = "127.0.0.1:0"
-    from nextclick.serving.engine import Query
+    from nextclick.serving.recommend import Query
     from nextclick.serving.runtime import Runtime, freeze_heap
 
     runtime = Runtime.open(root, params)

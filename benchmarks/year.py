@@ -21,17 +21,17 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
+from nextclick.bundle.bundle import save_bundle
 from nextclick.evaluation.metrics import per_prediction
 from nextclick.events.ingest import ingest
 from nextclick.events.sessions import SessionLog
 from nextclick.events.simulator import simulate
-from nextclick.lifecycle.evidence import Candidate, Window
+from nextclick.lifecycle.candidate import Candidate, Window
 from nextclick.lifecycle.gate import judge
 from nextclick.lifecycle.sequential import Mean, interval
 from nextclick.params import Params
 from nextclick.plots import use_style
 from nextclick.progress import progress_bar
-from nextclick.ranking.bundle import save_bundle
 from nextclick.ranking.recommender import train_recommender
 
 MEMORY = 4  # weeks that a training reads; the newest of them is the held-out window

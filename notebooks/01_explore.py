@@ -16,7 +16,7 @@ import json
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from nextclick.events import exploration
+from nextclick.evaluation import exploration
 from nextclick.plots import use_style
 from nextclick.project import project_root
 

@@ -43,7 +43,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from nextclick.engine.engine import engine_of
+from nextclick.backends.backend import engine_of
 from nextclick.evaluation.parity import arrivals, parity
 from nextclick.features.candidate_features import GROUPS
 from nextclick.features.store.connect import apply_definitions, connect

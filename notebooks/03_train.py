@@ -41,11 +41,11 @@ import json
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from nextclick.engine.engine import engine_of
+from nextclick.backends.backend import engine_of
+from nextclick.bundle.bundle import save_bundle
 from nextclick.params import Params
 from nextclick.plots import use_style
 from nextclick.project import project_root
-from nextclick.ranking.bundle import save_bundle
 from nextclick.ranking.ranker import Examples, hold_out
 from nextclick.ranking.recommender import Recommender
 from nextclick.ranking.snapshot import Snapshot

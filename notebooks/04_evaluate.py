@@ -22,7 +22,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from nextclick.engine.engine import engine_of
+from nextclick.backends.backend import engine_of
+from nextclick.bundle.bundle import load_bundle
 from nextclick.evaluation import metrics, slices
 from nextclick.evaluation.baselines import BASELINES
 from nextclick.events.prefixes import next_clicks
@@ -31,7 +32,6 @@ from nextclick.monitoring.reference import FOLDER, Reference
 from nextclick.params import Features, Params, Pipeline
 from nextclick.plots import use_style
 from nextclick.project import project_root
-from nextclick.ranking.bundle import load_bundle
 from nextclick.ranking.calibration import click_probabilities
 
 use_style()

@@ -46,13 +46,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
+from nextclick.bundle.bundle import load_bundle
 from nextclick.evaluation import metrics, slices
 from nextclick.evaluation.diagnosis import Laboratory, misses
 from nextclick.events.sessions import SessionLog
 from nextclick.params import Diagnosis, Features, Ranker, Retrieval, Run
 from nextclick.plots import use_style
 from nextclick.project import project_root
-from nextclick.ranking.bundle import load_bundle
 from nextclick.ranking.calibration import click_probabilities
 from nextclick.ranking.recommender import example_snapshot
 

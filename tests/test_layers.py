@@ -29,8 +29,8 @@ def test_each_layer_imports_only_those_below():
     [
         (
             "events/schema.py",
-            "from nextclick.ranking import bundle",
-            "nextclick.events.schema -> nextclick.ranking.bundle",
+            "from nextclick.bundle import bundle",
+            "nextclick.events.schema -> nextclick.bundle.bundle",
         ),
         (
             "serving/shop.py",

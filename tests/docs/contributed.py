@@ -13,8 +13,8 @@ from nextclick.events.sessions import SessionLog
 from nextclick.params import Ingest, Retrieval
 from nextclick.ranking.snapshot import Snapshot
 from nextclick.retrieval.candidates import COLUMNS
-from nextclick.serving.engine import Answer, Engine, Query
 from nextclick.serving.metrics import SHORT
+from nextclick.serving.recommend import Answer, Engine, Query
 
 TYPES = ["view", "cart", "purchase"]
 assert Path(nextclick.__path__[0]).is_relative_to(Path.cwd())

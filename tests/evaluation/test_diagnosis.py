@@ -8,7 +8,7 @@ from nextclick.evaluation.diagnosis import SOURCES, Laboratory, misses
 from nextclick.events.prefixes import next_clicks
 from nextclick.events.sessions import SessionLog, Vocabulary
 from nextclick.features import candidate_features
-from nextclick.features.scene import FeatureGroup
+from nextclick.features.feature_group import FeatureGroup
 from nextclick.params import Diagnosis, Ranker, Retrieval, Run
 from nextclick.ranking.snapshot import Snapshot
 from nextclick.retrieval.candidates import COLUMNS

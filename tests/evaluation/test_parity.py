@@ -9,8 +9,8 @@ import pytest
 
 from nextclick.evaluation.parity import arrivals, parity
 from nextclick.events.prefixes import IDLE_HOURS
+from nextclick.events.session_state import SessionState
 from nextclick.events.sessions import SessionLog
-from nextclick.events.state import SessionState
 from nextclick.features.store.connect import apply_definitions, connect
 from nextclick.features.store.online import OnlineStates
 from nextclick.params import Retrieval

@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 from nextclick.events.prefixes import Prefixes, next_clicks
+from nextclick.events.session_state import Click, prefixes_of
 from nextclick.events.sessions import SessionLog
-from nextclick.events.state import Click, prefixes_of
 from nextclick.params import Retrieval
 from nextclick.ranking.snapshot import Snapshot
 

@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from nextclick.events.prefixes import KEPT_EVENTS
-from nextclick.events.state import EMPTY, Click, advance_all
+from nextclick.events.session_state import EMPTY, Click, advance_all
 from nextclick.features.store import redis_rows
 from nextclick.features.store.connect import apply_definitions, connect, redis_client
 from nextclick.features.store.online import OnlineStates

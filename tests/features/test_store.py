@@ -8,9 +8,9 @@ import pytest
 
 from nextclick.errors import InputError, StoreUnavailableError
 from nextclick.events.prefixes import IDLE, IDLE_HOURS, KEPT_EVENTS
+from nextclick.events.session_state import EMPTY, Click, advance
 from nextclick.events.sessions import SessionLog
-from nextclick.events.state import EMPTY, Click, advance
-from nextclick.features.item_history import ItemHistory
+from nextclick.features.statistics_versions import ItemHistory
 from nextclick.features.store.connect import apply_definitions, connect
 from nextclick.features.store.offline import states_of
 from nextclick.features.store.online import OnlineStates

@@ -16,16 +16,16 @@ import yaml
 from typer.testing import CliRunner
 from warm_python import WarmPython
 
+from nextclick.bundle.bundle import _sha256, _version_of, save_bundle
 from nextclick.cli import app
 from nextclick.events.ingest import ingest
 from nextclick.events.sessions import SessionLog
 from nextclick.events.simulator import simulate
 from nextclick.events.split import split
-from nextclick.lifecycle import lineage, retrain, tools
-from nextclick.lifecycle.evidence import Window
+from nextclick.lifecycle import git_dvc, lineage, retrain
+from nextclick.lifecycle.candidate import Window
 from nextclick.lifecycle.registry import Registry, Version
 from nextclick.params import Params
-from nextclick.ranking.bundle import _sha256, _version_of, save_bundle
 from nextclick.ranking.recommender import Recommender, train_recommender
 
 ROOT = Path(__file__).parents[2]
@@ -108,9 +108,9 @@ def starting(warm: WarmPython) -> Iterator[None]:
     """What this process starts with `sys.executable` is warm."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "executable", warm.python)
-        patch.setattr(tools, "DVC", (warm.python, *tools.DVC[1:]))
+        patch.setattr(git_dvc, "DVC", (warm.python, *git_dvc.DVC[1:]))
         for module in (lineage, retrain):
-            patch.setattr(module, "DVC", tools.DVC)
+            patch.setattr(module, "DVC", git_dvc.DVC)
         yield
 
 

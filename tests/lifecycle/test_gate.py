@@ -9,16 +9,16 @@ import pandas as pd
 import pytest
 import xgboost as xgb
 
+from nextclick.bundle.bundle import load_bundle
 from nextclick.errors import InputError
 from nextclick.events.prefixes import next_clicks
 from nextclick.events.sessions import SessionLog
-from nextclick.lifecycle import evidence
+from nextclick.lifecycle import candidate
+from nextclick.lifecycle.candidate import Candidate, labels_of
 from nextclick.lifecycle.comparison import Comparison, compare, conclude
-from nextclick.lifecycle.evidence import Candidate, labels_of
 from nextclick.lifecycle.gate import decide, gate, judge
 from nextclick.lifecycle.guards import Guard, guards
 from nextclick.params import Params
-from nextclick.ranking.bundle import load_bundle
 from nextclick.ranking.ranker import Examples, train_ranker
 from nextclick.ranking.recommender import Recommender, example_snapshot, training_examples
 from nextclick.retrieval.index import SessionIndex
@@ -47,7 +47,7 @@ def _known_champion(known, simulated, champion, monkeypatch) -> None:
 def _timed_briefly(request, monkeypatch) -> None:
     """Where a test is not about it, the time of a list is that of fewer lists."""
     if not request.node.get_closest_marker("timed"):
-        monkeypatch.setattr(evidence, "TIMED", 60)
+        monkeypatch.setattr(candidate, "TIMED", 60)
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from nextclick.errors import InputError
-from nextclick.events.state import Click
+from nextclick.events.session_state import Click
 from nextclick.events.tables import lock_of, parquet_files
 from nextclick.features.store.connect import apply_definitions, connect
 from nextclick.features.store.online import OnlineStates
@@ -26,8 +26,8 @@ from nextclick.lifecycle.lineage import lineage, made_of, reproduce
 from nextclick.lifecycle.promotion import promote
 from nextclick.lifecycle.records import read_records
 from nextclick.lifecycle.registry import Registry
-from nextclick.serving.prediction_log import SECONDS
-from nextclick.stream.log import LOG
+from nextclick.logs.event_log import LOG
+from nextclick.serving.prediction_writer import SECONDS
 
 from .conftest import Project, early
 from .test_retrain import happen

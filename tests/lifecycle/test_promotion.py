@@ -6,13 +6,13 @@ from concurrent.futures import ThreadPoolExecutor, wait
 
 import pytest
 
+from nextclick.bundle.bundle import load_bundle
+from nextclick.bundle.pointer import FOLDER, Pointer
 from nextclick.errors import InputError
 from nextclick.files import locked
 from nextclick.lifecycle.promotion import champion, promotable, promote, rollback, shadow, split
 from nextclick.lifecycle.records import read_records, write_record
 from nextclick.monitoring.reference import reference_of
-from nextclick.ranking.bundle import load_bundle
-from nextclick.serving.pointer import FOLDER, Pointer
 
 
 def test_a_version_has_its_reference_beside_it_and_both_come_back_from_dvc(project):

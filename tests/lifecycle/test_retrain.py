@@ -17,8 +17,8 @@ from nextclick.lifecycle import retrain as module
 from nextclick.lifecycle.promotion import champion, rollback, shadow
 from nextclick.lifecycle.records import read_records
 from nextclick.lifecycle.retrain import JOURNAL, LOCK, retrain
-from nextclick.lifecycle.window import cut_window, newest_day
-from nextclick.stream.log import LOG, EventLog
+from nextclick.lifecycle.training_window import cut_window, newest_day
+from nextclick.logs.event_log import LOG, EventLog
 from nextclick.stream.validation import EVENTS
 
 from .conftest import ROOT, Project, starting

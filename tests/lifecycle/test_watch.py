@@ -18,9 +18,9 @@ from nextclick.lifecycle.records import read_records
 from nextclick.lifecycle.registry import Version
 from nextclick.lifecycle.sequential import Mean, gain, interval, mismatch
 from nextclick.lifecycle.watch import look
+from nextclick.logs.event_log import LOG, EventLog
 from nextclick.params import Params
-from nextclick.serving.prediction_log import CLICK
-from nextclick.stream.log import LOG, EventLog
+from nextclick.serving.prediction_writer import CLICK
 from nextclick.stream.validation import EVENTS
 
 LOOKS = np.arange(200, 4001, 100)

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from nextclick.bundle.bundle import save_bundle
 from nextclick.events.sessions import SessionLog
 from nextclick.params import Params
-from nextclick.ranking.bundle import save_bundle
 from nextclick.ranking.recommender import train_recommender
 
 params = Params.read(Path("params.yaml"))

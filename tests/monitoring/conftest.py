@@ -10,11 +10,11 @@ import pytest
 import yaml
 from warm_python import WarmPython
 
+from nextclick.bundle.bundle import load_bundle, save_bundle
 from nextclick.events.sessions import SessionLog
-from nextclick.monitoring import window
+from nextclick.monitoring import monitor
 from nextclick.monitoring.reference import FOLDER, Reference
 from nextclick.params import Evaluation, Features, Monitoring, Params, Ranker, Retrieval
-from nextclick.ranking.bundle import load_bundle, save_bundle
 from nextclick.ranking.recommender import train_recommender
 
 ROOT = Path(__file__).parents[2]
@@ -44,7 +44,7 @@ def _kernels_start_warm(warm, monkeypatch) -> None:
 @pytest.fixture(scope="session")
 def known_thresholds():
     """The limits of windows of one size against one reference, which are always the same, are found once."""
-    real, known = window.thresholds, {}
+    real, known = monitor.thresholds, {}
 
     def thresholds(frame, columns, sessions, *about):
         key = (pd.util.hash_pandas_object(frame).sum(), *about)
@@ -57,7 +57,7 @@ def known_thresholds():
 
 @pytest.fixture(autouse=True)
 def _known_thresholds(known_thresholds, monkeypatch) -> None:
-    monkeypatch.setattr(window, "thresholds", known_thresholds)
+    monkeypatch.setattr(monitor, "thresholds", known_thresholds)
 
 
 @pytest.fixture(scope="session")

@@ -12,14 +12,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nextclick.bundle.pointer import Pointer
 from nextclick.errors import InputError
+from nextclick.logs.event_log import LOG, EventLog
+from nextclick.logs.served import service_facts
 from nextclick.monitoring.feedback import as_promised, feedback, figures, judged_lists
 from nextclick.monitoring.reference import FACTS, Reference, reference_of
-from nextclick.monitoring.served import service_facts
 from nextclick.params import Params
-from nextclick.serving.pointer import Pointer
-from nextclick.serving.prediction_log import CLICK
-from nextclick.stream.log import LOG, EventLog
+from nextclick.serving.prediction_writer import CLICK
 from nextclick.stream.validation import EVENTS
 
 START = datetime(2026, 3, 1, tzinfo=UTC)

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from nextclick.events.simulator import Scenario, simulate
-from nextclick.monitoring.facts import facts_of
+from nextclick.monitoring.data_profile import facts_of
 from nextclick.monitoring.policy import decide, weighted_drift
 from nextclick.params import Monitoring, Simulator
 

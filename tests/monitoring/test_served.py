@@ -16,22 +16,22 @@ from typer.testing import CliRunner
 
 from nextclick.cli import app
 from nextclick.errors import InputError
-from nextclick.events.state import Click, advance_all
+from nextclick.events.session_state import Click, advance_all
 from nextclick.events.tables import lock_of, parquet_files
-from nextclick.features.item_history import publication_moments
+from nextclick.features.statistics_versions import publication_moments
 from nextclick.features.store.connect import apply_definitions, connect
 from nextclick.features.store.online import OnlineStates
 from nextclick.files import locked
-from nextclick.monitoring import commands
-from nextclick.monitoring.commands import drift_live, judge_logs
-from nextclick.monitoring.served import live_events, served_lists
+from nextclick.logs.event_log import LOG, EventLog
+from nextclick.logs.published_statistics import publish_due
+from nextclick.logs.served import live_events, served_lists
+from nextclick.monitoring import drift_report
+from nextclick.monitoring.drift_report import drift_live, judge_logs
 from nextclick.serving.deployment import Deployment
-from nextclick.serving.engine import Engine, Query
-from nextclick.serving.prediction_log import PredictionLog
+from nextclick.serving.prediction_writer import PredictionLog
+from nextclick.serving.recommend import Engine, Query
+from nextclick.serving.session_reader import States
 from nextclick.serving.shop import Filters
-from nextclick.serving.states import States
-from nextclick.stream.log import LOG, EventLog
-from nextclick.stream.statistics import publish_due
 from nextclick.stream.validation import EVENTS
 
 from .conftest import PARAMS, TYPES
@@ -206,7 +206,7 @@ def test_events_that_are_compacted_meanwhile_are_all_read(live, copied):
 
 def test_what_the_notebook_draws_names_no_session(live, copied, monkeypatch):
     _, events, _ = live
-    monkeypatch.setattr(commands, "run_notebook", lambda *_: None)  # it would only read
+    monkeypatch.setattr(drift_report, "run_notebook", lambda *_: None)  # it would only read
     drift_live(copied, *hours(events), PARAMS)
     drawn = pd.read_parquet(copied / "data/drift/served.parquet")
     assert drawn["session"].nunique() > 1

@@ -6,11 +6,11 @@ import json
 import numpy as np
 import pytest
 
+from nextclick.bundle.bundle import load_bundle, save_bundle
 from nextclick.errors import InputError
 from nextclick.events.prefixes import next_clicks
 from nextclick.events.sessions import SessionLog, Vocabulary
 from nextclick.params import Params, Ranker, Retrieval
-from nextclick.ranking.bundle import load_bundle, save_bundle
 from nextclick.ranking.recommender import train_recommender
 
 PARAMS = Params(

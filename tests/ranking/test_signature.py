@@ -7,10 +7,10 @@ import subprocess
 import numpy as np
 import pytest
 
+from nextclick.bundle.bundle import _sha256, _version_of, load_bundle, save_bundle
 from nextclick.errors import InputError
 from nextclick.events.sessions import SessionLog, Vocabulary
 from nextclick.params import Params, Ranker, Retrieval
-from nextclick.ranking.bundle import _sha256, _version_of, load_bundle, save_bundle
 from nextclick.ranking.recommender import train_recommender
 
 
@@ -155,7 +155,7 @@ def test_a_bundle_that_was_tampered_with_is_refused(way, ours, made):
 
 
 def test_nothing_is_parsed_before_the_signature_is_verified(ours, monkeypatch):
-    monkeypatch.setattr("nextclick.ranking.bundle.json.loads", lambda text: pytest.fail("parsed"))
+    monkeypatch.setattr("nextclick.bundle.bundle.json.loads", lambda text: pytest.fail("parsed"))
     flip(ours / "manifest.sig")
     with pytest.raises(InputError, match=NOT_ITS_SIGNATURE):
         load_bundle(ours)

@@ -21,9 +21,9 @@ from stream.conftest import kafka as kafka
 from stream.conftest import mortal_broker as mortal_broker
 from stream.conftest import the_mortal_broker as the_mortal_broker
 
+from nextclick.bundle.bundle import save_bundle
 from nextclick.events.sessions import SessionLog
 from nextclick.params import Features, Params, Ranker, Retrieval
-from nextclick.ranking.bundle import save_bundle
 from nextclick.ranking.recommender import train_recommender
 from nextclick.serving import deployment
 from nextclick.serving.deployment import Deployment

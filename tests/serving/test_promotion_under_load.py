@@ -12,9 +12,9 @@ import pytest
 import yaml
 from load import load, post
 
+from nextclick.bundle.pointer import takes_part
 from nextclick.lifecycle.promotion import promote, rollback, shadow, split
 from nextclick.lifecycle.registry import Registry
-from nextclick.serving.pointer import takes_part
 
 from .conftest import PARAMS, write_params
 from .test_service import MOMENT, Load

@@ -21,10 +21,10 @@ import pyarrow.parquet as pq
 import pytest
 from load import load, post
 
-from nextclick.events.state import Click, prefixes_of
+from nextclick.bundle.pointer import Pointer
+from nextclick.events.session_state import Click, prefixes_of
 from nextclick.serving import service as module
-from nextclick.serving.model import Model
-from nextclick.serving.pointer import Pointer
+from nextclick.serving.loaded_bundle import Model
 from nextclick.serving.service import NextClick
 
 from .conftest import Service

@@ -8,16 +8,16 @@ import pyarrow.parquet as pq
 import pytest
 from prometheus_client import REGISTRY
 
+from nextclick.bundle.pointer import Placed, Pointer, Split, takes_part
 from nextclick.features.store.connect import apply_definitions, connect
 from nextclick.features.store.online import OnlineStates
 from nextclick.params import Params
 from nextclick.serving.deployment import Deployment
-from nextclick.serving.engine import Engine, Query
-from nextclick.serving.pointer import Placed, Pointer, Split, takes_part
-from nextclick.serving.prediction_log import SHADOW, PredictionLog
+from nextclick.serving.prediction_writer import SHADOW, PredictionLog
+from nextclick.serving.recommend import Engine, Query
+from nextclick.serving.session_reader import States
 from nextclick.serving.shadow import Shadow
 from nextclick.serving.shop import Filters
-from nextclick.serving.states import States
 
 from .conftest import PARAMS
 

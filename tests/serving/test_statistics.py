@@ -8,18 +8,18 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
+from nextclick.bundle.pointer import DEFAULT_NAME, Pointer
 from nextclick.evaluation.parity import parity
 from nextclick.events.prefixes import next_clicks
+from nextclick.events.session_state import Click, prefixes_of
 from nextclick.events.sessions import SessionLog
-from nextclick.events.state import Click, prefixes_of
-from nextclick.features.item_history import lateness_ms
+from nextclick.features.statistics_versions import lateness_ms
 from nextclick.features.store.connect import apply_definitions, connect
 from nextclick.features.store.online import OnlineStates
+from nextclick.logs.published_statistics import FOLDER, moment_of, publish_due, published
 from nextclick.params import Params
 from nextclick.serving import deployment
 from nextclick.serving.deployment import Deployment
-from nextclick.serving.pointer import DEFAULT_NAME, Pointer
-from nextclick.stream.statistics import FOLDER, moment_of, publish_due, published
 
 from .conftest import PARAMS
 

@@ -17,11 +17,11 @@ from nextclick.cli import app
 from nextclick.events.prefixes import KEPT_EVENTS
 from nextclick.features.store import redis_rows
 from nextclick.features.store.online import OnlineStates
+from nextclick.logs.event_log import EventLog
 from nextclick.stream import consumer as module
 from nextclick.stream import kafka
 from nextclick.stream.consumer import StreamConsumer
 from nextclick.stream.live_events import LiveEvents
-from nextclick.stream.log import EventLog
 from nextclick.stream.quarantine import Quarantine
 
 

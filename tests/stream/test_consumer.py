@@ -22,16 +22,16 @@ from stream.conftest import free_port, wait_until
 from typer.testing import CliRunner
 
 from nextclick.cli import app
-from nextclick.events.state import EMPTY
+from nextclick.events.session_state import EMPTY
 from nextclick.events.tables import parquet_files
 from nextclick.features.store.connect import apply_definitions, connect
 from nextclick.features.store.online import OnlineStates
+from nextclick.logs.event_log import LOG
 from nextclick.params import Params
 from nextclick.stream import consumer as module
 from nextclick.stream.consumer import StreamConsumer
 from nextclick.stream.intake import open_intake
 from nextclick.stream.kafka import ARRIVED, ensure_topics, quarantine_of, reliable_producer
-from nextclick.stream.log import LOG
 from nextclick.stream.metrics import StreamMetrics
 from nextclick.stream.poison import HUGE
 from nextclick.stream.replay import replay, schedule

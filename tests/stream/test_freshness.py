@@ -6,12 +6,12 @@ from nextclick.errors import InputError, StoreUnavailableError
 from nextclick.events.sessions import SessionLog
 from nextclick.events.tables import parquet_files
 from nextclick.features.store.connect import apply_definitions
+from nextclick.logs.event_log import LOG
+from nextclick.logs.published_statistics import published
 from nextclick.params import Params, Ranker, Retrieval
 from nextclick.ranking.recommender import Recommender, train_recommender
 from nextclick.stream import freshness as module
 from nextclick.stream.freshness import WATCHED, freshness
-from nextclick.stream.log import LOG
-from nextclick.stream.statistics import published
 
 RATE, SECONDS, WARM_UP = 8, 2, 0.5
 TYPES = ["view", "cart", "purchase"]

@@ -10,13 +10,13 @@ import pytest
 from nextclick.errors import LogUnavailableError, StoreUnavailableError
 from nextclick.events.ingest import ingest
 from nextclick.events.schema import FIELDS
-from nextclick.events.state import EMPTY
+from nextclick.events.session_state import EMPTY
 from nextclick.features.store.connect import apply_definitions, connect
 from nextclick.features.store.offline import KEYS, states_of
 from nextclick.features.store.online import OnlineStates
+from nextclick.logs.event_log import LOG, QUARANTINE
 from nextclick.params import Ingest
 from nextclick.stream.intake import open_intake
-from nextclick.stream.log import LOG, QUARANTINE
 
 TYPES = ["view", "cart", "purchase"]
 

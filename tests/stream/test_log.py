@@ -6,8 +6,8 @@ import pytest
 
 from nextclick.events.ingest import ingest
 from nextclick.events.schema import FIELDS
+from nextclick.logs.event_log import EventLog
 from nextclick.params import Ingest
-from nextclick.stream.log import EventLog
 from nextclick.stream.validation import EVENTS
 
 ASKED = Ingest(path="live/events")

@@ -13,10 +13,10 @@ from nextclick.errors import StoreUnavailableError
 from nextclick.features.store import item_rows
 from nextclick.features.store.connect import apply_definitions, connect, redis_client
 from nextclick.features.store.publish import publish
+from nextclick.logs.event_log import LOG, EventLog
+from nextclick.logs.published_statistics import publish_due, published
 from nextclick.stream import live_events
 from nextclick.stream.live_events import LiveEvents
-from nextclick.stream.log import LOG, EventLog
-from nextclick.stream.statistics import publish_due, published
 from nextclick.stream.validation import EVENTS
 
 HOUR = 3_600_000

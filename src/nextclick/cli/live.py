@@ -138,10 +138,10 @@ def freshness(
 
     Example: nextclick freshness --rate 1000 --seconds 10
     """
+    from nextclick.bundle.bundle import load_bundle
     from nextclick.features.store.connect import apply_definitions
     from nextclick.params import Params
     from nextclick.project import project_root
-    from nextclick.ranking.bundle import load_bundle
     from nextclick.stream.freshness import freshness
 
     root = project_root()
@@ -156,9 +156,9 @@ def compact() -> dict:
 
     Example: nextclick compact
     """
+    from nextclick.logs.event_log import LOG, EventLog
     from nextclick.progress import progress_bar
     from nextclick.project import project_root
-    from nextclick.stream.log import LOG, EventLog
 
     log = EventLog(project_root() / LOG)
     days = log.days()

@@ -46,7 +46,7 @@ def drift(
 
     Example: nextclick drift --events data/split/test.parquet --days 3 --no-exit-code
     """
-    from nextclick.monitoring.commands import drift_live, drift_of_file
+    from nextclick.monitoring.drift_report import drift_live, drift_of_file
     from nextclick.monitoring.policy import EXIT_CODES
     from nextclick.params import Params
     from nextclick.project import project_root

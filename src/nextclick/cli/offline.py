@@ -70,6 +70,7 @@ def parity(
     """
     from dataclasses import asdict
 
+    from nextclick.bundle.bundle import load_bundle
     from nextclick.evaluation.benchmark import read_sessions, snapshot_of
     from nextclick.evaluation.parity import arrivals, parity
     from nextclick.events.ingest import read_events
@@ -77,7 +78,6 @@ def parity(
     from nextclick.features.store.online import OnlineStates
     from nextclick.params import Params
     from nextclick.project import project_root
-    from nextclick.ranking.bundle import load_bundle
 
     root = project_root()
     params = Params.read(root / "params.yaml")

@@ -14,8 +14,8 @@ import pandas as pd
 from numba import get_num_threads, set_num_threads
 
 from nextclick.events.prefixes import Prefixes
+from nextclick.events.session_state import Click, prefixes_of
 from nextclick.events.sessions import SessionLog
-from nextclick.events.state import Click, prefixes_of
 from nextclick.features.store.offline import states_of
 from nextclick.features.store.online import OnlineStates
 from nextclick.progress import progress_bar

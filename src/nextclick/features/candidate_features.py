@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from nextclick.features.from_catalogue import CATALOGUE
-from nextclick.features.from_event_types import EVENT_TYPES
-from nextclick.features.from_item import ITEM
-from nextclick.features.from_retrieval import RETRIEVAL
-from nextclick.features.from_session import SESSION
-from nextclick.features.from_time import TIME
-from nextclick.features.scene import FeatureGroup, Knowledge, Scene
+from nextclick.features.feature_group import FeatureGroup, Knowledge, Scene
+from nextclick.features.groups.catalogue import CATALOGUE
+from nextclick.features.groups.event_types import EVENT_TYPES
+from nextclick.features.groups.item import ITEM
+from nextclick.features.groups.retrieval import RETRIEVAL
+from nextclick.features.groups.session import SESSION
+from nextclick.features.groups.time import TIME
 from nextclick.threads import in_parts
 
 GROUPS: tuple[FeatureGroup, ...] = (RETRIEVAL, ITEM, SESSION, TIME, EVENT_TYPES, CATALOGUE)

@@ -10,14 +10,14 @@ import duckdb
 import numpy as np
 import pandas as pd
 
+from nextclick.bundle.pointer import Pointer
 from nextclick.errors import InputError
 from nextclick.evaluation.metrics import per_prediction
 from nextclick.lifecycle.records import read_records
 from nextclick.lifecycle.sequential import Mean, gain, interval, mismatch
 from nextclick.monitoring.feedback import MINUTE, SERVED, files_of, judged_lists
 from nextclick.params import Params
-from nextclick.serving.pointer import Pointer
-from nextclick.serving.prediction_log import FOLDER
+from nextclick.serving.prediction_writer import FOLDER
 
 ARMS = ("champion", "challenger")
 MISMATCH = 0.01  # p-value below which the shares are not those that were asked for, and nothing can be concluded

@@ -20,13 +20,13 @@ from nextclick.events.tables import lock_of, parquet_files
 from nextclick.features.store.connect import apply_definitions, connect
 from nextclick.features.store.online import OnlineStates
 from nextclick.files import locked
+from nextclick.lifecycle.git_dvc import dvc, git
 from nextclick.lifecycle.records import write_record
 from nextclick.lifecycle.registry import Registry, registries
-from nextclick.lifecycle.tools import dvc, git
+from nextclick.logs.event_log import LOG, QUARANTINE
 from nextclick.params import Params
 from nextclick.progress import progress_bar
-from nextclick.serving.prediction_log import FOLDER, SECONDS, SHADOW
-from nextclick.stream.log import LOG, QUARANTINE
+from nextclick.serving.prediction_writer import FOLDER, SECONDS, SHADOW
 
 LIVE = (LOG, FOLDER, SHADOW, QUARANTINE)
 OFFLINE = (Path("data/raw"), Path("data/interim"), Path("data/split"), Path("data/features/store"))

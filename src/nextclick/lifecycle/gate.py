@@ -13,16 +13,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from nextclick.bundle.bundle import load_bundle
 from nextclick.errors import InputError
 from nextclick.evaluation.metrics import per_prediction
+from nextclick.lifecycle.candidate import Candidate, Window, baseline_ranks, labels_of
 from nextclick.lifecycle.comparison import Comparison, Verdict, compare, conclude
-from nextclick.lifecycle.evidence import Candidate, Window, baseline_ranks, labels_of
 from nextclick.lifecycle.guards import Guard, guards, lifelike, plausible
 from nextclick.lifecycle.promotion import promise
 from nextclick.lifecycle.records import read_records, sha256, write_record
 from nextclick.notebook import run_notebook
 from nextclick.params import Params
-from nextclick.ranking.bundle import load_bundle
 
 SEEN = Path("data/gate")  # what the notebook draws
 NOTEBOOK = "07_gate"

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from nextclick.evaluation.metrics import per_prediction
+from nextclick.lifecycle.candidate import Candidate, Window, differing_cells, labels_of, milliseconds
 from nextclick.lifecycle.comparison import Comparison, compare
-from nextclick.lifecycle.evidence import Candidate, Window, differing_cells, labels_of, milliseconds
 from nextclick.params import Params
 
 HOUR = pd.Timedelta(hours=1)

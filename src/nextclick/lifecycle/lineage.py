@@ -12,14 +12,14 @@ from typing import Any, NamedTuple
 import duckdb
 import yaml
 
+from nextclick.bundle.bundle import load_bundle
 from nextclick.errors import InputError
 from nextclick.events.schema import quoted
 from nextclick.events.tables import parquet_files
+from nextclick.lifecycle.git_dvc import DVC, dvc, git
 from nextclick.lifecycle.records import read_records
 from nextclick.lifecycle.registry import Registry, Version
-from nextclick.lifecycle.tools import DVC, dvc, git
-from nextclick.ranking.bundle import load_bundle
-from nextclick.serving.prediction_log import FOLDER, SHADOW
+from nextclick.serving.prediction_writer import FOLDER, SHADOW
 
 
 def lineage(registry: Registry, request_id: str, session_id: str | None = None) -> dict[str, Any]:

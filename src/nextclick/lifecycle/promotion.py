@@ -12,12 +12,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from nextclick.bundle.bundle import load_bundle
+from nextclick.bundle.pointer import FOLDER, Placed, Pointer, Split
 from nextclick.errors import InputError
 from nextclick.files import locked
 from nextclick.lifecycle.records import read_record, read_records, write_record
 from nextclick.lifecycle.registry import Registry, Version
-from nextclick.ranking.bundle import load_bundle
-from nextclick.serving.pointer import FOLDER, Placed, Pointer, Split
 
 
 def champion(registry: Registry) -> Version | None:

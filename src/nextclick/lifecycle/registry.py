@@ -14,12 +14,12 @@ from pathlib import Path
 
 import yaml
 
+from nextclick.bundle.bundle import load_bundle
 from nextclick.errors import InputError
 from nextclick.files import locked, scratch_folder
-from nextclick.lifecycle.tools import dvc, git, gto
+from nextclick.lifecycle.git_dvc import dvc, git, gto
 from nextclick.monitoring.reference import FOLDER as REFERENCE
 from nextclick.monitoring.reference import reference_of
-from nextclick.ranking.bundle import load_bundle
 
 FOLDER = Path("models/registry")
 PROD = "prod"

@@ -17,13 +17,13 @@ from typing import Any
 
 from nextclick.errors import InputError
 from nextclick.lifecycle.gate import gate
+from nextclick.lifecycle.git_dvc import DVC, dvc, git, stream
 from nextclick.lifecycle.promotion import allowed_by, champion, promote, withdrawn
 from nextclick.lifecycle.records import FOLDER as RECORDS
 from nextclick.lifecycle.records import write_record
 from nextclick.lifecycle.registry import Registry, Version
-from nextclick.lifecycle.tools import DVC, dvc, git, stream
-from nextclick.lifecycle.window import FOLDER as WINDOW
-from nextclick.lifecycle.window import cut_window, newest_day
+from nextclick.lifecycle.training_window import FOLDER as WINDOW
+from nextclick.lifecycle.training_window import cut_window, newest_day
 from nextclick.params import Params
 
 JOURNAL, LOCK = Path("models/retrain.json"), Path("models/.retrain.lock")

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from nextclick.bundle.pointer import Pointer
 from nextclick.errors import InputError
 from nextclick.evaluation.metrics import per_prediction
 from nextclick.lifecycle.promotion import champion, promise, rollback
@@ -17,7 +18,6 @@ from nextclick.lifecycle.registry import Registry
 from nextclick.lifecycle.sequential import Mean, interval
 from nextclick.monitoring.feedback import MINUTE, as_promised, judged_lists
 from nextclick.params import Params
-from nextclick.serving.pointer import Pointer
 
 
 def watch(registry: Registry, params: Params) -> dict[str, Any]:

@@ -15,15 +15,15 @@ import duckdb
 import numpy as np
 import pandas as pd
 
+from nextclick.bundle.pointer import DEFAULT_BUNDLE, Pointer, served_name
 from nextclick.errors import InputError
 from nextclick.evaluation.metrics import interval, per_prediction
 from nextclick.events.schema import quoted
 from nextclick.events.tables import lock_of, parquet_files
 from nextclick.files import locked
+from nextclick.logs.served import service_facts
 from nextclick.monitoring.reference import Reference, reference_of
-from nextclick.monitoring.served import service_facts
 from nextclick.params import Params
-from nextclick.serving.pointer import DEFAULT_BUNDLE, Pointer, served_name
 
 MINUTE = 60_000  # ms
 SERVED = "what the service writes while it answers, at the latest after a minute"

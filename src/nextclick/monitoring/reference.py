@@ -10,8 +10,8 @@ from typing import Any
 import pandas as pd
 
 from nextclick.errors import InputError
-from nextclick.monitoring.facts import facts_by_day, facts_of
-from nextclick.monitoring.replay import replay
+from nextclick.monitoring.data_profile import facts_by_day, facts_of
+from nextclick.monitoring.offline_replay import replay
 from nextclick.params import Params
 from nextclick.ranking.recommender import Recommender
 

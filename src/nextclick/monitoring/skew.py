@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 
 from nextclick.events.prefixes import Prefixes
+from nextclick.events.session_state import Click, prefixes_of
 from nextclick.events.sessions import SessionLog
-from nextclick.events.state import Click, prefixes_of
-from nextclick.features.item_history import ItemHistory, lateness_ms
-from nextclick.monitoring.served import Served
+from nextclick.features.statistics_versions import ItemHistory, lateness_ms
+from nextclick.logs.served import Served
 from nextclick.params import Params
 from nextclick.progress import progress_bar
 from nextclick.ranking.recommender import Recommender

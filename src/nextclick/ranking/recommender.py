@@ -11,7 +11,7 @@ import xgboost as xgb
 
 from nextclick.events.prefixes import Prefixes, next_clicks
 from nextclick.events.sessions import SessionLog
-from nextclick.features.item_history import ItemHistory
+from nextclick.features.statistics_versions import ItemHistory
 from nextclick.params import Features, Params, Ranker, Retrieval
 from nextclick.progress import progress_bar
 from nextclick.ranking.ranker import Examples, require_enough, train_ranker

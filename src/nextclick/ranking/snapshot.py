@@ -13,9 +13,9 @@ from nextclick.events.prefixes import Prefixes, next_clicks
 from nextclick.events.sessions import SessionLog, Vocabulary
 from nextclick.features.candidate_features import candidate_features, feature_names, features_by_group
 from nextclick.features.catalogue import Catalogue
-from nextclick.features.item_history import ItemHistory
+from nextclick.features.feature_group import Knowledge, Scene
 from nextclick.features.item_statistics import ItemStatistics
-from nextclick.features.scene import Knowledge, Scene
+from nextclick.features.statistics_versions import ItemHistory
 from nextclick.files import mapped
 from nextclick.params import Features, Retrieval
 from nextclick.retrieval.candidates import Candidates, Retriever

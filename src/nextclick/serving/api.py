@@ -18,10 +18,12 @@ from starlette.responses import FileResponse, Response
 from starlette.staticfiles import StaticFiles
 
 from nextclick.errors import BrokerUnavailableError, LogUnavailableError, StoreUnavailableError, UnavailableError
-from nextclick.events.state import Click
-from nextclick.serving import engine, schema
+from nextclick.events.session_state import Click
+from nextclick.serving import schema
+from nextclick.serving.loaded_bundle import Model
 from nextclick.serving.metrics import EVENTS
-from nextclick.serving.model import Model
+from nextclick.serving.recommend import NO_FILTERS, Answer
+from nextclick.serving.recommend import Query as EngineQuery
 from nextclick.serving.refusal import AGAIN, Detail, RequestRefusedError
 from nextclick.serving.runtime import Runtime
 from nextclick.serving.shop import Filters
@@ -159,13 +161,13 @@ async def index() -> Response:
 app.mount("/page", StaticFiles(directory=PAGE), name="page")
 
 
-async def _answers(bodies: list[schema.RecommendQuery], request: Request) -> list[engine.Answer]:
+async def _answers(bodies: list[schema.RecommendQuery], request: Request) -> list[Answer]:
     runtime, now = _runtime(request), time.time_ns() // 1_000_000
     deployed, asked = runtime.engine.deployment.now, request.scope[REQUEST_ID_KEY]
     queries = [
         _query(body, deployed.model_for(body.session_id), asked, runtime.params.serving.k, now) for body in bodies
     ]
-    answers: list[engine.Answer] = []
+    answers: list[Answer] = []
     for first in range(0, len(queries), AT_ONCE):  # between the parts of a batch, others have their turn
         await runtime.turns.take()
         began = request.scope[BEGAN_KEY] if len(queries) == 1 else time.perf_counter()
@@ -176,16 +178,16 @@ async def _answers(bodies: list[schema.RecommendQuery], request: Request) -> lis
     return answers
 
 
-def _query(body: schema.RecommendQuery, model: Model, request_id: str, k: int, now: int) -> engine.Query:
+def _query(body: schema.RecommendQuery, model: Model, request_id: str, k: int, now: int) -> EngineQuery:
     """Raises RequestRefusedError, naming the field."""
-    filters = engine.NO_FILTERS
+    filters = NO_FILTERS
     if body.price_min is not None and body.price_max is not None and body.price_min > body.price_max:
         raise RequestRefusedError(422, "does not fit", [Detail("price_max", "below price_min")])
     if body.exclude or not (body.category is None and body.price_min is None and body.price_max is None):
         excluded = model.recommender.snapshot.vocabulary.numbers(np.array(body.exclude, np.str_))
         filters = Filters(tuple(excluded[excluded >= 0]), body.category, body.price_min, body.price_max)
     clicks = tuple(_click(click, place, model, now) for place, click in enumerate(body.clicks))
-    return engine.Query(request_id, body.session_id, body.k or k, model, clicks, filters)
+    return EngineQuery(request_id, body.session_id, body.k or k, model, clicks, filters)
 
 
 def _click(given: schema.GivenClick, place: int, model: Model, now: int) -> Click:
@@ -223,7 +225,7 @@ def _shown(model: Model, item: int) -> dict[str, Any]:
     }
 
 
-def _recommendations(answer: engine.Answer) -> dict[str, Any]:
+def _recommendations(answer: Answer) -> dict[str, Any]:
     model = answer.query.model
     items = []
     for item, score, why in zip(answer.items, answer.scores, answer.reasons, strict=True):

@@ -10,13 +10,13 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 
+from nextclick.bundle.pointer import Placed, Pointer, pointer_path, served_name, takes_part
 from nextclick.errors import InputError
+from nextclick.logs.published_statistics import published
 from nextclick.params import Features
+from nextclick.serving.loaded_bundle import Model
 from nextclick.serving.metrics import BUNDLE, REFUSED_BUNDLES, STATISTICS_AT, SWAPS
-from nextclick.serving.model import Model
-from nextclick.serving.pointer import Placed, Pointer, pointer_path, served_name, takes_part
 from nextclick.serving.statistics import with_published
-from nextclick.stream.statistics import published
 
 EVERY = 1.0  # seconds between two looks at the pointer and at what was published
 log = logging.getLogger(__name__)

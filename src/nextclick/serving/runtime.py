@@ -14,10 +14,10 @@ from nextclick.features.store.connect import apply_definitions, connect, require
 from nextclick.features.store.online import OnlineStates
 from nextclick.params import Params
 from nextclick.serving.deployment import Deployment
-from nextclick.serving.engine import Engine
-from nextclick.serving.prediction_log import FOLDER, SHADOW, PredictionLog
+from nextclick.serving.prediction_writer import FOLDER, SHADOW, PredictionLog
+from nextclick.serving.recommend import Engine
+from nextclick.serving.session_reader import States
 from nextclick.serving.shadow import Shadow
-from nextclick.serving.states import States
 from nextclick.serving.traffic import API_KEY
 from nextclick.serving.turns import Turns
 from nextclick.stream.intake import Intake, open_intake

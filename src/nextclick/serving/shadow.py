@@ -12,11 +12,11 @@ import numpy as np
 from numba import set_num_threads
 
 from nextclick.features.store.online import StoredState
+from nextclick.serving.loaded_bundle import Model
 from nextclick.serving.metrics import DROPPED_SHADOWS
-from nextclick.serving.model import Model
 
 if TYPE_CHECKING:
-    from nextclick.serving.engine import Engine, Query
+    from nextclick.serving.recommend import Engine, Query
 
 MOST_WAITING = 2_000  # queries; more are dropped, and counted
 LOOK_EVERY = 0.05  # seconds

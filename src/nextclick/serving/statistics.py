@@ -12,13 +12,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from nextclick.errors import InputError
-from nextclick.features.item_history import ItemHistory, lateness_ms
 from nextclick.features.item_statistics import ItemStatistics
+from nextclick.features.statistics_versions import ItemHistory, lateness_ms
 from nextclick.features.store.offline import statistics_of
+from nextclick.logs.published_statistics import moment_of, published
 from nextclick.params import Features
 from nextclick.ranking.snapshot import Snapshot
-from nextclick.serving.model import Model
-from nextclick.stream.statistics import moment_of, published
+from nextclick.serving.loaded_bundle import Model
 
 KEPT = 2  # published versions: the last click of a session may be older than the newest
 

@@ -20,7 +20,7 @@ from confluent_kafka import Message as KafkaMessage
 
 from nextclick.errors import BrokerUnavailableError, LogUnavailableError, StoreUnavailableError
 from nextclick.events.prefixes import IDLE
-from nextclick.features.item_history import lateness_ms
+from nextclick.features.statistics_versions import lateness_ms
 from nextclick.features.store.connect import PATIENT_TIMEOUT, connect, redis_client, require_meant_store
 from nextclick.params import Params
 from nextclick.stream.kafka import ARRIVED, LARGEST_MESSAGE, PATIENCE, Received, unavailable_or_refused

@@ -17,7 +17,7 @@ import numpy as np
 from numba import set_num_threads
 
 from nextclick.errors import BrokerUnavailableError, InputError
-from nextclick.events.state import SessionState, prefixes_of
+from nextclick.events.session_state import SessionState, prefixes_of
 from nextclick.features.store.connect import connect
 from nextclick.features.store.online import OnlineStates
 from nextclick.params import Params

@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from nextclick.features.store.connect import connect
+from nextclick.logs.event_log import QUARANTINE, EventLog
 from nextclick.params import Params
 from nextclick.stream.live_events import LiveEvents
-from nextclick.stream.log import QUARANTINE, EventLog
 from nextclick.stream.settings import brokers
 from nextclick.stream.validation import MOMENT_MS, Broken, Judged, Message
 

@@ -16,15 +16,15 @@ import pyarrow.compute as pc
 from feast import FeatureStore
 
 from nextclick.errors import UnavailableError
-from nextclick.events.state import Click
-from nextclick.features.item_history import HOUR, lateness_ms
+from nextclick.events.session_state import Click
+from nextclick.features.statistics_versions import HOUR, lateness_ms
 from nextclick.features.store.connect import PATIENT_TIMEOUT, connect
 from nextclick.features.store.offline import KEYS
 from nextclick.features.store.online import OnlineStates
 from nextclick.files import scratch_folder
+from nextclick.logs.event_log import LOG, EventLog
+from nextclick.logs.published_statistics import moment_of, publish_due, published
 from nextclick.params import Params
-from nextclick.stream.log import LOG, EventLog
-from nextclick.stream.statistics import moment_of, publish_due, published
 from nextclick.stream.validation import Judged, Message, Validator
 
 log = logging.getLogger(__name__)

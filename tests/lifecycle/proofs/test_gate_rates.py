@@ -13,7 +13,7 @@ from scipy.stats import binom
 
 from nextclick.evaluation.metrics import per_prediction
 from nextclick.lifecycle import comparison
-from nextclick.lifecycle.evidence import Candidate
+from nextclick.lifecycle.candidate import Candidate
 from nextclick.params import Gate, Params
 
 from ..conftest import ROOT

@@ -9,7 +9,7 @@ import sys
 import pandas as pd
 import pytest
 
-from nextclick.monitoring import drift, policy, window
+from nextclick.monitoring import drift, monitor, policy
 from nextclick.monitoring.policy import Decision
 from nextclick.params import Ranker
 
@@ -24,8 +24,8 @@ def plays():
     nothing and is left out; a quarter of the resamples is enough for limits that chance passes once in two years."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(drift, "RESAMPLES", 250)
-        patch.setattr(window, "facts_by_day", lambda *_: {})
-        patch.setattr(window, "by_day", lambda *_: pd.DataFrame())
+        patch.setattr(monitor, "facts_by_day", lambda *_: {})
+        patch.setattr(monitor, "by_day", lambda *_: pd.DataFrame())
         yield played()
 
 
@@ -57,12 +57,12 @@ def always(outcome):
 
 
 def test_a_monitor_that_always_holds_is_found_out(plays, monkeypatch):
-    monkeypatch.setattr(window, "decide", always("hold"))
+    monkeypatch.setattr(monitor, "decide", always("hold"))
     assert wrong(plays) == set(RIGHT) - {"none"}
 
 
 def test_a_monitor_that_always_retrains_is_found_out(plays, monkeypatch):
-    monkeypatch.setattr(window, "decide", always("retrain"))
+    monkeypatch.setattr(monitor, "decide", always("retrain"))
     assert wrong(plays) == set(RIGHT) - {"taste_shift"}
 
 

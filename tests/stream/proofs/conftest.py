@@ -16,14 +16,14 @@ from confluent_kafka import Consumer, TopicPartition
 from nextclick.errors import StoreUnavailableError
 from nextclick.events.ingest import ingest
 from nextclick.events.schema import FIELDS
-from nextclick.events.state import SessionState, advance_all
+from nextclick.events.session_state import SessionState, advance_all
 from nextclick.events.tables import parquet_files
 from nextclick.features.store.connect import apply_definitions, connect, redis_client
 from nextclick.features.store.offline import KEYS, states_of
 from nextclick.features.store.online import OnlineStates
+from nextclick.logs.event_log import LOG
 from nextclick.params import Ingest, Params
 from nextclick.stream.kafka import quarantine_of
-from nextclick.stream.log import LOG
 from nextclick.stream.positions import Positions
 from nextclick.stream.replay import replay, schedule
 from nextclick.stream.settings import client_config

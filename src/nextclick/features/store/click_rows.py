@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from feast.protos.feast.types.Value_pb2 import Int64List, StringList, Value
 
-from nextclick.events.state import EMPTY, Click, SessionState
+from nextclick.events.session_state import EMPTY, Click, SessionState
 
 COLUMNS = ("event_ids", "times", "item_ids", "event_types")
 

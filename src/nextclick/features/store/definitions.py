@@ -13,7 +13,7 @@ from nextclick.events.prefixes import IDLE_HOURS
 from nextclick.features.store.offline import FOLDER, statistic_names
 from nextclick.params import Params
 
-# the newest clicks, oldest first: what `nextclick.events.state.advance` keeps
+# the newest clicks, oldest first: what `nextclick.events.session_state.advance` keeps
 CLICKS = [
     Field(name="event_ids", dtype=Array(String)),
     Field(name="item_ids", dtype=Array(String)),

@@ -10,11 +10,11 @@ import pandas as pd
 import pyarrow as pa
 
 from nextclick.events.prefixes import KEPT_EVENTS
+from nextclick.events.session_state import EMPTY, Click, SessionState, advance_all
 from nextclick.events.sessions import Vocabulary
-from nextclick.events.state import EMPTY, Click, SessionState, advance_all
 from nextclick.features.item_columns import smoothed_rate
-from nextclick.features.item_history import ItemHistory
 from nextclick.features.item_statistics import HALF_LIVES_DAYS, ItemStatistics
+from nextclick.features.statistics_versions import ItemHistory
 from nextclick.files import move_files, scratch_folder
 
 FOLDER = Path("data/features/store")

@@ -16,7 +16,7 @@ from feast.protos.feast.types.Value_pb2 import Value
 from redis.exceptions import RedisError
 
 from nextclick.errors import StoreUnavailableError
-from nextclick.events.state import EMPTY, Click, SessionState, advance_all
+from nextclick.events.session_state import EMPTY, Click, SessionState, advance_all
 from nextclick.features.store.click_rows import COLUMNS, decoded, encoded
 from nextclick.features.store.connect import everlasting, redis_client
 from nextclick.features.store.redis_rows import RedisRows

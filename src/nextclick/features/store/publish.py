@@ -11,8 +11,8 @@ from feast import FeatureStore
 
 from nextclick.errors import InputError
 from nextclick.events.sessions import SessionLog
-from nextclick.features.item_history import ItemHistory
 from nextclick.features.item_statistics import ItemStatistics
+from nextclick.features.statistics_versions import ItemHistory
 from nextclick.features.store.item_rows import VIEW, bring_version
 from nextclick.features.store.offline import FOLDER, KEYS, states_of, statistics_rows, write_history
 from nextclick.features.store.online import OnlineStates

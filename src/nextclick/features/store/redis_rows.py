@@ -16,7 +16,7 @@ from feast.protos.feast.types.Value_pb2 import Value
 from google.protobuf.timestamp_pb2 import Timestamp
 from redis import Redis
 
-from nextclick.events.state import EMPTY, Click, SessionState, advance_all
+from nextclick.events.session_state import EMPTY, Click, SessionState, advance_all
 from nextclick.features.store.click_rows import COLUMNS, decoded, encoded
 
 # ARGV: the time to live (s, 0 for ever), two fields, what they were when they were read, then the new row

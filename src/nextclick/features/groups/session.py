@@ -1,0 +1,79 @@
+"""How a candidate stands to the session's clicks: whether and when it was among them, how near its vector lies."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from nextclick.events.prefixes import known_clicks
+from nextclick.features.feature_group import FeatureGroup, Knowledge, Scene
+from nextclick.retrieval.scores import SOURCES
+
+NAMES = (
+    "times_in_session",
+    "clicks_since_in_session",  # -1: not in the session
+    "session_clicks",
+    "session_items",
+    "last_item_clicks",  # log(1 + clicks in the index)
+    "next_last_rate",  # share of the last item's clicks that this candidate followed
+    "cosine_last",
+    "cosine_second_last",  # -1: the session is shorter
+    "cosine_third_last",
+)
+NEXT_LAST = SOURCES.index("next_last")
+
+
+def _names(_: Knowledge) -> tuple[str, ...]:
+    return NAMES
+
+
+def _fill(scene: Scene, out: np.ndarray) -> None:
+    prefixes, known = scene.prefixes, scene.knowledge
+    _write(
+        prefixes.log.items,
+        prefixes.starts,
+        prefixes.ends,
+        scene.candidates.items,
+        scene.candidates.scores,
+        known.statistics.clicks,
+        known.encoder.vectors,
+        out,
+    )
+
+
+@njit(cache=True)
+def cosine(vectors, a, b):
+    """Of two rows of unit length."""
+    total = np.float32(0)
+    for k in range(vectors.shape[1]):
+        total += vectors[a, k] * vectors[b, k]
+    return total
+
+
+@njit(cache=True, nogil=True)
+def _write(log_items, starts, ends, candidates, scores, item_clicks, vectors, out):
+    n, width = candidates.shape
+    for i in range(n):
+        clicks = known_clicks(log_items, starts[i], ends[i])
+        known = len(clicks)
+        distinct = len(np.unique(clicks))
+        last_clicks = item_clicks[clicks[known - 1]] if known else np.float32(0)
+        for c in range(width):
+            item = candidates[i, c]
+            if item < 0:
+                break
+            row = out[i, c]
+            row[1] = -1
+            for a in range(known):
+                if clicks[a] == item:
+                    row[0] += 1
+                    row[1] = known - 1 - a
+            row[2] = known
+            row[3] = distinct
+            row[4] = np.log1p(last_clicks)
+            row[5] = scores[i, c, NEXT_LAST] / (last_clicks + 1)
+            for back in range(3):
+                row[6 + back] = cosine(vectors, clicks[known - 1 - back], item) if back < known else -1
+
+
+SESSION = FeatureGroup("session", _names, _fill)

@@ -1,0 +1,76 @@
+"""When: the hour, the pace of the session, and how long ago and for how long the candidate was looked at in it.
+
+The moment of a prediction is that of the last event known: the same offline, where nobody asked, and live.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from nextclick.events.prefixes import KEPT_EVENTS, known_events
+from nextclick.features.feature_group import FeatureGroup, Knowledge, Scene
+
+NAMES = (
+    "hour",  # UTC, 0 to 24
+    "weekday",  # Monday 0
+    "session_seconds",  # log(1 + seconds) from the first event kept to the last
+    "last_gap",  # log(1 + seconds) between the last two events; -1: there is one
+    "mean_gap",  # likewise, of all
+    "since_in_session",  # log(1 + seconds) since the candidate's last click in the session; -1: none
+    "dwell",  # log(1 + seconds) from clicks on the candidate to the next event; -1: none
+)
+SECOND, HOUR, DAY = 1000, 3_600_000, 86_400_000  # ms
+THURSDAY = 3  # the weekday of 1970-01-01
+
+
+def _names(knowledge: Knowledge) -> tuple[str, ...]:
+    return NAMES if knowledge.timed else ()
+
+
+def _fill(scene: Scene, out: np.ndarray) -> None:
+    prefixes = scene.prefixes
+    _write(prefixes.log.items, prefixes.log.times, prefixes.starts, prefixes.ends, scene.candidates.items, out)
+
+
+@njit(cache=True)
+def _log_seconds(milliseconds):
+    return np.log1p(max(milliseconds, 0) / SECOND)
+
+
+@njit(cache=True, nogil=True)
+def _write(log_items, log_times, starts, ends, candidates, out):
+    n, width = candidates.shape
+    for i in range(n):
+        first, end = max(starts[i], ends[i] - KEPT_EVENTS), ends[i]
+        count = end - first
+        now = log_times[end - 1] if count else np.int64(0)
+        hour = (now % DAY) / HOUR
+        weekday = (now // DAY + THURSDAY) % 7
+        length = now - log_times[first] if count else np.int64(0)
+        last_gap = _log_seconds(now - log_times[end - 2]) if count > 1 else -1.0
+        mean_gap = _log_seconds(length / (count - 1)) if count > 1 else -1.0
+        events = known_events(log_items, starts[i], end)
+        for c in range(width):
+            item = candidates[i, c]
+            if item < 0:
+                break
+            row = out[i, c]
+            row[0] = hour
+            row[1] = weekday
+            row[2] = _log_seconds(length)
+            row[3] = last_gap
+            row[4] = mean_gap
+            row[5] = -1
+            row[6] = -1
+            dwell = np.int64(0)
+            for event in events:
+                if log_items[event] == item:
+                    row[5] = _log_seconds(now - log_times[event])
+                    if event + 1 < end:
+                        dwell += log_times[event + 1] - log_times[event]
+            if row[5] >= 0:
+                row[6] = _log_seconds(dwell)
+
+
+TIME = FeatureGroup("time", _names, _fill)

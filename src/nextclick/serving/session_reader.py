@@ -1,0 +1,73 @@
+"""Session states for requests: one read of the online store, and what to go on with while it does not answer."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+
+from nextclick.errors import StoreUnavailableError
+from nextclick.events.session_state import EMPTY, SessionState
+from nextclick.features.store.online import OnlineStates, StoredState
+
+PROBE_EVERY = 0.2  # seconds between two looks at a store that did not answer
+WARM_UPS = 20
+REMEMBERED = 10_000  # sessions whose last state is kept for that time
+log = logging.getLogger(__name__)
+
+
+class States:
+    """Reads states. When the store fails, requests no longer wait for it: a thread looks when it is back."""
+
+    def __init__(self, online: OnlineStates) -> None:
+        self._online = online
+        self._available = threading.Event()
+        self._available.set()
+        self._stopped = threading.Event()
+        self._last: OrderedDict[str, SessionState] = OrderedDict()
+
+    @property
+    def available(self) -> bool:
+        return self._available.is_set()
+
+    def read(self, sessions: Sequence[str], now: int) -> tuple[list[StoredState], bool]:
+        """The states at `now` (ms), and whether they come from the store; else they are the last ones seen here."""
+        if self._available.is_set():
+            try:
+                states = self._online.read(sessions, now)
+            except StoreUnavailableError as error:
+                log.warning("store unavailable", extra={"reason": str(error)})
+                self._available.clear()
+                threading.Thread(target=self._probe, name="store probe", daemon=True).start()
+            else:
+                for session, stored in zip(sessions, states, strict=True):
+                    self._remember(session, stored.state)
+                return states, True
+        remembered = (self._last.get(session, EMPTY) for session in sessions)
+        return [StoredState(state, now - state[-1].timestamp if state else None) for state in remembered], False
+
+    def warm_up(self) -> None:
+        """So that the first request does not wait for the first connection."""
+        for _ in range(WARM_UPS):
+            self.read(["warm-up"], 0)
+
+    def close(self) -> None:
+        self._stopped.set()
+
+    def _remember(self, session: str, state: SessionState) -> None:
+        if state:
+            self._last[session] = state
+            self._last.move_to_end(session)
+            if len(self._last) > REMEMBERED:
+                self._last.popitem(last=False)
+
+    def _probe(self) -> None:
+        while not self._stopped.wait(PROBE_EVERY):
+            try:
+                self._online.read(["probe"])
+            except StoreUnavailableError:
+                continue
+            self._available.set()
+            log.info("store available again")
+            return

@@ -1,0 +1,132 @@
+"""What was served can be read again, is what the same state gives, and what is lost is counted."""
+
+import time
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from nextclick.events.session_state import Click, prefixes_of
+from nextclick.serving import prediction_writer
+from nextclick.serving.loaded_bundle import Model
+from nextclick.serving.prediction_writer import Prediction, PredictionLog
+
+NOW = 1_767_700_000_000
+
+
+@pytest.fixture(scope="module")
+def model(bundles) -> Model:
+    return Model.load(bundles[0])
+
+
+def prediction(model: Model, n: int, moment: int = NOW) -> Prediction:
+    state = tuple(Click(NOW - 9_000 + 1000 * i, f"e{i}", f"i{(7 * n + i) % 40:02d}", 0) for i in range(n % 5))
+    candidates, features = model.recommender.snapshot.features(
+        prefixes_of([state], model.recommender.snapshot.vocabulary)
+    )
+    scores = model.recommender.scores_of(candidates, features)[0]
+    places = np.argsort(-scores, kind="stable")[:4]
+    items, shown = candidates.items[0], candidates.items[0, places].tolist()
+    return Prediction(
+        f"r{n}",
+        f"s{n}",
+        moment,
+        model,
+        None,
+        ["item_statistics"],
+        state,
+        items,
+        scores,
+        shown,
+        features[0, places],
+        {"total": 1.5},
+    )
+
+
+def rows(root) -> list[dict]:
+    files = sorted((root / "data/predictions").glob("date=*/*.parquet"))
+    return [row for file in files for row in pq.read_table(file).to_pylist()]
+
+
+@pytest.mark.ml_test("infra-5")
+def test_every_answer_is_a_row_whose_features_its_state_gives_again(tmp_path, model):
+    log = PredictionLog(tmp_path, days=10_000)
+    put = [prediction(model, n) for n in range(25)]
+    for one in put:
+        log.put(one)
+    log.close()
+    found = rows(tmp_path)
+    assert [row["request_id"] for row in found] == [one.request_id for one in put]
+    snapshot = model.recommender.snapshot
+    for row in found:
+        state = tuple(Click(**click) for click in row["state"])
+        candidates, features = snapshot.features(prefixes_of([state], snapshot.vocabulary))
+        items = candidates.items[0][candidates.items[0] >= 0]
+        assert row["candidates"] == snapshot.vocabulary.ids[items].tolist()
+        places = [row["candidates"].index(item) for item in row["shown"]]
+        served = np.array(row["features"], np.float32).reshape(len(places), -1)
+        np.testing.assert_array_equal(served, features[0, places])
+        assert row["shown"][0] == row["candidates"][int(np.argmax(row["scores"]))]
+        assert row["model_version"] == model.version
+        assert (row["stale"], row["milliseconds"]) == (["item_statistics"], 1.5)
+        assert row["statistics_at"].timestamp() * 1000 == model.statistics_at
+    (file,) = (tmp_path / "data/predictions").glob("date=*/*.parquet")
+    assert pq.read_schema(file).metadata[b"features"].decode().split(",") == list(snapshot.feature_names)
+
+
+def test_a_full_queue_drops_and_counts(tmp_path, model, monkeypatch):
+    monkeypatch.setattr(prediction_writer, "MOST_WAITING", 10)
+    monkeypatch.setattr(prediction_writer, "LOOK_EVERY", 60)
+    log, dropped = PredictionLog(tmp_path, days=10_000), prediction_writer.DROPPED_PREDICTIONS._value.get()
+    for n in range(15):
+        log.put(prediction(model, n))
+    log.close()
+    assert len(rows(tmp_path)) == 10
+    assert prediction_writer.DROPPED_PREDICTIONS._value.get() == dropped + 5
+
+
+def test_what_comes_while_a_file_is_written_waits_for_the_next(tmp_path, model, monkeypatch):
+    monkeypatch.setattr(prediction_writer, "ROWS", 10)
+    monkeypatch.setattr(prediction_writer, "LOOK_EVERY", 0.01)
+    monkeypatch.setattr(PredictionLog, "_write_files", lambda log, rows: (sizes.append(len(rows)), come(log, 3)))
+    sizes: list[int] = []
+
+    def come(log, count):
+        for n in range(count):
+            log.put(prediction(model, n))
+
+    log = PredictionLog(tmp_path, days=10_000)
+    come(log, 25)
+    deadline = time.monotonic() + 10
+    while sum(sizes) < 30:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    log.close()
+    assert sizes[:3] == [10, 10, 10]
+    assert len(sizes) == 4
+
+
+def test_what_cannot_be_written_is_counted_and_the_next_is_written(tmp_path, model, monkeypatch):
+    monkeypatch.setattr(prediction_writer, "LOOK_EVERY", 0.01)
+    monkeypatch.setattr(prediction_writer, "SECONDS", 0.0)
+    log, dropped = PredictionLog(tmp_path, days=10_000), prediction_writer.DROPPED_PREDICTIONS._value.get()
+    (tmp_path / "data").write_text("no folder")
+    log.put(prediction(model, 1))
+    deadline = time.monotonic() + 10
+    while prediction_writer.DROPPED_PREDICTIONS._value.get() == dropped:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    (tmp_path / "data").unlink()
+    log.put(prediction(model, 2))
+    log.close()
+    assert [row["request_id"] for row in rows(tmp_path)] == ["r2"]
+
+
+def test_days_that_are_over_are_forgotten(tmp_path, model):
+    old = tmp_path / "data/predictions/date=2020-01-01"
+    old.mkdir(parents=True)
+    log = PredictionLog(tmp_path, days=10)
+    log.put(prediction(model, 1, time.time_ns() // 1_000_000))
+    log.close()
+    assert not old.exists()
+    assert len(rows(tmp_path)) == 1
