@@ -17,7 +17,7 @@ from pathlib import Path
 import pandas as pd
 
 from nextclick.evaluation.benchmark import read_sessions
-from nextclick.evaluation.diagnosis import LOST, Laboratory
+from nextclick.evaluation.diagnosis import LOSS_COLUMNS, Laboratory
 from nextclick.events.sessions import SessionLog
 from nextclick.params import Diagnosis, Params
 from nextclick.project import project_root
@@ -43,7 +43,7 @@ def ablation(log: SessionLog, params: Params, **about: object) -> pd.DataFrame:
 
 
 def shown(row: pd.Series, metric: str) -> str:
-    lost, low, high = (row[column if metric == METRICS[0] else f"{metric} {column}"] for column in LOST)
+    lost, low, high = (row[column if metric == METRICS[0] else f"{metric} {column}"] for column in LOSS_COLUMNS)
     text = f"{lost:.4f} [{low:.4f}, {high:.4f}]"
     return f"**{text}**" if low > 0 else text
 

@@ -2,13 +2,9 @@
 # # What do the clicks look like, and what does that mean for a recommender?
 
 # %% tags=["parameters"]
-ingest = {
-    "path": "data/raw/simulated",
-    "format": "generic",
-    "columns": {},
-    "event_types": ["view", "cart", "purchase"],
-    "session_gap_minutes": 30,
-}
+from nextclick.params import section
+
+ingest = section("ingest")
 
 # %%
 import json

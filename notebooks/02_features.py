@@ -2,39 +2,14 @@
 # # What does the ranker get to see, and does it see only the past?
 
 # %% tags=["parameters"]
-run = {"seed": 7, "threads": 2}
-pipeline = {"engine": "local", "workers": 2, "cpus_per_worker": 1}
-ingest = {
-    "path": "data/raw/simulated",
-    "format": "generic",
-    "columns": {},
-    "event_types": ["view", "cart", "purchase"],
-    "session_gap_minutes": 30,
-}
-retrieval = {
-    "width": 200,
-    "nearest": 150,
-    "sample": 300,
-    "neighbours": 500,
-    "dimensions": 128,
-    "encoder_epochs": 3,
-    "encoder_min_steps": 2000,
-}
-features = {"item_stats_every": 24.0, "lateness_minutes": 30.0, "online_store": "sqlite"}
-ranker = {
-    "examples_share": 0.35,
-    "max_examples": 100000,
-    "negatives": 20,
-    "rounds": 300,
-    "max_depth": 5,
-    "eta": 0.1,
-    "min_child_weight": 20,
-    "subsample": 0.8,
-    "colsample_bytree": 0.5,
-    "checkpoint_rounds": 50,
-    "held_out_share": 0.1,
-    "device": "cpu",
-}
+from nextclick.params import section
+
+run = section("run")
+pipeline = section("pipeline")
+ingest = section("ingest")
+retrieval = section("retrieval")
+features = section("features")
+ranker = section("ranker")
 
 # %%
 import json
@@ -48,7 +23,7 @@ from nextclick.evaluation.parity import arrivals, parity
 from nextclick.features.candidate_features import GROUPS
 from nextclick.features.store.connect import apply_definitions, connect
 from nextclick.features.store.online import OnlineStates
-from nextclick.params import Features, Params
+from nextclick.params import Params
 from nextclick.plots import use_style
 from nextclick.project import project_root
 from nextclick.ranking.recommender import example_snapshot
@@ -58,20 +33,21 @@ from nextclick.retrieval.candidates import COLUMNS
 use_style()
 root = project_root()
 out = root / "data/features"
-features["online_store"] = "sqlite"  # what the notebook shows does not depend on which, and this is always there
+features |= {"online_store": "sqlite"}  # what the notebook shows does not depend on which, and this is always there
 params = Params(run=run, pipeline=pipeline, ingest=ingest, retrieval=retrieval, features=features, ranker=ranker)
+types, seed = params.ingest.event_types, params.run.seed
 engine = engine_of(params.pipeline)
-log = engine.read(root / "data/split/train.parquet", ingest["event_types"])
+log = engine.read(root / "data/split/train.parquet", types)
 items = pd.read_parquet(root / "data/interim/items.parquet")
 timed = json.loads((root / "reports/metrics/ingest.json").read_text())["clock"] == "real"
-about = {"event_types": ingest["event_types"], "items": items, "timed": timed}
+about = {"event_types": types, "items": items, "timed": timed}
 
 # %% [markdown]
 # ## Who teaches the ranker?
 # The newest sessions, seen from what was known before the first of them ended: index and examples never overlap.
 
 # %%
-snapshot, prefixes = example_snapshot(log, params.retrieval, params.ranker, Features(**features), run["seed"], **about)
+snapshot, prefixes = example_snapshot(log, params.retrieval, params.ranker, params.features, seed, **about)
 indexed = len(snapshot.retriever.index.offsets) - 1
 print(
     f"{indexed:,} sessions make the candidates, {len(np.unique(prefixes.sessions)):,} later ones make "
@@ -97,7 +73,7 @@ found.plot.barh(title="Share of next items in a source's first k", xlabel="share
 plt.show()
 best = found[20].idxmax()
 print(
-    f"All sources together find {hits.any(axis=1).mean():.1%} of the next items among {retrieval['width']} candidates; "
+    f"All sources together find {hits.any(axis=1).mean():.1%} of the next items among {params.retrieval.width} candidates; "
     f"the best alone, {best}, has {found.loc[best, 20]:.1%} in its first 20."
 )
 
@@ -144,10 +120,8 @@ print(
 # compared with what the log gives for the same moment.
 
 # %%
-arriving = arrivals(
-    pd.read_parquet(root / "data/split/train.parquet").tail(500), run["seed"], shuffle=0.1, duplicate=0.1
-)
-same = parity(snapshot, arriving, OnlineStates(store), ingest["event_types"], expire=0.05, seed=run["seed"])
+arriving = arrivals(pd.read_parquet(root / "data/split/train.parquet").tail(500), seed, shuffle=0.1, duplicate=0.1)
+same = parity(snapshot, arriving, OnlineStates(store), types, expire=0.05, seed=seed)
 print(
     f"{same.differing} of {same.cells:,} cells differ, over {same.moments:,} moments; {same.rebuilt} states were built again."
 )
@@ -157,7 +131,7 @@ assert same.differing == 0, same.first
 # ## The training examples
 
 # %%
-examples = engine.examples(snapshot, prefixes, params.ranker.negatives, run["seed"])
+examples = engine.examples(snapshot, prefixes, params.ranker.negatives, seed)
 examples.save(out / "examples")
 print(
     f"{len(examples.groups):,} groups of one click among {examples.groups.mean() - 1:.0f} items that were not clicked: "
@@ -195,7 +169,7 @@ print(shown[["neighbours_score", "after_last_score", "encoder_score", "item_clic
 # The same, of the whole training log.
 
 # %%
-Snapshot.of(log, params.retrieval, run["seed"], **about).save(out / "snapshot")
+Snapshot.of(log, params.retrieval, seed, **about).save(out / "snapshot")
 facts = {"examples": len(examples.groups), "candidate_recall": examples.recall, "features": len(names)}
 (root / "reports/metrics").mkdir(parents=True, exist_ok=True)
 (root / "reports/metrics/features.json").write_text(json.dumps(facts, indent=1) + "\n")

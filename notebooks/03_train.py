@@ -2,38 +2,13 @@
 # # How does the ranker learn, and when does it stop learning anything new?
 
 # %% tags=["parameters"]
-run = {"seed": 7, "threads": 2}
-pipeline = {"engine": "local", "workers": 2, "cpus_per_worker": 1}
-ingest = {
-    "path": "data/raw/simulated",
-    "format": "generic",
-    "columns": {},
-    "event_types": ["view", "cart", "purchase"],
-    "session_gap_minutes": 30,
-}
-retrieval = {
-    "width": 200,
-    "nearest": 150,
-    "sample": 300,
-    "neighbours": 500,
-    "dimensions": 128,
-    "encoder_epochs": 3,
-    "encoder_min_steps": 2000,
-}
-ranker = {
-    "examples_share": 0.35,
-    "max_examples": 100000,
-    "negatives": 20,
-    "rounds": 300,
-    "max_depth": 5,
-    "eta": 0.1,
-    "min_child_weight": 20,
-    "subsample": 0.8,
-    "colsample_bytree": 0.5,
-    "checkpoint_rounds": 50,
-    "held_out_share": 0.1,
-    "device": "cpu",
-}
+from nextclick.params import section
+
+run = section("run")
+pipeline = section("pipeline")
+ingest = section("ingest")
+retrieval = section("retrieval")
+ranker = section("ranker")
 
 # %%
 import json
@@ -60,12 +35,12 @@ examples = Examples.load(root / "data/features/examples")
 # The newest groups are kept apart, to see what training on the others is worth on sessions that came later.
 
 # %%
-learned, held_out = hold_out(examples, ranker["held_out_share"])
+learned, held_out = hold_out(examples, params.ranker.held_out_share)
 booster, curves = engine_of(params.pipeline).train(
     learned,
     params.ranker,
-    run["seed"],
-    run["threads"],
+    params.run.seed,
+    params.run.threads,
     held_out=held_out,
     checkpoints=root / ".checkpoints",
 )

@@ -2,17 +2,13 @@
 # # How good are the lists, against what anyone else would have shown?
 
 # %% tags=["parameters"]
-run = {"seed": 7, "threads": 2}
-pipeline = {"engine": "local", "workers": 2, "cpus_per_worker": 1}
-ingest = {
-    "path": "data/raw/simulated",
-    "format": "generic",
-    "columns": {},
-    "event_types": ["view", "cart", "purchase"],
-    "session_gap_minutes": 30,
-}
-features = {"item_stats_every": 24.0, "lateness_minutes": 30.0, "online_store": "sqlite"}
-evaluation = {"k": 20, "decide_on": "mrr", "reference": 2000}
+from nextclick.params import section
+
+run = section("run")
+pipeline = section("pipeline")
+ingest = section("ingest")
+features = section("features")
+evaluation = section("evaluation")
 
 # %%
 import json
@@ -29,26 +25,26 @@ from nextclick.evaluation.baselines import BASELINES
 from nextclick.events.prefixes import next_clicks
 from nextclick.events.sessions import SessionLog
 from nextclick.monitoring.reference import FOLDER, Reference
-from nextclick.params import Features, Params, Pipeline
+from nextclick.params import Params
 from nextclick.plots import use_style
 from nextclick.project import project_root
 from nextclick.ranking.calibration import click_probabilities
 
 use_style()
 root = project_root()
-k, seed = evaluation["k"], run["seed"]
-decisive = f"{evaluation['decide_on']}@{k}"
+params = Params(run=run, pipeline=pipeline, ingest=ingest, features=features, evaluation=evaluation)
+types, seed, k, decisive = params.ingest.event_types, params.run.seed, params.evaluation.k, params.evaluation.figure
 recommender, manifest = load_bundle(root / "models/bundle")
 vocabulary = recommender.snapshot.vocabulary
-train = SessionLog.read(root / "data/split/train.parquet", ingest["event_types"], vocabulary)
-test = SessionLog.read(root / "data/split/test.parquet", ingest["event_types"], vocabulary)
+train = SessionLog.read(root / "data/split/train.parquet", types, vocabulary)
+test = SessionLog.read(root / "data/split/test.parquet", types, vocabulary)
 prefixes = next_clicks(test)
 # live, item statistics are published as the clicks of the test come in, and each prediction reads the newest
 events = {part: pd.read_parquet(root / f"data/split/{part}.parquet") for part in ("train", "test")}
 both = pd.concat(events.values())
 snapshot = recommender.snapshot.over(
-    SessionLog.from_events(both, ingest["event_types"], vocabulary), ingest["event_types"],
-    Features(**features), int(prefixes.moments.min()), int(prefixes.moments.max()),
+    SessionLog.from_events(both, types, vocabulary), types,
+    params.features, int(prefixes.moments.min()), int(prefixes.moments.max()),
 )  # fmt: skip
 recommender = replace(recommender, snapshot=snapshot)
 clicks = np.bincount(train.items[train.items >= 0], minlength=len(vocabulary))
@@ -62,11 +58,11 @@ print(
 # ## Ours and the baselines, on the same predictions
 
 # %%
-lists = {"nextclick": engine_of(Pipeline(**pipeline)).recommend(recommender, prefixes, k)}
+lists = {"nextclick": engine_of(params.pipeline).recommend(recommender, prefixes, k)}
 for name, baseline in BASELINES.items():
     lists[name] = baseline().fit(train).recommend(prefixes, k)
 values = {name: metrics.per_prediction(metrics.ranks_of(shown, prefixes.targets), k) for name, shown in lists.items()}
-oracle = slices.oracle_ranks(root / ingest["path"], root / "data/split/test.parquet", prefixes)
+oracle = slices.oracle_ranks(root / params.ingest.path, root / "data/split/test.parquet", prefixes)
 if oracle is not None:
     values["oracle"] = metrics.per_prediction(oracle, k)
 board = pd.DataFrame({name: {metric: v.mean() for metric, v in found.items()} for name, found in values.items()}).T
@@ -114,7 +110,7 @@ print(behaviour.round(3).to_string())
 # ## For whom is it better or worse?
 
 # %%
-labels = slices.labels(prefixes, clicks, ingest["event_types"])
+labels = slices.labels(prefixes, clicks, types)
 by_slice = slices.by_slice(values["nextclick"][decisive], labels, prefixes.sessions, seed)
 print(by_slice.round(4).to_string(index=False))
 worst = by_slice[by_slice["predictions"] >= 100].sort_values("value").head(1)
@@ -164,7 +160,6 @@ headline |= {
 (root / "reports/metrics").mkdir(parents=True, exist_ok=True)
 (root / "reports/metrics/evaluate.json").write_text(json.dumps(headline, indent=1) + "\n")
 (root / "reports/plots").mkdir(parents=True, exist_ok=True)
-params = Params(run=run, ingest=ingest, features=features, evaluation=evaluation)
 Reference.of(recommender, manifest, events["test"], events["train"], headline[decisive], params).save(root / FOLDER)
 by_slice.to_csv(root / "reports/plots/slices.csv", index=False)
 board.rename_axis("method").reset_index().to_csv(root / "reports/plots/baselines.csv", index=False)

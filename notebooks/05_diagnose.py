@@ -4,40 +4,15 @@
 # that make the candidates. The test stays for the final figure in 04.
 
 # %% tags=["parameters"]
-run = {"seed": 7, "threads": 2}
-ingest = {
-    "path": "data/raw/simulated",
-    "format": "generic",
-    "columns": {},
-    "event_types": ["view", "cart", "purchase"],
-    "session_gap_minutes": 30,
-}
-retrieval = {
-    "width": 200,
-    "nearest": 150,
-    "sample": 300,
-    "neighbours": 500,
-    "dimensions": 128,
-    "encoder_epochs": 3,
-    "encoder_min_steps": 2000,
-}
-features = {"item_stats_every": 24.0, "lateness_minutes": 30.0, "online_store": "sqlite"}
-ranker = {
-    "examples_share": 0.35,
-    "max_examples": 100000,
-    "negatives": 20,
-    "rounds": 300,
-    "max_depth": 5,
-    "eta": 0.1,
-    "min_child_weight": 20,
-    "subsample": 0.8,
-    "colsample_bytree": 0.5,
-    "checkpoint_rounds": 50,
-    "held_out_share": 0.1,
-    "device": "cpu",
-}
-evaluation = {"k": 20, "decide_on": "mrr", "reference": 2000}
-diagnosis = {"groups": 3000, "judged": 2500, "negatives": 20, "rounds": 50}
+from nextclick.params import section
+
+run = section("run")
+ingest = section("ingest")
+retrieval = section("retrieval")
+features = section("features")
+ranker = section("ranker")
+evaluation = section("evaluation")
+diagnosis = section("diagnosis")
 
 # %%
 import json
@@ -50,7 +25,7 @@ from nextclick.bundle.bundle import load_bundle
 from nextclick.evaluation import metrics, slices
 from nextclick.evaluation.diagnosis import Laboratory, misses
 from nextclick.events.sessions import SessionLog
-from nextclick.params import Diagnosis, Features, Ranker, Retrieval, Run
+from nextclick.params import Params
 from nextclick.plots import use_style
 from nextclick.project import project_root
 from nextclick.ranking.calibration import click_probabilities
@@ -58,20 +33,30 @@ from nextclick.ranking.recommender import example_snapshot
 
 use_style()
 root = project_root()
-k, seed = evaluation["k"], run["seed"]
-decisive = f"{evaluation['decide_on']}@{k}"
-log = SessionLog.read(root / "data/split/train.parquet", ingest["event_types"])
+params = Params(
+    run=run,
+    ingest=ingest,
+    retrieval=retrieval,
+    features=features,
+    ranker=ranker,
+    evaluation=evaluation,
+    diagnosis=diagnosis,
+)
+types, seed, k, decisive = params.ingest.event_types, params.run.seed, params.evaluation.k, params.evaluation.figure
+log = SessionLog.read(root / "data/split/train.parquet", types)
 items = pd.read_parquet(root / "data/interim/items.parquet")
 timed = json.loads((root / "reports/metrics/ingest.json").read_text())["clock"] == "real"
 snapshot, prefixes = example_snapshot(
-    log, Retrieval(**retrieval), Ranker(**ranker), Features(**features), seed,
-    event_types=ingest["event_types"], items=items, timed=timed,
+    log, params.retrieval, params.ranker, params.features, seed,
+    event_types=types, items=items, timed=timed,
 )  # fmt: skip
-lab = Laboratory(snapshot, prefixes, Ranker(**ranker), Diagnosis(**diagnosis), decisive, Run(**run))
+lab = Laboratory(snapshot, prefixes, params.ranker, params.diagnosis, decisive, params.run)
 clicks = snapshot.knowledge.statistics.clicks
 _, manifest = load_bundle(root / "models/bundle")
 print(f"What follows explains bundle {manifest['version']}.")
-print(f"{len(lab.learn):,} predictions are learned from, {len(lab.judge):,} of later sessions judge, by {decisive}.")
+print(
+    f"{len(lab.training):,} predictions are learned from, {len(lab.evaluation):,} of later sessions judge, by {decisive}."
+)
 
 # %% [markdown]
 # ## Would more examples help?
@@ -132,7 +117,7 @@ print(
     f"Without {most['without']} ({most['kind']}) {decisive} falls most, by {most['lost']:.4f} [{most['low']:.4f}, "
     f"{most['high']:.4f}]. {len(proven)} of {len(ablation)} parts earn something here beyond chance: "
     f"{', '.join(proven['without']) or 'none'}. Better without, beyond chance: {', '.join(helped['without']) or 'none'}. "
-    f"These are small rankers of {diagnosis['groups']:,} examples and {diagnosis['rounds']} trees."
+    f"These are small rankers of {params.diagnosis.groups:,} examples and {params.diagnosis.rounds} trees."
 )
 print(ablation.round(4).to_string(index=False))
 shown = ablation.iloc[::-1]
@@ -168,15 +153,15 @@ plt.show()
 # ## Where are the errors?
 
 # %%
-ranks = lab.judged.ranks(booster.inplace_predict)
-targets = lab.judge.targets
-lost = misses(ranks, lab.judged.hits, clicks[np.maximum(targets, 0)] * (targets >= 0) > 0, k)
+ranks = lab.predictions.ranks(booster.inplace_predict)
+targets = lab.evaluation.targets
+lost = misses(ranks, lab.predictions.hits, clicks[np.maximum(targets, 0)] * (targets >= 0) > 0, k)
 worst = lost.drop(f"in the first {k}", errors="ignore").idxmax()
 print(f"Most of what is missed is {worst} ({lost[worst]:.1%} of all predictions).")
 print(lost.round(4).to_string())
-labels = slices.labels(lab.judge, clicks, ingest["event_types"])
+labels = slices.labels(lab.evaluation, clicks, types)
 values = lab.values(booster)
-print(slices.by_slice(values, labels, lab.judge.sessions, seed).round(4).to_string(index=False))
+print(slices.by_slice(values, labels, lab.evaluation.sessions, seed).round(4).to_string(index=False))
 
 # %% [markdown]
 # ## One positive among many: what does the imbalance do?
@@ -201,7 +186,7 @@ plt.show()
 # ## Is a score a probability?
 
 # %%
-clicked, probabilities = click_probabilities(lab.recommender(booster), lab.judge, seed)
+clicked, probabilities = click_probabilities(lab.recommender(booster), lab.evaluation, seed)
 chance = metrics.click_probability(clicked, probabilities)
 print(
     f"Not by itself, as it only orders; an isotonic regression makes it one, with an expected calibration error of "
@@ -215,7 +200,7 @@ print(
 trade = {}
 for depth in (2, 4, 7):
     deeper = lab.fit(lab.examples, max_depth=depth)
-    lists = lab.recommender(deeper).recommend(lab.judge, k)
+    lists = lab.recommender(deeper).recommend(lab.evaluation, k)
     found = metrics.per_prediction(metrics.ranks_of(lists, targets), k)
     trade[depth] = {name: value.mean() for name, value in found.items()} | {
         "coverage": metrics.catalogue_coverage(lists, len(snapshot.vocabulary)),
@@ -234,7 +219,7 @@ print(trade.round(4).to_string())
 # ## What if the training data does not represent what comes?
 
 # %%
-learned = slices.labels(lab.learn, clicks, ingest["event_types"])
+learned = slices.labels(lab.training, clicks, types)
 table = lab.transfer(*(part["known events"].isin(["1", "2"]).map({True: "short", False: "long"}).to_numpy() for part in (learned, labels)))  # fmt: skip
 home = np.diag(table).mean()
 away = (table.to_numpy().sum() - np.diag(table).sum()) / max(1, table.size - len(table))

@@ -3,21 +3,9 @@
 # Written by `nextclick drift`: a window as served is compared with the held-out sessions on which the promise rests.
 
 # %% tags=["parameters"]
-run = {"seed": 7, "threads": 2}
-monitoring = {
-    "label_minutes": 30,
-    "windows_to_false_alarm": 104,
-    "effect": 0.1,
-    "drift_share": 0.3,
-    "sessions": 200,
-    "promise_loss": 0.1,
-    "age_days": 28,
-    "new_items": 0.1,
-    "broken_share": 0.01,
-    "vanished_share": 0.5,
-    "robot_share": 0.02,
-    "degraded_share": 0.05,
-}
+from nextclick.params import section
+
+monitoring = section("monitoring")
 
 # %%
 import html

@@ -3,8 +3,10 @@
 # Written by `nextclick gate`: both bundles were judged on the newest sessions, which neither of them knows.
 
 # %% tags=["parameters"]
-run = {"seed": 7, "threads": 2}
-evaluation = {"k": 20, "decide_on": "mrr", "reference": 2000}
+from nextclick.params import section
+
+run = section("run")
+evaluation = section("evaluation")
 
 # %%
 import json

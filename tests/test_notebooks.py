@@ -1,8 +1,9 @@
-"""Notebooks are clean pairs whose defaults are those of params.yaml; what is wrong in one is named.
+"""Notebooks are clean pairs that read the sections of params.yaml which they declare; an invalid one is named.
 
 That they run, twice to the same bytes, is shown by tests/system on clean clones."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -12,10 +13,13 @@ import jupytext
 import nbformat
 import pytest
 import yaml
+from papermill.iorw import load_notebook_node
+from papermill.parameterize import parameterize_notebook
 from threadpoolctl import threadpool_info
 
 from nextclick.errors import InputError
 from nextclick.notebook import WITH_AVX2, declared_sections, normalised, run_notebook
+from nextclick.params import Params
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.py"))
@@ -38,16 +42,66 @@ def test_pairs_are_in_step_stripped_and_hold_no_logic(script):
             assert not [line for line in cell.source.splitlines() if line.startswith(("def ", "class "))]
 
 
-@pytest.mark.parametrize("script", NOTEBOOKS, ids=names(NOTEBOOKS))
-def test_the_defaults_of_a_notebook_are_those_of_params(script):
-    params = yaml.safe_load((ROOT / "params.yaml").read_text())
-    notebook = jupytext.read(script)
-    cell = next(c for c in notebook.cells if "parameters" in c.metadata.get("tags", []))
-    assert cell is next(c for c in notebook.cells if c.cell_type == "code")
+@pytest.fixture(scope="module")
+def project(tmp_path_factory, small_params) -> Path:
+    """The project's notebooks, stages and params; nothing of it has run."""
+    root = tmp_path_factory.mktemp("project")
+    shutil.copytree(ROOT / "notebooks", root / "notebooks")
+    shutil.copy(ROOT / "dvc.yaml", root)
+    (root / "params.yaml").write_text(small_params)
+    return root
+
+
+def values_of(cells: list) -> dict:
+    """What the cells assign."""
     values: dict = {}
-    exec(cell.source, values)
-    for section in declared_sections(notebook, script):
-        assert values[section] == params[section]
+    for cell in cells:
+        exec(cell.source, values)
+    return values
+
+
+@pytest.mark.parametrize("script", NOTEBOOKS, ids=names(NOTEBOOKS))
+def test_a_notebook_has_the_params_of_its_project_by_hand_and_those_that_papermill_injects(
+    script, project, monkeypatch
+):
+    monkeypatch.chdir(project / "notebooks")
+    notebook, params = jupytext.read(script), Params.read(project / "params.yaml")
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert "parameters" in code[0].metadata["tags"]
+    sections = declared_sections(notebook)
+    by_hand = values_of(code[:1])
+    assert {section: by_hand[section] for section in sections} == {
+        section: params.section(section) for section in sections
+    }
+
+    changed = {"injected": True}
+    opened = load_notebook_node(str(script.with_suffix(".ipynb")))
+    given = parameterize_notebook(opened, {sections[-1]: changed}, kernel_name="python3", language="python")
+    code = [cell for cell in given.cells if cell.cell_type == "code"]
+    assert "injected-parameters" in code[1].metadata["tags"]
+    injected = values_of(code[:2])
+    assert {section: injected[section] for section in sections} == {
+        section: by_hand[section] for section in sections[:-1]
+    } | {sections[-1]: changed}
+
+
+@pytest.mark.parametrize("script", NOTEBOOKS, ids=names(NOTEBOOKS))
+def test_a_notebook_reads_the_sections_that_it_declares_and_its_stage_names_them(script):
+    notebook = jupytext.read(script)
+    declared = set(declared_sections(notebook))
+    read = {
+        section
+        for cell in notebook.cells
+        if cell.cell_type == "code"
+        for section in re.findall(r"\bparams\.(\w+)", cell.source)
+    }
+    assert read <= declared
+    for stage in yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"].values():
+        if f"notebooks/{script.name}" in stage["deps"]:
+            named = {key.split(".")[0] for key in stage["params"]}
+            assert declared | {"run"} <= named  # `run.threads` is every notebook's
+            if stage["cmd"].endswith(f"notebook {script.stem}"):
+                assert named == declared | {"run"}
 
 
 def test_saving_an_executed_notebook_leaves_its_stage_clean(tmp_path):
@@ -67,15 +121,6 @@ def test_saving_an_executed_notebook_leaves_its_stage_clean(tmp_path):
     assert path.with_suffix(".py").read_bytes() == before
 
 
-@pytest.fixture(scope="module")
-def project(tmp_path_factory, small_params) -> Path:
-    """The project's notebooks and params; nothing of it has run."""
-    root = tmp_path_factory.mktemp("project")
-    shutil.copytree(ROOT / "notebooks", root / "notebooks")
-    (root / "params.yaml").write_text(small_params)
-    return root
-
-
 def test_a_failing_cell_is_named_and_the_notebook_kept(project):
     (project / "notebooks/99_broken.py").write_text('# %% tags=["parameters"]\nrun = {}\n\n# %%\n1 / 0\n')
     with pytest.raises(InputError, match=r"cell 2 failed: ZeroDivisionError"):
@@ -87,8 +132,8 @@ def test_a_failing_cell_is_named_and_the_notebook_kept(project):
 @pytest.mark.parametrize(
     ("source", "said"),
     [
-        ('# %% tags=["parameters"]\nweather = {}\n', "asks for the section weather"),
-        ("# %%\nrun = {}\n", "no cell tagged"),
+        ('# %% tags=["parameters"]\nweather = {}\n', "98_odd.py: params.yaml: no section weather"),
+        ("# %%\nrun = {}\n", "98_odd.py: no cell is tagged"),
     ],
 )
 def test_a_notebook_that_asks_for_what_is_not_there_is_refused(project, source, said):

@@ -27,18 +27,21 @@ WITH_AVX2 = {"Haswell", "Zen", "SkylakeX", "Cooperlake", "SapphireRapids"}  # Op
 def run_notebook(name: str, root: Path, folder: Path = Path("reports/notebooks")) -> Path:
     """Execute notebooks/NAME.py with its sections of params.yaml; returns NAME.ipynb in `folder` of the project.
 
-    The cell tagged `parameters` names the sections that the notebook reads. What is executed is the .py of the pair, on
-    which the stage depends: outputs in the .ipynb that people open change nothing.
-    Raises InputError where there is no such notebook, it asks for a section that params do not have, or a cell fails
-    (the notebook up to there is then kept in reports/failed).
+    The cell tagged `parameters` assigns the sections that the notebook reads; Papermill injects them behind it. What is
+    executed is the .py of the pair, on which the stage depends: outputs in the .ipynb that people open change nothing.
+    Raises InputError if the notebook does not exist, declares a section that params do not have, or has a cell that
+    fails; the notebook up to that cell is then in reports/failed.
     """
     script = root / "notebooks" / f"{name}.py"
     if not script.is_file():
-        known = ", ".join(path.stem for path in sorted(script.parent.glob("*.py")))
-        raise InputError(f"{script}: no such notebook; there are {known or 'none'}")
+        existing = ", ".join(path.stem for path in sorted(script.parent.glob("*.py")))
+        raise InputError(f"{script}: no such notebook; existing ones: {existing or 'none'}")
     params = Params.read(root / "params.yaml")
     notebook = jupytext.read(script)
-    injected = {section: _plain(params, section, script) for section in declared_sections(notebook, script)}
+    try:
+        injected = {section: params.section(section) for section in declared_sections(notebook)}
+    except InputError as error:
+        raise InputError(f"{script}: {error}") from error
     out = root / folder / f"{name}.ipynb"
     out.parent.mkdir(parents=True, exist_ok=True)
     environment = _same_sums(params.run.threads) | ({SHOWN_BY_PARENT: "1"} if is_watched() else {})
@@ -57,11 +60,11 @@ def run_notebook(name: str, root: Path, folder: Path = Path("reports/notebooks")
                 progress_bar=False,
             )
         except PapermillExecutionError as error:
-            kept = root / FAILED / f"{name}.ipynb"
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            executed.replace(kept)
+            failed = root / FAILED / f"{name}.ipynb"
+            failed.parent.mkdir(parents=True, exist_ok=True)
+            executed.replace(failed)
             raise InputError(
-                f"{script}: cell {error.cell_index} failed: {error.ename}: {error.evalue} (see {kept})"
+                f"{script}: cell {error.cell_index} failed: {error.ename}: {error.evalue} (see {failed})"
             ) from error
         result = nbformat.read(executed, as_version=4)
         finished = scratch / "finished.ipynb"
@@ -71,59 +74,52 @@ def run_notebook(name: str, root: Path, folder: Path = Path("reports/notebooks")
 
 
 def _same_sums(threads: int) -> dict[str, str]:
-    """What makes BLAS and Numba sum in the same order everywhere: as many threads, and of the kernels that OpenBLAS has
-    for processors with AVX2 the same ones on all of them."""
-    held = {f"{library}_NUM_THREADS": str(threads) for library in ("OMP", "OPENBLAS", "MKL", "NUMBA")}
+    """Environment variables that make BLAS and Numba sum in the same order everywhere: the number of threads, and for
+    OpenBLAS the kernels that every processor with AVX2 can run."""
+    variables = {f"{library}_NUM_THREADS": str(threads) for library in ("OMP", "OPENBLAS", "MKL", "NUMBA")}
     kernels = {library.get("architecture") for library in threadpool_info()}
-    return held | ({"OPENBLAS_CORETYPE": "Haswell"} if kernels & WITH_AVX2 else {})
+    return variables | ({"OPENBLAS_CORETYPE": "Haswell"} if kernels & WITH_AVX2 else {})
 
 
-def declared_sections(notebook: NotebookNode, script: Path) -> list[str]:
-    """The names that the cell tagged `parameters` assigns."""
+def declared_sections(notebook: NotebookNode) -> list[str]:
+    """The names that the cell tagged `parameters` assigns. Raises InputError if there is no such cell."""
     for cell in notebook.cells:
         if "parameters" in cell.metadata.get("tags", []):
             return ASSIGNED.findall(cell.source)
-    raise InputError(f"{script}: no cell tagged `parameters`; the first code cell should be")
+    raise InputError("no cell is tagged `parameters`; the first code cell should be")
 
 
 def normalised(notebook: NotebookNode, root: Path) -> NotebookNode:
-    """Without what differs between two runs: times, random ids, progress bars, the place, the patch of Python."""
+    """The notebook, changed in place, without what differs between two runs: times, random ids, progress bars, the
+    project's path, the patch version of Python."""
     notebook.metadata.pop("papermill", None)
     notebook.metadata.pop("kernelspec", None)
     notebook.metadata.get("language_info", {}).pop("version", None)  # of Python, down to the patch
-    for place, cell in enumerate(notebook.cells):
-        cell.id = f"cell-{place}"
+    for index, cell in enumerate(notebook.cells):
+        cell.id = f"cell-{index}"
         for run in ("papermill", "execution"):
             cell.metadata.pop(run, None)
         if cell.cell_type == "code":
-            kept: list[NotebookNode] = []
+            outputs: list[NotebookNode] = []
             for output in cell.outputs:
                 if output.get("name") == "stderr":
                     continue
-                # in how many pieces the same text arrives depends on the moment
-                if kept and output.get("name") == "stdout" == kept[-1].get("name"):
-                    kept[-1].text += output.text
+                # timing decides in how many pieces the same text arrives
+                if outputs and output.get("name") == "stdout" == outputs[-1].get("name"):
+                    outputs[-1].text += output.text
                 else:
-                    kept.append(output)
-            cell.outputs = kept
-            for output in kept:
+                    outputs.append(output)
+            cell.outputs = outputs
+            for output in outputs:
                 if "text" in output:
                     output.text = output.text.replace(f"{root}/", "")
     return notebook
 
 
-def _plain(params: Params, section: str, script: Path) -> dict:
-    if section not in Params.model_fields:
-        raise InputError(
-            f"{script}: asks for the section {section}; params.yaml may have {', '.join(Params.model_fields)}"
-        )
-    return getattr(params, section).model_dump(mode="json")
-
-
 def _this_python(scratch: Path, environment: dict[str, str]) -> str:
-    """A kernel that is this very interpreter, whatever kernels are installed elsewhere; returns its name.
+    """Register a kernel that is this very interpreter, whatever kernels are installed elsewhere; returns its name.
 
-    environment: variables of the notebook's own process alone; its parent, which may have begun to sum, keeps its own.
+    environment: variables for the notebook's process alone; this process, which may have begun to sum, keeps its own.
     """
     from ipykernel.kernelspec import write_kernel_spec
 

@@ -186,6 +186,12 @@ class Params(Section):
     gate: Gate = Gate()
     lifecycle: Lifecycle = Lifecycle()
 
+    def section(self, name: str) -> dict:
+        """The values of one section, as a notebook gets them. Raises InputError if params.yaml has no such section."""
+        if name not in type(self).model_fields:
+            raise InputError(f"params.yaml: no section {name}; it may have {', '.join(type(self).model_fields)}")
+        return getattr(self, name).model_dump(mode="json")
+
     @classmethod
     def read(cls, path: Path) -> Params:
         """Raises InputError, naming the key, where a value does not fit."""
@@ -200,3 +206,14 @@ class Params(Section):
         except ValidationError as error:
             problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
             raise InputError(f"{path}: {problems}") from error
+
+
+def section(name: str) -> dict:
+    """The values of one section of the params.yaml of the project around the working directory.
+
+    The cell tagged `parameters` of a notebook calls it, so that a run by hand has the params of the project, too.
+    Raises InputError if params.yaml is invalid or has no such section.
+    """
+    from nextclick.project import project_root
+
+    return Params.read(project_root() / "params.yaml").section(name)

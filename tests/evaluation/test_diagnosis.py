@@ -73,20 +73,20 @@ def test_curves_and_transfer_have_a_row_for_each_case(laboratory):
     curve = laboratory.learning_curve((0.5, 1.0))
     assert curve["examples"].tolist()[0] < curve["examples"].tolist()[1]
     assert laboratory.capacity_curve((1, 3))["max_depth"].tolist() == [1, 3]
-    labels = [np.where(part.lengths > 1, "long", "short") for part in (laboratory.learn, laboratory.judge)]
+    labels = [np.where(part.lengths > 1, "long", "short") for part in (laboratory.training, laboratory.evaluation)]
     table = laboratory.transfer(*labels)
     assert table.index.tolist() == table.columns.tolist() == ["long", "short"]
     assert table.notna().all(axis=None)
 
 
 def test_judged_ranks_are_those_of_a_plain_sort(laboratory):
-    judged = laboratory.judged
-    scores = np.random.default_rng(3).random(judged.present.sum()).astype(np.float32)
-    ranks = judged.ranks(lambda rows: scores)
-    padded = np.full(judged.present.shape, -1.0)
-    padded[judged.present] = scores
+    predictions = laboratory.predictions
+    scores = np.random.default_rng(3).random(predictions.present.sum()).astype(np.float32)
+    ranks = predictions.ranks(lambda rows: scores)
+    padded = np.full(predictions.present.shape, -1.0)
+    padded[predictions.present] = scores
     for i in range(len(ranks)):
-        hit = np.flatnonzero(judged.hits[i])
+        hit = np.flatnonzero(predictions.hits[i])
         expected = 1 + (padded[i] > padded[i, hit[0]]).sum() if len(hit) else 0
         assert ranks[i] == expected
 

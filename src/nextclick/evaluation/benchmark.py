@@ -1,4 +1,4 @@
-"""The papers' protocol on anyone's sessions: after each click of each test session, where does the next item stand?"""
+"""The papers' protocol on any sessions: the rank of the next item after each click of each test session."""
 
 from __future__ import annotations
 
@@ -21,12 +21,15 @@ from nextclick.ranking.recommender import train_recommender
 from nextclick.ranking.snapshot import Snapshot
 
 K = 20
-FIGURES = (f"hr@{K}", f"mrr@{K}")
+METRICS = (f"hr@{K}", f"mrr@{K}")
 SPACING = 60_000  # ms between sessions that have no times of their own
 
 
 def read_sessions(path: Path) -> pd.DataFrame:
-    """Sessions with columns session_id, item_id and timestamp or position, as canonical events."""
+    """Canonical events from a Parquet file with columns session_id, item_id and timestamp or position.
+
+    Raises InputError, naming file, column and row, if the file does not fit.
+    """
     try:
         rows = pd.read_parquet(path)
     except (OSError, ValueError) as error:
@@ -46,14 +49,14 @@ def read_sessions(path: Path) -> pd.DataFrame:
     if "timestamp" in rows:
         times = rows["timestamp"]
         if not pd.api.types.is_datetime64_any_dtype(times) or times.isna().any():
-            raise InputError(f"{path}: column timestamp must hold a moment in every row")
-        moments = pd.to_datetime(times, utc=True)
+            raise InputError(f"{path}: column timestamp must hold a time in every row")
+        timestamps = pd.to_datetime(times, utc=True)
     elif "position" in rows:
         if not pd.api.types.is_integer_dtype(rows["position"]):
             raise InputError(f"{path}: column position must hold a whole number in every row")
         # order only: sessions in the order of their ids, a minute apart, clicks a millisecond
         order = np.unique(rows["session_id"], return_inverse=True)[1]
-        moments = pd.to_datetime(order.astype(np.int64) * SPACING + rows["position"].to_numpy(), unit="ms", utc=True)
+        timestamps = pd.to_datetime(order.astype(np.int64) * SPACING + rows["position"].to_numpy(), unit="ms", utc=True)
     else:
         raise InputError(f"{path}: needs a column timestamp or position; it has {list(rows.columns)}")
     return pd.DataFrame(
@@ -62,13 +65,13 @@ def read_sessions(path: Path) -> pd.DataFrame:
             "session_id": rows["session_id"].to_numpy(),
             "item_id": rows["item_id"].astype(str).to_numpy(),
             "event_type": "view",
-            "timestamp": pd.Series(moments).to_numpy(),
+            "timestamp": pd.Series(timestamps).to_numpy(),
         }
     )
 
 
 def snapshot_of(train: Path, params: Params) -> Snapshot:
-    """What is known of the sessions in a file of the form that `read_sessions` takes."""
+    """The snapshot of the sessions in a file that `read_sessions` can read."""
     log = SessionLog.from_events(read_sessions(train), ["view"])
     timed = "timestamp" in pq.read_schema(train).names
     return Snapshot.of(log, params.retrieval, params.run.seed, event_types=["view"], timed=timed)
@@ -77,62 +80,70 @@ def snapshot_of(train: Path, params: Params) -> Snapshot:
 def benchmark(
     train: Path, test: Path, params: Params, min_prefix: int = 1, baselines: bool = False
 ) -> tuple[dict, pd.DataFrame]:
-    """The figures of the papers in percent, and the rank of every prediction (session_id, position, rank).
+    """The metrics of the papers in percent, and a frame with the rank of every prediction (session_id, position, rank).
 
-    baselines: measure those of `nextclick.evaluation.baselines` too, with the interval of ours over theirs.
+    min_prefix: the least number of clicks before a prediction. baselines: also measure `evaluation.baselines`, with the
+    interval of our metric over theirs.
+    Raises InputError if a file does not fit, if only one has times, or if there is nothing to predict.
     """
     seconds: dict[str, float] = {}
     start = perf_counter()
-    known = SessionLog.from_events(read_sessions(train), ["view"])
-    asked = SessionLog.from_events(read_sessions(test), ["view"], known.vocabulary)
+    train_log = SessionLog.from_events(read_sessions(train), ["view"])
+    test_log = SessionLog.from_events(read_sessions(test), ["view"], train_log.vocabulary)
     timed, test_timed = ("timestamp" in pq.read_schema(path).names for path in (train, test))
     if timed != test_timed:
         raise InputError(f"{test if timed else train}: no column timestamp, which the other file has")
-    if (asked.items < 0).all():
-        ids = read_sessions(test)["item_id"].iloc[0], known.vocabulary.ids[0]
+    if (test_log.items < 0).all():
+        ids = read_sessions(test)["item_id"].iloc[0], train_log.vocabulary.ids[0]
         raise InputError(f"{test}: column item_id: no item of {train} is in it; such as {ids[0]!r}, there {ids[1]!r}")
-    prefixes: Prefixes = next_clicks(asked, min_known=min_prefix)
+    prefixes: Prefixes = next_clicks(test_log, min_known=min_prefix)
     if not len(prefixes):
         raise InputError(f"{test}: no session has more than {min_prefix} clicks, so there is nothing to predict")
     seconds["read"] = perf_counter() - start
     start = perf_counter()
-    recommender, examples = train_recommender(known, params, event_types=["view"], timed=timed)
+    recommender, examples = train_recommender(train_log, params, event_types=["view"], timed=timed)
     seconds["train"] = perf_counter() - start
     start = perf_counter()
-    rank = ranks_of(recommender.recommend(prefixes, K), prefixes.targets)
+    ranks = ranks_of(recommender.recommend(prefixes, K), prefixes.targets)
     seconds["recommend"] = perf_counter() - start
-    values = {name: 100 * value for name, value in per_prediction(rank, K).items()}
+    values = _percent(ranks)
     result = {
-        **{name: float(values[name].mean()) for name in FIGURES},
-        **{f"{name}_interval": interval(values[name], prefixes.sessions, params.run.seed) for name in FIGURES},
+        **_measured(values, prefixes.sessions, params.run.seed),
         "predictions": len(prefixes),
-        "sessions": asked.n_sessions,
+        "sessions": test_log.n_sessions,
         "examples": len(examples.groups),
         "examples_recall": examples.recall,
-        **({"baselines": measured_baselines(known, prefixes, values, params.run.seed)} if baselines else {}),
+        **({"baselines": measured_baselines(train_log, prefixes, values, params.run.seed)} if baselines else {}),
         "seconds": {step: round(value, 1) for step, value in seconds.items()},
     }
     return result, pd.DataFrame(
         {
-            "session_id": asked.session_ids[prefixes.sessions],
+            "session_id": test_log.session_ids[prefixes.sessions],
             "position": prefixes.lengths,
-            "rank": rank,
+            "rank": ranks,
         }
     )
 
 
-def measured_baselines(known: SessionLog, prefixes: Prefixes, ours: dict[str, np.ndarray], seed: int) -> dict:
-    """The figures of each baseline in percent, and the interval of ours over it, paired by prediction."""
-    found = {}
+def measured_baselines(train_log: SessionLog, prefixes: Prefixes, ours: dict[str, np.ndarray], seed: int) -> dict:
+    """The metrics of each baseline in percent, and the interval of ours over each, paired by prediction."""
+    measured = {}
     for name, baseline in progress_bar(BASELINES.items(), desc="baselines", unit="method"):
-        ranks = ranks_of(baseline().fit(known).recommend(prefixes, K), prefixes.targets)
-        theirs = {figure: 100 * value for figure, value in per_prediction(ranks, K).items()}
-        found[name] = {
-            **{figure: float(theirs[figure].mean()) for figure in FIGURES},
-            **{f"{figure}_interval": interval(theirs[figure], prefixes.sessions, seed) for figure in FIGURES},
-            **{
-                f"{figure}_ratio": paired_ratio(ours[figure], theirs[figure], prefixes.sessions, seed)
-                for figure in FIGURES
-            },
+        theirs = _percent(ranks_of(baseline().fit(train_log).recommend(prefixes, K), prefixes.targets))
+        measured[name] = _measured(theirs, prefixes.sessions, seed) | {
+            f"{metric}_ratio": paired_ratio(ours[metric], theirs[metric], prefixes.sessions, seed) for metric in METRICS
         }
-    return found
+    return measured
+
+
+def _percent(ranks: np.ndarray) -> dict[str, np.ndarray]:
+    """(n,) values of each metric, in percent. ranks: (n,), 0 for an item that is not recommended."""
+    return {metric: 100 * values for metric, values in per_prediction(ranks, K).items()}
+
+
+def _measured(values: dict[str, np.ndarray], sessions: np.ndarray, seed: int) -> dict:
+    """The mean and the interval of each metric. values: (n,) each; sessions: (n,), those of the predictions."""
+    return {
+        **{metric: float(values[metric].mean()) for metric in METRICS},
+        **{f"{metric}_interval": interval(values[metric], sessions, seed) for metric in METRICS},
+    }

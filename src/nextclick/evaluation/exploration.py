@@ -1,4 +1,4 @@
-"""What there is to know of a log before modelling it; tables for 01_explore, one row an event."""
+"""Tables and numbers of a log before it is modelled, for 01_explore; events, train and test are canonical events."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import pandas as pd
 
 
 def sentence_of_counts(counts: dict) -> str:
+    """counts: as `ingest` returns them."""
     bad = ", ".join(f"{count} {reason}" for reason, count in counts["reasons"].items()) or "none"
     return (
         f"{counts['rows']:,} rows read: {counts['accepted']:,} events in {counts['sessions']:,} sessions on "
@@ -16,7 +17,8 @@ def sentence_of_counts(counts: dict) -> str:
 
 
 def facts(train: pd.DataFrame, test: pd.DataFrame, items: pd.DataFrame) -> dict[str, float]:
-    """The numbers that decide something. gap_hours: from the last training event to the first of the test."""
+    """The numbers on which decisions rest: shares, but shared_sessions is a count, and gap_hours is the time from the
+    last event of training to the first of the test."""
     clicks = train["item_id"].value_counts()
     head = max(1, len(clicks) // 10)
     return {
@@ -31,24 +33,25 @@ def facts(train: pd.DataFrame, test: pd.DataFrame, items: pd.DataFrame) -> dict[
 
 
 def missing_shares(train: pd.DataFrame, items: pd.DataFrame) -> pd.Series:
-    """Share of nulls by column; the items' columns, prefixed, count items that were clicked."""
+    """The share of nulls by column of the events and, with the prefix `item`, of the items that were clicked."""
     described = items.set_index("item_id").reindex(train["item_id"].unique()).add_prefix("item ")
     return pd.concat([train.drop(columns="part").isna().mean(), described.isna().mean()])
 
 
 def session_lengths(events: pd.DataFrame) -> pd.Series:
+    """The number of events by session."""
     return events.groupby("session_id").size()
 
 
 def hours_by_weekday(events: pd.DataFrame) -> pd.DataFrame:
-    """(7, 24) counts, Monday first."""
-    moments = events["timestamp"].dt
-    counts = pd.crosstab(moments.weekday, moments.hour)
+    """(7, 24) counts of events by weekday, Monday first, and hour, UTC."""
+    times = events["timestamp"].dt
+    counts = pd.crosstab(times.weekday, times.hour)
     return counts.reindex(index=range(7), columns=range(24), fill_value=0)
 
 
 def sessions_by_day(train: pd.DataFrame, test: pd.DataFrame) -> pd.DataFrame:
-    """Sessions by the day on which they ended, a column a part."""
+    """The number of sessions by the day on which they ended, in columns train and test."""
     return pd.DataFrame(
         {
             name: part.groupby("session_id")["timestamp"].max().dt.floor("D").value_counts()
@@ -64,6 +67,7 @@ def gaps_seconds(events: pd.DataFrame) -> pd.Series:
 
 
 def log_bins(values: pd.Series) -> np.ndarray:
+    """(50,) edges of bins of equal width on a logarithmic scale that span the positive values."""
     positive = values[values > 0]
     low, high = (positive.min(), positive.max()) if len(positive) else (1.0, 10.0)
     return np.geomspace(low, max(high, low * 10), 50)

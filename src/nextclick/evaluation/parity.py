@@ -1,6 +1,8 @@
-"""Is what the service computes what training computed? Every event is played through the online store, one by one, by
-the writer and the reader of live clicks, and every feature of every candidate is compared with what the log gives for
-the same moment."""
+"""Compares what the service computes with what training computes.
+
+The writer and the reader of live clicks play events through the online store, one by one. At each of them every feature
+of every candidate is compared with what the log of the events so far gives.
+"""
 
 from __future__ import annotations
 
@@ -21,14 +23,18 @@ from nextclick.features.store.online import OnlineStates
 from nextclick.progress import progress_bar
 from nextclick.ranking.snapshot import Snapshot
 
-CHUNK = 500  # moments compared at a time
+CHUNK = 500  # events whose features are compared at once
 SHOWN = 10  # differences that the report names
 PLACES = 20  # by how many a shuffled event comes too late
 
 
 @dataclass
 class Parity:
-    """What was compared. A cell is one feature of one candidate at one moment, or the candidate itself."""
+    """The counts of a comparison. A cell is one feature of one candidate at one event, or the candidate itself.
+
+    moments: events at which candidates were compared. rebuilt: states that were lost and rebuilt. first: the first
+    differences, each with session, time, feature, and its value live and offline.
+    """
 
     moments: int = 0
     cells: int = 0
@@ -58,57 +64,57 @@ def parity(
     expire: float = 0.0,
     seed: int = 0,
 ) -> Parity:
-    """Play canonical events in the given order and compare.
+    """Play canonical events in the given order and compare at each of them.
 
-    expire: share of the moments at which the stored state is lost, and built again from what arrived before.
-    In the store the sessions have names of their own, apart from live ones, and are taken out again at the end.
+    expire: the share of the events before which the stored state is lost and rebuilt from the events so far.
+    The sessions have a prefix in the store, so that they meet no live ones, and are deleted at the end.
     """
-    found, threads, apart = Parity(), get_num_threads(), f"parity-{uuid4().hex}-"
-    forgotten = np.random.default_rng(seed).random(len(arriving)) < expire
-    so_far: dict[str, list[int]] = defaultdict(list)
-    newest: dict[str, int] = defaultdict(int)  # a request is taken to come with the newest click of its session
+    result, threads, prefix = Parity(), get_num_threads(), f"parity-{uuid4().hex}-"
+    lost = np.random.default_rng(seed).random(len(arriving)) < expire
+    so_far: dict[str, list[int]] = defaultdict(list)  # indices of the rows of each session
+    newest: dict[str, int] = defaultdict(int)  # ms; a request comes at the time of the newest click of its session
     try:
         for first in progress_bar(range(0, len(arriving), CHUNK), desc="parity", unit="chunk"):
             chunk = arriving.iloc[first : first + CHUNK]
-            known, live = [], []
+            rows, live = [], []
             set_num_threads(1)  # as a service does: waking a second thread costs more than one request
-            for place, session, click in _clicks(chunk, event_types):
-                name = apart + session
-                if forgotten[place] and so_far[session]:
+            for index, session, click in _clicks(chunk, event_types):
+                name = prefix + session
+                if lost[index] and so_far[session]:
                     [(_, state)] = states_of(arriving.iloc[so_far[session]], "session_id", event_types)
                     online.forget([name])
                     online.merge({name: state})
-                    found.rebuilt += 1
+                    result.rebuilt += 1
                 online.merge({name: [click]})
                 newest[session] = max(newest[session], click.timestamp)
                 [read] = online.read([name], now=newest[session])
                 live.append(snapshot.features(prefixes_of([read.state], snapshot.vocabulary)))
-                so_far[session].append(place)
-                known.append(list(so_far[session]))
+                so_far[session].append(index)
+                rows.append(list(so_far[session]))
             set_num_threads(threads)
-            offline, features = snapshot.features(_as_logged(arriving, known, event_types, snapshot))
+            offline, features = snapshot.features(_offline_prefixes(arriving, rows, event_types, snapshot))
             for i, (candidates, values) in enumerate(live):
-                _compare(found, chunk.iloc[i], snapshot, candidates.items[0], values[0], offline.items[i], features[i])
+                _compare(result, chunk.iloc[i], snapshot, candidates.items[0], values[0], offline.items[i], features[i])
     finally:
         set_num_threads(threads)
-        online.forget([apart + session for session in so_far])
-    return found
+        online.forget([prefix + session for session in so_far])
+    return result
 
 
 def _clicks(chunk: pd.DataFrame, event_types: list[str]) -> Iterator[tuple[int, str, Click]]:
     times = chunk["timestamp"].to_numpy("datetime64[ms]").astype(np.int64)
-    for place, session, event, item, kind, time in zip(
+    for index, session, event, item, kind, time in zip(
         chunk.index, chunk["session_id"], chunk["event_id"], chunk["item_id"], chunk["event_type"], times, strict=True
     ):
-        yield place, session, Click(int(time), event, item, event_types.index(kind))
+        yield index, session, Click(int(time), event, item, event_types.index(kind))
 
 
-def _as_logged(arriving: pd.DataFrame, known: list[list[int]], event_types: list[str], snapshot: Snapshot) -> Prefixes:
-    """Each moment as a session of a log of its own, made of the rows known then: the way of a batch."""
-    rows = np.concatenate([np.array(places) for places in known])
-    table = arriving.iloc[rows].assign(
-        session_id=np.repeat([f"{i:06d}" for i in range(len(known))], list(map(len, known)))
-    )
+def _offline_prefixes(
+    arriving: pd.DataFrame, rows: list[list[int]], event_types: list[str], snapshot: Snapshot
+) -> Prefixes:
+    """A prediction for each list of rows, as a session of a log of its own: the way in which a batch computes."""
+    names = np.repeat([f"{i:06d}" for i in range(len(rows))], list(map(len, rows)))
+    table = arriving.iloc[np.concatenate(rows)].assign(session_id=names)
     table = table.drop_duplicates(["session_id", "event_id"])
     log = SessionLog.from_events(table, event_types, snapshot.vocabulary)
     order = np.argsort(log.session_ids)
@@ -116,7 +122,7 @@ def _as_logged(arriving: pd.DataFrame, known: list[list[int]], event_types: list
 
 
 def _compare(
-    found: Parity,
+    result: Parity,
     event: pd.Series,
     snapshot: Snapshot,
     live_items: np.ndarray,
@@ -127,21 +133,19 @@ def _compare(
     present = (live_items >= 0) | (offline_items >= 0)
     items = (live_items != offline_items)[present]
     cells = ((live != offline) & ~(np.isnan(live) & np.isnan(offline)))[present]
-    found.moments += 1
-    found.cells += items.size + cells.size
-    found.differing += int(items.sum() + cells.sum())
+    result.moments += 1
+    result.cells += items.size + cells.size
+    result.differing += int(items.sum() + cells.sum())
     about = {"session": event["session_id"], "time": event["timestamp"].isoformat()}
-    for place in np.flatnonzero(items)[: SHOWN - len(found.first)]:
-        ids = [
-            snapshot.vocabulary.ids[item[place]] if item[place] >= 0 else None for item in (live_items, offline_items)
-        ]
-        found.first.append({**about, "feature": f"candidate {place}", "live": ids[0], "offline": ids[1]})
-    for place, column in np.argwhere(cells)[: SHOWN - len(found.first)]:
-        found.first.append(
+    for rank in np.flatnonzero(items)[: SHOWN - len(result.first)]:
+        ids = [snapshot.vocabulary.ids[item[rank]] if item[rank] >= 0 else None for item in (live_items, offline_items)]
+        result.first.append({**about, "feature": f"candidate {rank}", "live": ids[0], "offline": ids[1]})
+    for row, column in np.argwhere(cells)[: SHOWN - len(result.first)]:
+        result.first.append(
             {
                 **about,
                 "feature": snapshot.feature_names[column],
-                "live": float(live[present][place, column]),
-                "offline": float(offline[present][place, column]),
+                "live": float(live[present][row, column]),
+                "offline": float(offline[present][row, column]),
             }
         )
