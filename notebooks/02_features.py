@@ -44,7 +44,7 @@ about = {"event_types": types, "items": items, "timed": timed}
 
 # %% [markdown]
 # ## Who teaches the ranker?
-# The newest sessions, seen from what was known before the first of them ended: index and examples never overlap.
+# The newest sessions do, with the index of what was known before the first of them ended: the two never overlap.
 
 # %%
 snapshot, prefixes = example_snapshot(log, params.retrieval, params.ranker, params.features, seed, **about)
@@ -59,73 +59,73 @@ assert log.ends[indexed - 1] <= prefixes.log.ends[prefixes.sessions[0]]
 # ## Which source finds the next item?
 
 # %%
-some = prefixes.take(slice(0, 5000))
-candidates = snapshot.retriever.retrieve(some)
-hits = candidates.items == some.targets[:, None]
-found = pd.DataFrame(
+sample = prefixes.take(slice(0, 5000))
+candidates = snapshot.retriever.retrieve(sample)
+hits = candidates.items == sample.targets[:, None]
+recall = pd.DataFrame(
     {
         k: [((candidates.ranks[:, :, column] < k) & hits).any(axis=1).mean() for column in range(len(COLUMNS))]
         for k in (20, 100)
     },
     index=list(COLUMNS),
 )
-found.plot.barh(title="Share of next items in a source's first k", xlabel="share")
+recall.plot.barh(title="Share of next items in a source's first k", xlabel="share")
 plt.show()
-best = found[20].idxmax()
+best = recall[20].idxmax()
 print(
     f"All sources together find {hits.any(axis=1).mean():.1%} of the next items among {params.retrieval.width} candidates; "
-    f"the best alone, {best}, has {found.loc[best, 20]:.1%} in its first 20."
+    f"the best alone, {best}, has {recall.loc[best, 20]:.1%} in its first 20."
 )
 
 # %% [markdown]
-# **Decision.** `retrieval.width` bounds what the ranker can reach: what is not a candidate is lost.
+# **Decision.** `retrieval.width` bounds what the ranker can reach: an item that is no candidate is lost.
 
 # %% [markdown]
 # ## What does the feature store hold?
-# Item statistics in versions, and the newest clicks of each session and user. A prediction reads the version that had
-# been published when it was made, never a later one: a point-in-time join. Here Feast does it for one real session.
+# It holds item statistics in versions, and the newest clicks of each session and user. A prediction reads the version
+# that had been published when it was made, never a later one: a point-in-time join. Here Feast does it for one session.
 
 # %%
 apply_definitions(root, params)
 store = connect(root, params)
 for view in sorted(store.list_feature_views(), key=lambda view: view.name):
     table = pd.read_parquet(root / f"data/features/store/{view.name}.parquet")
-    moments = table["event_timestamp"]
+    times = table["event_timestamp"]
     print(
-        f"{view.name}: {len(table):,} rows of {len(view.features)} features, {moments.min():%d %b %H:%M} to {moments.max():%d %b %H:%M}"
+        f"{view.name}: {len(table):,} rows of {len(view.features)} features, {times.min():%d %b %H:%M} to {times.max():%d %b %H:%M}"
     )
 one = prefixes.take(slice(len(prefixes) // 2, len(prefixes) // 2 + 1))
 events = slice(one.starts[0], one.ends[0] + 1)
-asked = pd.DataFrame(
+requested = pd.DataFrame(
     {
         "item_id": log.vocabulary.ids[one.log.items[events]],
         "event_timestamp": pd.to_datetime(one.log.times[events], unit="ms", utc=True),
     }
 )
-joined = store.get_historical_features(asked, ["item_statistics:clicks", "item_statistics:view_events"]).to_df()
+joined = store.get_historical_features(requested, ["item_statistics:clicks", "item_statistics:view_events"]).to_df()
 joined = joined.sort_values("event_timestamp", ignore_index=True)
 joined["clicks in the end"] = np.bincount(log.items[log.items >= 0])[log.vocabulary.numbers(joined["item_id"])]
 print(f"Session {one.log.session_ids[one.sessions[0]]}")
 print(joined.to_string(index=False))
-once = joined.drop_duplicates("item_id")
-known, ended = once["clicks"].fillna(0).sum(), once["clicks in the end"].sum()
+items_seen = joined.drop_duplicates("item_id")
+published, final = items_seen["clicks"].fillna(0).sum(), items_seen["clicks in the end"].sum()
 print(
-    f"When each was first looked at, {known:.0f} clicks on these {len(once)} items had been published; "
-    f"a join that looked ahead would see {ended:.0f}."
+    f"When each was first looked at, {published:.0f} clicks on these {len(items_seen)} items had been published; "
+    f"a join that looked ahead would see {final:.0f}."
 )
 
 # %% [markdown]
 # ## Is a feature the same online?
-# Events are played one by one through the online store, late, twice and after the state was lost, and every feature is
-# compared with what the log gives for the same moment.
+# Events are played one by one through the online store, some late, some twice and some after the state was lost, and
+# every feature is compared with what the log gives at the same event.
 
 # %%
 arriving = arrivals(pd.read_parquet(root / "data/split/train.parquet").tail(500), seed, shuffle=0.1, duplicate=0.1)
-same = parity(snapshot, arriving, OnlineStates(store), types, expire=0.05, seed=seed)
+compared = parity(snapshot, arriving, OnlineStates(store), types, expire=0.05, seed=seed)
 print(
-    f"{same.differing} of {same.cells:,} cells differ, over {same.moments:,} moments; {same.rebuilt} states were built again."
+    f"{compared.differing} of {compared.cells:,} cells differ, over {compared.moments:,} moments; {compared.rebuilt} states were built again."
 )
-assert same.differing == 0, same.first
+assert compared.differing == 0, compared.first
 
 # %% [markdown]
 # ## The training examples
@@ -141,8 +141,8 @@ print(
 # %%
 names = list(snapshot.feature_names)
 table = pd.DataFrame(examples.features, columns=names)
-apart = (table[examples.labels == 1].mean() - table[examples.labels == 0].mean()) / (table.std() + 1e-9)
-apart.reindex(apart.abs().sort_values().index[-20:]).plot.barh(
+difference = (table[examples.labels == 1].mean() - table[examples.labels == 0].mean()) / (table.std() + 1e-9)
+difference.reindex(difference.abs().sort_values().index[-20:]).plot.barh(
     title="Clicked minus not clicked, in standard deviations", xlabel="standard deviations"
 )
 plt.show()
@@ -166,14 +166,14 @@ print(shown[["neighbours_score", "after_last_score", "encoder_score", "item_clic
 
 # %% [markdown]
 # ## What the bundle will know
-# The same, of the whole training log.
+# The snapshot of the whole training log.
 
 # %%
 Snapshot.of(log, params.retrieval, seed, **about).save(out / "snapshot")
-facts = {"examples": len(examples.groups), "candidate_recall": examples.recall, "features": len(names)}
+summary = {"examples": len(examples.groups), "candidate_recall": examples.recall, "features": len(names)}
 (root / "reports/metrics").mkdir(parents=True, exist_ok=True)
-(root / "reports/metrics/features.json").write_text(json.dumps(facts, indent=1) + "\n")
-print(facts)
+(root / "reports/metrics/features.json").write_text(json.dumps(summary, indent=1) + "\n")
+print(summary)
 
 # %% [markdown]
 # **Next.** A ranker learns from these examples: [03_train](03_train.ipynb).

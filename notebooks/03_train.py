@@ -32,7 +32,7 @@ examples = Examples.load(root / "data/features/examples")
 
 # %% [markdown]
 # ## Training and held-out groups
-# The newest groups are kept apart, to see what training on the others is worth on sessions that came later.
+# The newest groups are held out, to see what training on the others gives on sessions that came later.
 
 # %%
 learned, held_out = hold_out(examples, params.ranker.held_out_share)
@@ -90,4 +90,4 @@ curve.reset_index().to_csv(root / "reports/plots/learning_curve.csv", index=Fals
 print(f"Version {manifest['version']}, trained until {manifest['trained_until']}.")
 
 # %% [markdown]
-# **Next.** What its lists are worth on days that it does not know: [04_evaluate](04_evaluate.ipynb).
+# **Next.** How good its recommendations are on days that it does not know: [04_evaluate](04_evaluate.ipynb).

@@ -1,7 +1,7 @@
 # %% [markdown]
 # # Why are the lists as good as they are, and what would make them better?
-# Every answer comes from small rankers that are trained and judged inside the training log, on sessions later than those
-# that make the candidates. The test stays for the final figure in 04.
+# Small rankers give every answer. They are trained and evaluated on sessions of the training log, later ones than those
+# that make the candidates. The test log is for the final metrics in 04.
 
 # %% tags=["parameters"]
 from nextclick.params import section
@@ -105,18 +105,18 @@ plt.show()
 
 # %% [markdown]
 # ## What does each candidate source and each feature group earn, and what does it cost?
-# Costs are measured apart, by `python benchmarks/costs.py`, as times would differ at every run of this notebook.
+# `python benchmarks/costs.py` measures costs, since times would differ at every run of this notebook.
 
 # %%
 ablation = lab.ablation()
 costs = pd.read_csv(root / "reports/costs.csv")
 ablation = ablation.merge(costs, on=["kind", "without"], how="left")
-proven, helped = ablation[ablation["low"] > 0], ablation[ablation["high"] < 0]
-most = ablation.iloc[0]
+proven, harmful = ablation[ablation["low"] > 0], ablation[ablation["high"] < 0]
+first = ablation.iloc[0]
 print(
-    f"Without {most['without']} ({most['kind']}) {decisive} falls most, by {most['lost']:.4f} [{most['low']:.4f}, "
-    f"{most['high']:.4f}]. {len(proven)} of {len(ablation)} parts earn something here beyond chance: "
-    f"{', '.join(proven['without']) or 'none'}. Better without, beyond chance: {', '.join(helped['without']) or 'none'}. "
+    f"Without {first['without']} ({first['kind']}) {decisive} falls most, by {first['lost']:.4f} [{first['low']:.4f}, "
+    f"{first['high']:.4f}]. {len(proven)} of {len(ablation)} parts earn something here beyond chance: "
+    f"{', '.join(proven['without']) or 'none'}. Better without, beyond chance: {', '.join(harmful['without']) or 'none'}. "
     f"These are small rankers of {params.diagnosis.groups:,} examples and {params.diagnosis.rounds} trees."
 )
 print(ablation.round(4).to_string(index=False))
@@ -155,10 +155,10 @@ plt.show()
 # %%
 ranks = lab.predictions.ranks(booster.inplace_predict)
 targets = lab.evaluation.targets
-lost = misses(ranks, lab.predictions.hits, clicks[np.maximum(targets, 0)] * (targets >= 0) > 0, k)
-worst = lost.drop(f"in the first {k}", errors="ignore").idxmax()
-print(f"Most of what is missed is {worst} ({lost[worst]:.1%} of all predictions).")
-print(lost.round(4).to_string())
+shares = misses(ranks, lab.predictions.hits, clicks[np.maximum(targets, 0)] * (targets >= 0) > 0, k)
+worst = shares.drop(f"in the first {k}", errors="ignore").idxmax()
+print(f"Most of what is missed is {worst} ({shares[worst]:.1%} of all predictions).")
+print(shares.round(4).to_string())
 labels = slices.labels(lab.evaluation, clicks, types)
 values = lab.values(booster)
 print(slices.by_slice(values, labels, lab.evaluation.sessions, seed).round(4).to_string(index=False))
@@ -180,7 +180,7 @@ negatives.plot(
 plt.show()
 
 # %% [markdown]
-# **Decision.** `ranker.negatives`: as many as the night has time for; nothing is weighted or drawn again.
+# **Decision.** `ranker.negatives` is as large as the time for training allows; nothing is weighted or resampled.
 
 # %% [markdown]
 # ## Is a score a probability?
@@ -200,11 +200,11 @@ print(
 trade = {}
 for depth in (2, 4, 7):
     deeper = lab.fit(lab.examples, max_depth=depth)
-    lists = lab.recommender(deeper).recommend(lab.evaluation, k)
-    found = metrics.per_prediction(metrics.ranks_of(lists, targets), k)
-    trade[depth] = {name: value.mean() for name, value in found.items()} | {
-        "coverage": metrics.catalogue_coverage(lists, len(snapshot.vocabulary)),
-        "to the top tenth": metrics.popularity_bias(lists, clicks),
+    recommended = lab.recommender(deeper).recommend(lab.evaluation, k)
+    by_metric = metrics.per_prediction(metrics.ranks_of(recommended, targets), k)
+    trade[depth] = {name: value.mean() for name, value in by_metric.items()} | {
+        "coverage": metrics.catalogue_coverage(recommended, len(snapshot.vocabulary)),
+        "to the top tenth": metrics.popularity_bias(recommended, clicks),
     }
 trade = pd.DataFrame(trade).T.rename_axis("max_depth")
 chosen = {name: trade[name].idxmax() for name in (f"hr@{k}", f"mrr@{k}", f"ndcg@{k}", "coverage")}
