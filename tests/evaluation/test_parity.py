@@ -33,7 +33,7 @@ def snapshot(shop_events) -> Snapshot:
 @pytest.fixture
 def online(project, params) -> OnlineStates:
     apply_definitions(project, params)
-    return OnlineStates(connect(project, params))
+    return OnlineStates(connect(project, params, timeout=5))
 
 
 @pytest.mark.ml_test("monitor-3")
@@ -77,7 +77,7 @@ class Forgetful(OnlineStates):
 def test_a_store_that_loses_a_click_is_found_out_and_named(snapshot, project, params, shop_events):
     apply_definitions(project, params)
     arriving = arrivals(shop_events(20, 2), 1)
-    found = parity(snapshot, arriving, Forgetful(connect(project, params)), TYPES)
+    found = parity(snapshot, arriving, Forgetful(connect(project, params, timeout=5)), TYPES)
     assert 0 < found.differing < found.cells
     first = found.first[0]
     assert set(first) == {"session", "time", "feature", "live", "offline"}

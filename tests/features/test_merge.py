@@ -31,7 +31,7 @@ def test_writers_at_the_same_time_lose_no_click(project, params, clicks):
         writer.start()
     for writer in writers:
         writer.join()
-    found = OnlineStates(connect(project, params)).read(names)
+    found = OnlineStates(connect(project, params, timeout=5)).read(names)
     assert [row.state for row in found] == [advance_all(EMPTY, clicks)] * len(names)
 
 
@@ -43,7 +43,7 @@ def test_a_writer_that_slept_between_reading_and_writing_undoes_nothing_that_cam
         monkeypatch.setattr(redis_rows, "_REPLACE_UNCHANGED", "redis.call('HSET', KEYS[1], unpack(ARGV, 6)) return 1")
     monkeypatch.setenv("NEXTCLICK_REDIS", redis_server().address)
     apply_definitions(project, redis_params)
-    online = OnlineStates(connect(project, redis_params))
+    online = OnlineStates(connect(project, redis_params, timeout=5))
     decode = RedisRows._row
 
     def slow(self, state):
@@ -61,7 +61,7 @@ def test_a_merged_row_is_byte_for_byte_the_one_that_feast_writes(
 ):
     monkeypatch.setenv("NEXTCLICK_REDIS", redis_server().address)
     apply_definitions(project, redis_params)
-    store = connect(project, redis_params)
+    store = connect(project, redis_params, timeout=5)
     client = redis_client(store)
     for view in ("session_state", "user_history"):
         OnlineStates(store, view).write({"né": tuple(clicks[:3])})

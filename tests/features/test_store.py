@@ -26,7 +26,7 @@ EXPIRES = {"session_id": {True}, "user_id": {False}, "item_id": {False}}
 def store(project, params):
     publish(project, params, timed=True)
     apply_definitions(project, params)
-    return connect(project, params)
+    return connect(project, params, timeout=5)
 
 
 def test_a_point_in_time_join_by_feast_gives_what_the_ranker_learns_from(store, params, shop):
@@ -112,7 +112,7 @@ def test_what_is_there_is_asked_of_the_store_and_not_of_what_was_loaded_before(
     monkeypatch.setenv("NEXTCLICK_REDIS", server.address)
     publish(project, redis_params, timed=True)
     apply_definitions(project, redis_params)
-    store, first = connect(project, redis_params), shop["timestamp"].min()
+    store, first = connect(project, redis_params, timeout=5), shop["timestamp"].min()
     materialise(store, shop, TYPES, None, (first + pd.Timedelta(minutes=30)).to_pydatetime())
     for lost in (False, True):
         if lost:
@@ -131,11 +131,11 @@ def test_on_redis_only_what_has_a_time_to_live_expires(project, redis_params, re
     monkeypatch.setenv("NEXTCLICK_REDIS", server.address)
     publish(project, redis_params, timed=True)
     apply_definitions(project, redis_params)
-    materialise(connect(project, redis_params), shop, TYPES, None, None)
+    materialise(connect(project, redis_params, timeout=5), shop, TYPES, None, None)
     client = redis.Redis(port=server.port)
     lives = {entity: {client.ttl(key) > 0 for key in client.keys(f"*{entity}*")} for entity in EXPIRES}
     assert lives == EXPIRES
-    OnlineStates(connect(project, redis_params), "user_history").write({"someone": (Click(1, "e", "i", 0),)})
+    OnlineStates(connect(project, redis_params, timeout=5), "user_history").write({"someone": (Click(1, "e", "i", 0),)})
     assert {client.ttl(key) for key in client.keys("*someone*")} == {-1}
 
 
@@ -169,7 +169,7 @@ def test_a_redis_that_dies_is_a_clear_error_and_is_used_again_when_it_is_back(
     server = redis_server()
     monkeypatch.setenv("NEXTCLICK_REDIS", server.address)
     apply_definitions(project, redis_params)
-    online = OnlineStates(connect(project, redis_params))
+    online = OnlineStates(connect(project, redis_params, timeout=5))
     clicks = [Click(i, f"e{i}", "i01", 0) for i in range(1, 9)]
 
     def play() -> None:
@@ -194,7 +194,7 @@ def test_redis_forgets_an_idle_session_by_itself(project, redis_params, redis_se
     server = redis_server()
     monkeypatch.setenv("NEXTCLICK_REDIS", server.address)
     apply_definitions(project, redis_params)
-    OnlineStates(connect(project, redis_params)).write({"s": (Click(1, "e", "i", 0),)})
+    OnlineStates(connect(project, redis_params, timeout=5)).write({"s": (Click(1, "e", "i", 0),)})
     client = redis.Redis(port=server.port)
     (key,) = client.keys("*")
     # an event of a session that is not idle yet may come late
@@ -227,7 +227,7 @@ def test_the_connection_is_encrypted_where_an_authority_is_named(
 
 def written_and_read(project, params) -> bool:
     apply_definitions(project, params)
-    online = OnlineStates(connect(project, params))
+    online = OnlineStates(connect(project, params, timeout=5))
     state = (Click(1, "e", "i", 0),)
     online.write({"s": state})
     return online.read(["s"])[0].state == state
@@ -244,4 +244,4 @@ def written_and_read(project, params) -> bool:
 def test_an_environment_that_cannot_be_used_is_named(project, redis_params, monkeypatch, name, value):
     monkeypatch.setenv(name, value)
     with pytest.raises(InputError, match=name):
-        connect(project, redis_params)
+        connect(project, redis_params, timeout=5)

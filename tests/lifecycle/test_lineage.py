@@ -138,10 +138,10 @@ def test_a_person_who_is_forgotten_is_nowhere_and_versions_that_knew_him_are_nam
     pq.write_table(pa.table({"row": [1, 2], "raw": lines}), root / "data/interim/quarantine.parquet")
     params = project.params
     apply_definitions(root, params)
-    online = OnlineStates(connect(root, params))
+    online = OnlineStates(connect(root, params, timeout=5))
     click = Click(1_767_700_000_000, "e", "i1", 0)
     online.write({session: (click,) for session in (*theirs, other)})
-    OnlineStates(connect(root, params), "user_history").write({person: (click,)})
+    OnlineStates(connect(root, params, timeout=5), "user_history").write({person: (click,)})
 
     home = also_as(project, "home")
     also = [home.register().number] if knows(events, theirs, 0) else []
@@ -155,7 +155,7 @@ def test_a_person_who_is_forgotten_is_nowhere_and_versions_that_knew_him_are_nam
     left = pd.read_parquet(root / "data/interim/events.parquet")
     assert len(left) == (~events["session_id"].astype(str).isin(theirs)).sum()
     assert [bool(row.state) for row in online.read([*theirs, other])] == [False] * len(theirs) + [True]
-    assert not OnlineStates(connect(root, params), "user_history").read([person])[0].state
+    assert not OnlineStates(connect(root, params, timeout=5), "user_history").read([person])[0].state
     knew = [v.number for v, day in ((project.first, 7), (project.second, 0))
             if knows(events, theirs, day)]  # fmt: skip
     assert knew == ["v1.0.0", "v2.0.0"]
@@ -246,7 +246,7 @@ def test_redis_forgets_too(project, redis_server, monkeypatch):
     features = project.params.features.model_copy(update={"online_store": "redis"})
     params = project.params.model_copy(update={"features": features})
     apply_definitions(project.root, params)
-    online = OnlineStates(connect(project.root, params))
+    online = OnlineStates(connect(project.root, params, timeout=5))
     click = Click(1_767_700_000_000, "e", "i1", 0)
     online.write({"s": (click,), "t": (click,)})
     forget(project.root, params, None, "s", held=0)

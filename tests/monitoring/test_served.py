@@ -48,7 +48,7 @@ def serve(root, events, *, publishing: bool = True) -> list:
     logged = events.assign(arrived=events["timestamp"], late=False).reindex(columns=EVENTS.names)
     EventLog(root / LOG).append(pa.Table.from_pylist(logged.replace({np.nan: None}).to_dict("records"), EVENTS))
     apply_definitions(root, PARAMS)
-    store = connect(root, PARAMS)
+    store = connect(root, PARAMS, timeout=5)
     deployment, states = Deployment(root, PARAMS.features), States(OnlineStates(store))
     predictions = PredictionLog(root, days=100_000)
     engine = Engine(deployment, states, predictions, budget_ms=1e6, max_staleness_hours=1e6)

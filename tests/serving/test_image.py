@@ -106,7 +106,10 @@ def test_it_answers(inside):
             click = {"event_id": "e", "session_id": "s", "item_id": "i03", "event_type": "view"}
             taken = client.post("/events", json=click | {"timestamp": time.time_ns() // 1_000_000})
             assert taken.json()["accepted"] == 1
-            answer = client.post("/recommend", json={"session_id": "s", "k": 5}).json()
+            answer = {"degraded": True}
+            while answer["degraded"]:  # as the first answers are on a machine that is busy
+                assert time.monotonic() < deadline
+                answer = client.post("/recommend", json={"session_id": "s", "k": 5}).json()
             assert (len(answer["items"]), answer["clicks"], answer["degraded"]) == (5, 1, False)
             assert client.get("/").status_code == 200
     finally:

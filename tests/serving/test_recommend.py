@@ -253,7 +253,7 @@ def test_values_older_than_may_be_are_told_and_counted(shop, request, monkeypatc
     params = Params.read(shop / "params.yaml")
     params = params.model_copy(update={"features": params.features.model_copy(update={"online_store": store})})
     apply_definitions(shop, params)
-    states, predictions = OnlineStates(connect(shop, params)), PredictionLog(shop, days=10_000)
+    states, predictions = OnlineStates(connect(shop, params, timeout=5)), PredictionLog(shop, days=10_000)
     made = Engine(Deployment(shop, PARAMS.features), States(states), predictions, budget_ms=1000, max_staleness_hours=2)
     try:
         newest = made.deployment.model.statistics_at

@@ -34,7 +34,7 @@ def second(bundles) -> dict:
 def engine(shop, deployed):
     params = Params.read(shop / "params.yaml")
     apply_definitions(shop, params)
-    states = States(OnlineStates(connect(shop, params)))
+    states = States(OnlineStates(connect(shop, params, timeout=5)))
     shown, unseen = PredictionLog(shop, 10_000), PredictionLog(shop, 10_000, SHADOW)
     shadow = Shadow(Engine(deployed, states, unseen, 1000, 36))
     engine = Engine(deployed, states, shown, 1000, 36, shadow)

@@ -59,7 +59,7 @@ def publish(shop, params, known, coming):
     """publish(until): the versions that are due then, ms, from what the bundle knows and what came."""
     (shop / "data/interim").mkdir(parents=True)
     pd.concat([known, coming]).to_parquet(shop / "data/interim/events.parquet")
-    return lambda until: publish_due(shop, params, connect(shop, params), until)
+    return lambda until: publish_due(shop, params, connect(shop, params, timeout=5), until)
 
 
 def milliseconds(moment: pd.Timestamp) -> int:
@@ -86,7 +86,7 @@ def test_what_is_served_is_what_is_computed_offline(shop, params, publish, deplo
     np.testing.assert_array_equal(features, expected)
     # the test could fail: the bundle's own statistics give others
     assert (bundled.features(prefixes)[1] != expected).any()
-    online = OnlineStates(connect(shop, params))
+    online = OnlineStates(connect(shop, params, timeout=5))
     assert parity(served, coming.tail(50).reset_index(drop=True), online, TYPES).differing == 0
 
 

@@ -212,7 +212,7 @@ def test_events_over_http_reach_the_same_states_through_kafka(live, params, shop
     assert [message.value() for message in quarantined(params)] == [b"nonsense"]
     live.consume()
     stored(live.root, params, events)
-    assert OnlineStates(connect(live.root, params)).read(["unknown"])[0].state == EMPTY
+    assert OnlineStates(connect(live.root, params, timeout=5)).read(["unknown"])[0].state == EMPTY
 
 
 def test_it_ends_when_asked_though_the_broker_is_gone(

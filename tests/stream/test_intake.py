@@ -55,7 +55,7 @@ def test_several_workers_at_once_lead_to_the_batch(project, params, recent):
     assert [bad.reason for receipt in accepted for bad in receipt.broken] == ["not a JSON object"] * 12
     for view, key in KEYS.items():
         expected = dict(states_of(recent, key, TYPES))
-        found = OnlineStates(connect(project, params), view).read(list(expected))
+        found = OnlineStates(connect(project, params, timeout=5), view).read(list(expected))
         assert [row.state for row in found] == list(expected.values())
     ingest(Ingest(path=str(LOG)), project, project / "ingested")
     logged = pd.read_parquet(project / "ingested/events.parquet")[list(FIELDS)]
@@ -76,7 +76,7 @@ def test_what_is_too_late_is_counted_and_kept_but_changes_no_state(project, para
     )
     receipt = open_intake(project, params).accept(messages(late))
     assert (receipt.accepted, receipt.late) == (5, 5)
-    assert OnlineStates(connect(project, params)).read(["late"])[0].state == EMPTY
+    assert OnlineStates(connect(project, params, timeout=5)).read(["late"])[0].state == EMPTY
     ingest(Ingest(path=str(LOG)), project, project / "ingested")
     assert len(pd.read_parquet(project / "ingested/events.parquet")) == 5
 
@@ -110,5 +110,5 @@ def test_a_store_that_is_gone_is_an_error_and_the_same_events_can_be_sent_again(
     server.start()
     assert intake.accept(sent).accepted == len(recent)
     expected = dict(states_of(recent, "session_id", TYPES))
-    found = OnlineStates(connect(project, redis_params)).read(list(expected))
+    found = OnlineStates(connect(project, redis_params, timeout=5)).read(list(expected))
     assert [row.state for row in found] == list(expected.values())

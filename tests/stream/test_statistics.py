@@ -31,7 +31,7 @@ def versions(project, redis_params, redis_server, monkeypatch, shop):
     """The versions published while the shop's events come in, half of them known before, some twice."""
     monkeypatch.setenv("NEXTCLICK_REDIS", redis_server().address)
     apply_definitions(project, redis_params)
-    store = connect(project, redis_params)
+    store = connect(project, redis_params, timeout=5)
     ordered = shop.sort_values("timestamp")
     half = len(ordered) // 2
     ordered[:half].to_parquet(project / "data/interim/events.parquet")
@@ -79,7 +79,7 @@ def test_where_the_store_is_gone_the_files_are_there_and_the_next_call_brings_th
     server = redis_server()
     monkeypatch.setenv("NEXTCLICK_REDIS", server.address)
     apply_definitions(project, redis_params)
-    store = connect(project, redis_params)
+    store = connect(project, redis_params, timeout=5)
     EventLog(project / LOG).append(logged(shop))
     until = int(shop["timestamp"].max().timestamp() * 1000) + 24 * HOUR
     server.kill()

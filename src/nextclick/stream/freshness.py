@@ -18,7 +18,7 @@ from numba import set_num_threads
 
 from nextclick.errors import BrokerUnavailableError, InputError
 from nextclick.events.session_state import SessionState, prefixes_of
-from nextclick.features.store.connect import connect
+from nextclick.features.store.connect import PATIENT_TIMEOUT, connect
 from nextclick.features.store.online import OnlineStates
 from nextclick.params import Params
 from nextclick.progress import progress_bar
@@ -50,7 +50,7 @@ def freshness(root: Path, params: Params, recommender: Recommender, rate: float,
     With Kafka, `nextclick stream` has to run elsewhere. The clicks are of sessions that no log keeps: see PROBES.
     Raises InputError where they do not arrive, UnavailableError where store or broker do not answer.
     """
-    online = OnlineStates(connect(root, params))
+    online = OnlineStates(connect(root, params, PATIENT_TIMEOUT))
     watched: SimpleQueue[tuple[str, str, float] | None] = SimpleQueue()
     states: SimpleQueue[tuple[SessionState, float] | None] = SimpleQueue()
     seen = Seen()
