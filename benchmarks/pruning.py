@@ -42,7 +42,7 @@ def fewer_sessions(recommender: Recommender, log: SessionLog, share: float) -> t
     snapshot = recommender.snapshot
     retriever = replace(snapshot.retriever, index=index)
     size = sum(getattr(index, field.name).nbytes for field in fields(index))
-    return Recommender(replace(snapshot, retriever=retriever), recommender.ranker), size
+    return replace(recommender, snapshot=replace(snapshot, retriever=retriever)), size
 
 
 def fewer_vectors(recommender: Recommender, log: SessionLog, share: float) -> tuple[Recommender, int]:
@@ -57,7 +57,7 @@ def fewer_vectors(recommender: Recommender, log: SessionLog, share: float) -> tu
         retriever=replace(snapshot.retriever, encoder=encoder),
         knowledge=replace(snapshot.knowledge, encoder=encoder),
     )
-    return Recommender(fewer, recommender.ranker), vectors[kept].nbytes
+    return replace(recommender, snapshot=fewer), vectors[kept].nbytes
 
 
 def values(recommender: Recommender, prefixes: Prefixes) -> dict[str, np.ndarray]:

@@ -105,7 +105,7 @@ def run(params: Params, folder: Path, scratch: Path, examples: int) -> dict[str,
     )
     test = SessionLog.read(folder / "split/test.parquet", types, snapshot.vocabulary)
     asked = next_clicks(test).take(slice(0, examples))
-    done("recommend", engine.recommend(Recommender(snapshot, booster), asked, 20))
+    done("recommend", engine.recommend(Recommender.of(snapshot, booster), asked, 20))
     peaks.stop()
     return {"seconds": seconds, "driver_mib": peaks.driver, "worker_mib": peaks.worker, "store_mib": peaks.store}
 

@@ -103,14 +103,14 @@ def live_states(root: Path, types: list[str]) -> dict[str, SessionState]:
 def without_http(root: Path, params: Params, sessions: list[str], times: int) -> dict:
     """The same handler in this process: from a query to its answer, the store's read among it."""
     os.environ["NEXTCLICK_METRICS"] = "127.0.0.1:0"
-    from nextclick.serving.recommend import Query
+    from nextclick.serving.query import Query
     from nextclick.serving.runtime import Runtime, freeze_heap
 
     runtime = Runtime.open(root, params)
     freeze_heap()
     stages: dict[str, list[float]] = {}
     for i in progress_bar(range(times + 200), desc="without HTTP", unit="answer"):
-        query = Query("benchmark", sessions[i % len(sessions)], K, runtime.engine.deployment.model)
+        query = Query("benchmark", sessions[i % len(sessions)], K, runtime.engine.deployment.champion)
         (answer,) = runtime.engine.recommend([query], time.time_ns() // 1_000_000, time.perf_counter())
         if i >= 200:
             for stage, taken in {**answer.milliseconds, "compute": answer.milliseconds["total"]}.items():

@@ -76,7 +76,7 @@ print(
 last = pd.read_parquet(root / "data/split/train.parquet", columns=["timestamp"])["timestamp"].max()
 metrics = {"train_ndcg@20": curve["train"].iloc[-1], "held_out_ndcg@20": curve["held_out"].iloc[-1]}
 manifest = save_bundle(
-    Recommender(Snapshot.load(root / "data/features/snapshot", params.retrieval), booster),
+    Recommender.of(Snapshot.load(root / "data/features/snapshot", params.retrieval), booster),
     root / "models/bundle",
     params=params,
     trained_until=last.isoformat(),

@@ -37,7 +37,7 @@ TIMED = (
     "tests/serving/test_recommend.py::test_one_slow_ranking_costs_the_next_visitors_nothing",
     "tests/serving/test_recommend.py::test_while_ranking_is_too_slow_few_wait_for_it_and_soon_after_all_are_ranked_again",
     "tests/serving/test_promotion_under_load.py",
-    "tests/serving/test_turns.py",
+    "tests/serving/test_admission_queue.py",
     "tests/stream/test_refused.py::test_while_the_broker_is_gone_an_event_waits_a_little_and_the_next_not_at_all",
 )
 

@@ -33,9 +33,9 @@ def test_each_layer_imports_only_those_below():
             "nextclick.events.schema -> nextclick.bundle.bundle",
         ),
         (
-            "serving/shop.py",
+            "serving/item_catalogue.py",
             "def late():\n    import nextclick.lifecycle.gate",
-            "nextclick.serving.shop -> nextclick.lif",
+            "nextclick.serving.item_catalogue -> nextclick.lif",
         ),
         ("progress.py", "import nextclick.evaluation.metrics", "nextclick.progress -> nextclick.evaluation.metrics"),
     ],

@@ -34,7 +34,7 @@ def test_{name}():
         ("tests/stream/proofs/test_faults.py::test_b", "tests/stream"),
         ("tests/serving/test_image.py::test_c", "tests/serving/test_image.py"),
         ("tests/ranking/test_trees.py::test_d", "tests/ranking/test_trees.py"),
-        ("tests/serving/test_turns.py::test_e[x]", "timed"),
+        ("tests/serving/test_admission_queue.py::test_e[x]", "timed"),
     ],
 )
 def test_a_folder_that_shares_a_server_is_one_group_and_any_other_file_is_one(nodeid, group):

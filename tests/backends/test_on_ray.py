@@ -55,8 +55,8 @@ def test_one_worker_trains_the_same_ranker_and_two_one_as_good(on_ray, seen, log
     raw = {name: booster.save_raw("ubj") for name, booster in boosters.items()}
     assert raw["local"] == raw["one"] != raw["two"]
     asked = next_clicks(log)
-    lists = {name: on_ray.recommend(Recommender(snapshot, booster), asked, 10) for name, booster in boosters.items()}
-    np.testing.assert_array_equal(lists["local"], Recommender(snapshot, boosters["local"]).recommend(asked, 10))
+    lists = {name: on_ray.recommend(Recommender.of(snapshot, booster), asked, 10) for name, booster in boosters.items()}
+    np.testing.assert_array_equal(lists["local"], Recommender.of(snapshot, boosters["local"]).recommend(asked, 10))
     np.testing.assert_array_equal(lists["local"], lists["one"])
     mrr = {name: per_prediction(ranks_of(found, asked.targets), 10)["mrr@10"] for name, found in lists.items()}
     low, high = interval(mrr["local"], asked.sessions, 0)
@@ -65,7 +65,7 @@ def test_one_worker_trains_the_same_ranker_and_two_one_as_good(on_ray, seen, log
 
 def test_no_prediction_gives_no_list(on_ray, seen, trained):
     snapshot, prefixes = seen
-    recommender = Recommender(snapshot, trained[0]["local"])
+    recommender = Recommender.of(snapshot, trained[0]["local"])
     assert on_ray.recommend(recommender, prefixes.take(slice(0, 0)), 10).shape == (0, 10)
 
 

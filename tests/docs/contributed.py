@@ -13,8 +13,10 @@ from nextclick.events.sessions import SessionLog
 from nextclick.params import Ingest, Retrieval
 from nextclick.ranking.snapshot import Snapshot
 from nextclick.retrieval.candidates import COLUMNS
-from nextclick.serving.metrics import SHORT
-from nextclick.serving.recommend import Answer, Engine, Query
+from nextclick.serving.observability import SHORT
+from nextclick.serving.query import Answer, Query
+from nextclick.serving.recommend import NO_RANKING
+from nextclick.serving.runtime import RecommendationEngine
 
 TYPES = ["view", "cart", "purchase"]
 assert Path(nextclick.__path__[0]).is_relative_to(Path.cwd())
@@ -62,8 +64,21 @@ class Asked:
 
 
 query = Query("r", "s", 5, Asked())  # type: ignore[arg-type]
-answer = Answer(query, [1, 2], [0.5, 0.4], [], 0, None, None, [], None, {})
-Engine._account([answer], 0, 0)
+answer = Answer(
+    query=query,
+    at_ms=0,
+    state=(),
+    ranking=NO_RANKING,
+    items=[1, 2],
+    scores=[0.5, 0.4],
+    reasons=[],
+    state_age_ms=None,
+    statistics_age_ms=None,
+    stale=[],
+    degraded=None,
+    milliseconds={},
+)
+RecommendationEngine._measure([answer], 0, 0)
 assert SHORT._value.get() == 1
 assert "nextclick_short_lists" in Path("docs/operations.md").read_text()
 print("alarm")

@@ -281,7 +281,7 @@ def repeated(recommender: Recommender, times: int) -> Recommender:
     trees = [{**tree, "id": place} for place, tree in enumerate(model["trees"] * times)]
     model |= {"trees": trees, "tree_info": [0] * len(trees), "iteration_indptr": list(range(len(trees) + 1))}
     model["gbtree_model_param"]["num_trees"] = str(len(trees))
-    return replace(recommender, ranker=xgb.Booster(model_file=bytearray(json.dumps(saved).encode())))
+    return Recommender.of(recommender.snapshot, xgb.Booster(model_file=bytearray(json.dumps(saved).encode())))
 
 
 @pytest.mark.timed

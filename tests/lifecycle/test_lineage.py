@@ -27,7 +27,7 @@ from nextclick.lifecycle.promotion import promote
 from nextclick.lifecycle.records import read_records
 from nextclick.lifecycle.registry import Registry
 from nextclick.logs.event_log import LOG
-from nextclick.serving.prediction_writer import SECONDS
+from nextclick.serving.prediction_writer import FLUSH_SECONDS
 
 from .conftest import Project, early
 from .test_retrain import happen
@@ -222,7 +222,7 @@ def test_an_answer_that_the_service_still_held_in_memory_is_forgotten_too(projec
         assert not asked.done()
         asked.result()
     assert named_in(root, {session}) == []
-    assert HELD > SECONDS
+    assert HELD > FLUSH_SECONDS
 
 
 def also_as(project: Project, name: str) -> Registry:

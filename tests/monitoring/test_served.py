@@ -28,10 +28,11 @@ from nextclick.logs.served import live_events, served_lists
 from nextclick.monitoring import drift_report
 from nextclick.monitoring.drift_report import drift_live, judge_logs
 from nextclick.serving.deployment import Deployment
-from nextclick.serving.prediction_writer import PredictionLog
-from nextclick.serving.recommend import Engine, Query
-from nextclick.serving.session_reader import States
-from nextclick.serving.shop import Filters
+from nextclick.serving.item_catalogue import Filters
+from nextclick.serving.prediction_writer import PredictionWriter
+from nextclick.serving.query import Query
+from nextclick.serving.runtime import RecommendationEngine
+from nextclick.serving.session_reader import SessionReader
 from nextclick.stream.validation import EVENTS
 
 from .conftest import PARAMS, TYPES
@@ -49,21 +50,23 @@ def serve(root, events, *, publishing: bool = True) -> list:
     EventLog(root / LOG).append(pa.Table.from_pylist(logged.replace({np.nan: None}).to_dict("records"), EVENTS))
     apply_definitions(root, PARAMS)
     store = connect(root, PARAMS, timeout=5)
-    deployment, states = Deployment(root, PARAMS.features), States(OnlineStates(store))
-    predictions = PredictionLog(root, days=100_000)
-    engine = Engine(deployment, states, predictions, budget_ms=1e6, max_staleness_hours=1e6)
+    deployment, states = Deployment(root, PARAMS.features), SessionReader(OnlineStates(store))
+    predictions = PredictionWriter(root, days=100_000)
+    engine = RecommendationEngine(deployment, states, predictions, budget_ms=1e6, max_staleness_ms=1e12)
     known: dict[str, tuple[Click, ...]] = {}
     answers, published = [], None
     for n, event in enumerate(events.itertuples()):
         now = int(event.timestamp.timestamp() * 1000)
         due = int(publication_moments(PARAMS.features, now, now)[-1])
         if publishing and due != published and publish_due(root, PARAMS, store, now):
-            deployment.look()
+            deployment.poll()
         published = due
         before = known.get(event.session_id, ())
         if before:
-            filters = Filters((deployment.model.shop.ids.index(before[-1].item_id),)) if n % 3 == 0 else Filters()
-            query = Query(f"r{n}", event.session_id, 5, deployment.model, before, filters)
+            filters = (
+                Filters((deployment.champion.catalogue.ids.index(before[-1].item_id),)) if n % 3 == 0 else Filters()
+            )
+            query = Query(f"r{n}", event.session_id, 5, deployment.champion, before, filters)
             answers += [(now, answer) for answer in engine.recommend([query], now, time.perf_counter())]
         click = Click(now, event.event_id, event.item_id, TYPES.index(event.event_type))
         known[event.session_id] = advance_all(before, (click,))

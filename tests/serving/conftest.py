@@ -77,7 +77,7 @@ def shop(tmp_path, bundles) -> Path:
 @pytest.fixture
 def deployed(shop, monkeypatch):
     """What answers, with its bundle."""
-    monkeypatch.setattr(deployment, "EVERY", 3600)  # the test itself looks
+    monkeypatch.setattr(deployment, "POLL_SECONDS", 3600)  # the test itself looks
     made = Deployment(shop, PARAMS.features)
     yield made
     made.close()

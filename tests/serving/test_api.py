@@ -9,10 +9,10 @@ import pytest
 from fastapi.testclient import TestClient
 
 from nextclick.params import Params
-from nextclick.serving import schema, traffic
+from nextclick.serving import admission, schema
+from nextclick.serving.admission import MAX_BODY_BYTES, Traffic
 from nextclick.serving.api import app
 from nextclick.serving.runtime import Runtime
-from nextclick.serving.traffic import LARGEST_BODY, Traffic
 
 
 @pytest.fixture
@@ -125,7 +125,7 @@ def test_events_that_are_no_json_are_refused_or_quarantined(api, body):
 
 
 def test_too_much_is_refused_unread(api):
-    assert api.post("/recommend", content=b" " * (LARGEST_BODY + 1)).status_code == 413
+    assert api.post("/recommend", content=b" " * (MAX_BODY_BYTES + 1)).status_code == 413
     chunks = (b" " * 2**16 for _ in range(2**6))
     assert api.post("/events", content=chunks).status_code == 413
     more = (b" " * 2**16 for _ in range(2**6))
@@ -142,7 +142,7 @@ def test_unknown_items_and_routes_are_not_found(api):
 
 
 def test_an_error_inside_shows_nothing_of_it(api, monkeypatch):
-    monkeypatch.setattr(app.state.runtime.turns, "take", lambda: 1 / 0)
+    monkeypatch.setattr(app.state.runtime.queue, "acquire", lambda: 1 / 0)
     answer = api.post("/recommend", json={"session_id": "s"})
     assert answer.status_code == 500
     assert answer.json() == {"error": "internal error", "details": [], "request_id": answer.headers["x-request-id"]}
@@ -188,7 +188,7 @@ def test_guessing_keys_is_slowed_down_and_keeps_nobody_from_his_own(open_api):
 
 
 def test_a_body_that_does_not_come_is_given_up(api, monkeypatch):
-    monkeypatch.setattr(traffic, "BODY_SECONDS", 0.05)
+    monkeypatch.setattr(admission, "BODY_TIMEOUT", 0.05)
 
     async def asked() -> list[dict]:
         sent = []
@@ -211,17 +211,17 @@ def test_a_body_that_does_not_come_is_given_up(api, monkeypatch):
 
 
 def test_a_batch_lets_others_have_their_turn(api, monkeypatch):
-    taken = []
-    take = app.state.runtime.turns.take
+    acquired = []
+    acquire = app.state.runtime.queue.acquire
 
     async def counted():
-        taken.append(1)
-        await take()
+        acquired.append(1)
+        await acquire()
 
-    monkeypatch.setattr(app.state.runtime.turns, "take", counted)
+    monkeypatch.setattr(app.state.runtime.queue, "acquire", counted)
     found = api.post("/recommend_batch", json={"requests": [{"session_id": f"s{n}"} for n in range(20)]}).json()
     assert [result["session_id"] for result in found["results"]] == [f"s{n}" for n in range(20)]
-    assert len(taken) == 3
+    assert len(acquired) == 3
 
 
 def test_request_ids_are_taken_over_or_made(api):

@@ -14,7 +14,7 @@ from .conftest import PARAMS
 
 @pytest.fixture
 def deployed(shop, bundles, monkeypatch):
-    monkeypatch.setattr(deployment, "EVERY", 3600)  # the test itself looks
+    monkeypatch.setattr(deployment, "POLL_SECONDS", 3600)  # the test itself looks
     shutil.copytree(bundles[1], shop / "models/second")
     made = Deployment(shop, PARAMS.features)
     yield made, shop
@@ -32,23 +32,23 @@ def write(root, text: str) -> None:
 
 def test_the_pointer_is_followed_there_and_back(deployed):
     made, root = deployed
-    first = made.model.version
+    first = made.champion.version
     second = json.loads((root / "models/second/manifest.json").read_text())["version"]
     point(root, bundle="models/second", version=second)
-    made.look()
-    assert made.model.version == second != first
+    made.poll()
+    assert made.champion.version == second != first
     point(root, bundle="models/bundle")
-    made.look()
-    assert made.model.version == first
+    made.poll()
+    assert made.champion.version == first
 
 
 def test_a_pointer_that_cannot_be_read_is_refused_once(deployed, caplog):
     made, root = deployed
-    serving = made.model
+    serving = made.champion
     (root / "models/deployed/recommender.json").mkdir(parents=True)
     for _ in range(3):
-        made.look()
-    assert made.model is serving
+        made.poll()
+    assert made.champion is serving
     (refused,) = [record.reason for record in caplog.records if record.message == "bundle refused"]
     assert "Is a directory" in refused
 
@@ -62,26 +62,26 @@ def test_a_broken_bundle_is_refused_with_its_reason(deployed, caplog, part, harm
     path.write_bytes(whole[: len(whole) // 2] if harm == "truncated" else bytes([whole[0] ^ 1]) + whole[1:])
     if harm == "missing":
         path.unlink()
-    serving = made.model
+    serving = made.champion
     point(root, bundle="models/second")
-    made.look()
-    assert made.model is serving
+    made.poll()
+    assert made.champion is serving
     assert part in caplog.records[-1].reason
     # mended and touched, it is taken
     path.write_bytes(whole)
     point(root, bundle="models/second")
-    made.look()
-    assert made.model is not serving
+    made.poll()
+    assert made.champion is not serving
 
 
 def test_a_broken_copy_of_what_answers_is_refused_too(deployed, caplog):
     made, root = deployed
-    serving = made.model
+    serving = made.champion
     shutil.copytree(root / "models/bundle", root / "models/copy")
     (root / "models/copy/ranker.ubj").write_bytes(b"")
     point(root, bundle="models/copy", version=serving.version)
-    made.look()
-    assert made.model is serving
+    made.poll()
+    assert made.champion is serving
     assert "ranker.ubj" in caplog.records[-1].reason
 
 
@@ -90,19 +90,19 @@ def test_a_broken_copy_of_what_answers_is_refused_too(deployed, caplog):
 )
 def test_a_pointer_that_names_no_bundle_changes_nothing(deployed, caplog, text):
     made, root = deployed
-    serving = made.model
+    serving = made.champion
     write(root, text)
-    made.look()
-    assert made.model is serving
+    made.poll()
+    assert made.champion is serving
     assert caplog.records[-1].reason
 
 
 def test_another_version_than_the_pointer_names_is_refused(deployed, caplog):
     made, root = deployed
-    serving = made.model
+    serving = made.champion
     point(root, bundle="models/second", version="000000000000")
-    made.look()
-    assert made.model is serving
+    made.poll()
+    assert made.champion is serving
     assert "000000000000" in caplog.records[-1].reason
 
 

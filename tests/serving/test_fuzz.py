@@ -11,9 +11,9 @@ from hypothesis.errors import Unsatisfiable
 from schemathesis import GenerationMode, checks
 
 from nextclick.params import Params
+from nextclick.serving.admission import Traffic
 from nextclick.serving.api import app
 from nextclick.serving.runtime import Runtime
-from nextclick.serving.traffic import Traffic
 
 from .conftest import PARAMS, write_params
 

@@ -8,38 +8,37 @@ import pytest
 
 from nextclick.events.session_state import Click, prefixes_of
 from nextclick.serving import prediction_writer
-from nextclick.serving.loaded_bundle import Model
-from nextclick.serving.prediction_writer import Prediction, PredictionLog
+from nextclick.serving.loaded_bundle import LoadedBundle
+from nextclick.serving.prediction_writer import PredictionWriter
+from nextclick.serving.query import Answer, Query, Ranking
 
 NOW = 1_767_700_000_000
 
 
 @pytest.fixture(scope="module")
-def model(bundles) -> Model:
-    return Model.load(bundles[0])
+def bundle(bundles) -> LoadedBundle:
+    return LoadedBundle.load(bundles[0])
 
 
-def prediction(model: Model, n: int, moment: int = NOW) -> Prediction:
+def answer(bundle: LoadedBundle, n: int, at_ms: int = NOW) -> Answer:
     state = tuple(Click(NOW - 9_000 + 1000 * i, f"e{i}", f"i{(7 * n + i) % 40:02d}", 0) for i in range(n % 5))
-    candidates, features = model.recommender.snapshot.features(
-        prefixes_of([state], model.recommender.snapshot.vocabulary)
-    )
-    scores = model.recommender.scores_of(candidates, features)[0]
-    places = np.argsort(-scores, kind="stable")[:4]
-    items, shown = candidates.items[0], candidates.items[0, places].tolist()
-    return Prediction(
-        f"r{n}",
-        f"s{n}",
-        moment,
-        model,
-        None,
-        ["item_statistics"],
-        state,
-        items,
-        scores,
-        shown,
-        features[0, places],
-        {"total": 1.5},
+    snapshot = bundle.recommender.snapshot
+    candidates, features = snapshot.features(prefixes_of([state], snapshot.vocabulary))
+    scores = bundle.recommender.scores_of(candidates, features)[0]
+    shown = np.argsort(-scores, kind="stable")[:4]
+    return Answer(
+        query=Query(f"r{n}", f"s{n}", 4, bundle),
+        at_ms=at_ms,
+        state=state,
+        ranking=Ranking(candidates=candidates.items[0], scores=scores, shown=shown, features=features[0, shown]),
+        items=candidates.items[0, shown].tolist(),
+        scores=scores[shown].tolist(),
+        reasons=[],
+        state_age_ms=None,
+        statistics_age_ms=None,
+        stale=["item_statistics"],
+        degraded=None,
+        milliseconds={"total": 1.5},
     )
 
 
@@ -49,15 +48,15 @@ def rows(root) -> list[dict]:
 
 
 @pytest.mark.ml_test("infra-5")
-def test_every_answer_is_a_row_whose_features_its_state_gives_again(tmp_path, model):
-    log = PredictionLog(tmp_path, days=10_000)
-    put = [prediction(model, n) for n in range(25)]
+def test_every_answer_is_a_row_whose_features_its_state_gives_again(tmp_path, bundle):
+    log = PredictionWriter(tmp_path, days=10_000)
+    put = [answer(bundle, n) for n in range(25)]
     for one in put:
         log.put(one)
     log.close()
     found = rows(tmp_path)
-    assert [row["request_id"] for row in found] == [one.request_id for one in put]
-    snapshot = model.recommender.snapshot
+    assert [row["request_id"] for row in found] == [one.query.request_id for one in put]
+    snapshot = bundle.recommender.snapshot
     for row in found:
         state = tuple(Click(**click) for click in row["state"])
         candidates, features = snapshot.features(prefixes_of([state], snapshot.vocabulary))
@@ -67,35 +66,35 @@ def test_every_answer_is_a_row_whose_features_its_state_gives_again(tmp_path, mo
         served = np.array(row["features"], np.float32).reshape(len(places), -1)
         np.testing.assert_array_equal(served, features[0, places])
         assert row["shown"][0] == row["candidates"][int(np.argmax(row["scores"]))]
-        assert row["model_version"] == model.version
+        assert row["model_version"] == bundle.version
         assert (row["stale"], row["milliseconds"]) == (["item_statistics"], 1.5)
-        assert row["statistics_at"].timestamp() * 1000 == model.statistics_at
+        assert row["statistics_at"].timestamp() * 1000 == bundle.statistics_at
     (file,) = (tmp_path / "data/predictions").glob("date=*/*.parquet")
     assert pq.read_schema(file).metadata[b"features"].decode().split(",") == list(snapshot.feature_names)
 
 
-def test_a_full_queue_drops_and_counts(tmp_path, model, monkeypatch):
-    monkeypatch.setattr(prediction_writer, "MOST_WAITING", 10)
-    monkeypatch.setattr(prediction_writer, "LOOK_EVERY", 60)
-    log, dropped = PredictionLog(tmp_path, days=10_000), prediction_writer.DROPPED_PREDICTIONS._value.get()
+def test_a_full_queue_drops_and_counts(tmp_path, bundle, monkeypatch):
+    monkeypatch.setattr(prediction_writer, "MAX_WAITING", 10)
+    monkeypatch.setattr(prediction_writer, "CHECK_SECONDS", 60)
+    log, dropped = PredictionWriter(tmp_path, days=10_000), prediction_writer.DROPPED_PREDICTIONS._value.get()
     for n in range(15):
-        log.put(prediction(model, n))
+        log.put(answer(bundle, n))
     log.close()
     assert len(rows(tmp_path)) == 10
     assert prediction_writer.DROPPED_PREDICTIONS._value.get() == dropped + 5
 
 
-def test_what_comes_while_a_file_is_written_waits_for_the_next(tmp_path, model, monkeypatch):
-    monkeypatch.setattr(prediction_writer, "ROWS", 10)
-    monkeypatch.setattr(prediction_writer, "LOOK_EVERY", 0.01)
-    monkeypatch.setattr(PredictionLog, "_write_files", lambda log, rows: (sizes.append(len(rows)), come(log, 3)))
+def test_what_comes_while_a_file_is_written_waits_for_the_next(tmp_path, bundle, monkeypatch):
+    monkeypatch.setattr(prediction_writer, "FILE_ROWS", 10)
+    monkeypatch.setattr(prediction_writer, "CHECK_SECONDS", 0.01)
+    monkeypatch.setattr(PredictionWriter, "_write_files", lambda log, rows: (sizes.append(len(rows)), come(log, 3)))
     sizes: list[int] = []
 
     def come(log, count):
         for n in range(count):
-            log.put(prediction(model, n))
+            log.put(answer(bundle, n))
 
-    log = PredictionLog(tmp_path, days=10_000)
+    log = PredictionWriter(tmp_path, days=10_000)
     come(log, 25)
     deadline = time.monotonic() + 10
     while sum(sizes) < 30:
@@ -106,27 +105,27 @@ def test_what_comes_while_a_file_is_written_waits_for_the_next(tmp_path, model, 
     assert len(sizes) == 4
 
 
-def test_what_cannot_be_written_is_counted_and_the_next_is_written(tmp_path, model, monkeypatch):
-    monkeypatch.setattr(prediction_writer, "LOOK_EVERY", 0.01)
-    monkeypatch.setattr(prediction_writer, "SECONDS", 0.0)
-    log, dropped = PredictionLog(tmp_path, days=10_000), prediction_writer.DROPPED_PREDICTIONS._value.get()
+def test_what_cannot_be_written_is_counted_and_the_next_is_written(tmp_path, bundle, monkeypatch):
+    monkeypatch.setattr(prediction_writer, "CHECK_SECONDS", 0.01)
+    monkeypatch.setattr(prediction_writer, "FLUSH_SECONDS", 0.0)
+    log, dropped = PredictionWriter(tmp_path, days=10_000), prediction_writer.DROPPED_PREDICTIONS._value.get()
     (tmp_path / "data").write_text("no folder")
-    log.put(prediction(model, 1))
+    log.put(answer(bundle, 1))
     deadline = time.monotonic() + 10
     while prediction_writer.DROPPED_PREDICTIONS._value.get() == dropped:
         assert time.monotonic() < deadline
         time.sleep(0.01)
     (tmp_path / "data").unlink()
-    log.put(prediction(model, 2))
+    log.put(answer(bundle, 2))
     log.close()
     assert [row["request_id"] for row in rows(tmp_path)] == ["r2"]
 
 
-def test_days_that_are_over_are_forgotten(tmp_path, model):
+def test_days_that_are_over_are_forgotten(tmp_path, bundle):
     old = tmp_path / "data/predictions/date=2020-01-01"
     old.mkdir(parents=True)
-    log = PredictionLog(tmp_path, days=10)
-    log.put(prediction(model, 1, time.time_ns() // 1_000_000))
+    log = PredictionWriter(tmp_path, days=10)
+    log.put(answer(bundle, 1, time.time_ns() // 1_000_000))
     log.close()
     assert not old.exists()
     assert len(rows(tmp_path)) == 1

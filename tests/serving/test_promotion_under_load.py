@@ -12,7 +12,7 @@ import pytest
 import yaml
 from load import load, post
 
-from nextclick.bundle.pointer import takes_part
+from nextclick.bundle.pointer import in_challenger_arm
 from nextclick.lifecycle.promotion import promote, rollback, shadow, split
 from nextclick.lifecycle.registry import Registry
 
@@ -97,7 +97,7 @@ def test_a_running_service_follows_promotion_and_rollback_and_fails_no_request(r
 def test_a_split_is_followed_sticky_and_a_shadow_logged(registry, running):
     first, second = registry.versions()
     split(registry, second, 0.3)
-    ours = next(f"s{n}" for n in range(100) if takes_part(f"s{n}", second.bundle, 0.3))
+    ours = next(f"s{n}" for n in range(100) if in_challenger_arm(f"s{n}", second.bundle, 0.3))
     assert follow(running, second.bundle, ours) < 5
     asked = [
         post("/recommend", {"session_id": f"s{n % 40}", "clicks": [{"item_id": "i03", "timestamp": MOMENT}]})
@@ -106,7 +106,7 @@ def test_a_split_is_followed_sticky_and_a_shadow_logged(registry, running):
     answers = load(running.port, asked, 80, keep=True)
     assert set(answers.statuses) == {200}, answers.problems
     for answer in map(json.loads, answers.bodies):
-        part = takes_part(answer["session_id"], second.bundle, 0.3)
+        part = in_challenger_arm(answer["session_id"], second.bundle, 0.3)
         assert answer["model_version"] == (second if part else first).bundle
     split(registry, None, 0)
     assert follow(running, first.bundle, ours) < 5

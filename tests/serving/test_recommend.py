@@ -18,14 +18,16 @@ from nextclick.features.store.online import OnlineStates
 from nextclick.params import Params
 from nextclick.ranking.recommender import Recommender
 from nextclick.serving.deployment import Deployment
-from nextclick.serving.prediction_writer import PredictionLog
-from nextclick.serving.recommend import Engine, Query
-from nextclick.serving.session_reader import States
-from nextclick.serving.shop import Filters
+from nextclick.serving.item_catalogue import Filters
+from nextclick.serving.prediction_writer import PredictionWriter
+from nextclick.serving.query import Query
+from nextclick.serving.runtime import RecommendationEngine
+from nextclick.serving.session_reader import SessionReader
 
 from .conftest import PARAMS
 
 NOW = 1_767_700_000_000
+HOUR = 3_600_000  # ms
 
 
 class Online:
@@ -49,13 +51,17 @@ def online(shop) -> Online:
 
 @pytest.fixture
 def engine(shop, online):
-    predictions = PredictionLog(shop, days=30)
-    engine = Engine(
-        Deployment(shop, PARAMS.features), States(online), predictions, budget_ms=1000, max_staleness_hours=36
+    predictions = PredictionWriter(shop, days=30)
+    engine = RecommendationEngine(
+        Deployment(shop, PARAMS.features),
+        SessionReader(online),
+        predictions,
+        budget_ms=1000,
+        max_staleness_ms=36 * HOUR,
     )
     yield engine
     engine.deployment.close()
-    engine.states.close()
+    engine.sessions.close()
     predictions.close()
 
 
@@ -65,7 +71,7 @@ def clicks(*items: str, before: int = 0) -> tuple[Click, ...]:
 
 def ask(engine, session="s", k=10, began=None, **about):
     began = time.perf_counter() if began is None else began
-    return engine.recommend([Query("r", session, k, engine.deployment.model, **about)], NOW, began)[0]
+    return engine.recommend([Query("r", session, k, engine.deployment.champion, **about)], NOW, began)[0]
 
 
 def fallbacks(reason: str) -> float:
@@ -75,11 +81,11 @@ def fallbacks(reason: str) -> float:
 def test_the_list_is_the_recommenders_own_for_the_state_in_the_store(engine, online):
     state = clicks("i03", "i07", "i03", "i11")
     online.real.write({"s": state})
-    model = engine.deployment.model
+    model = engine.deployment.champion
     expected = model.recommender.recommend(prefixes_of([state], model.recommender.snapshot.vocabulary), 10)[0]
     answer = ask(engine)
     assert answer.items == expected.tolist()
-    assert (answer.clicks, answer.state_age, answer.degraded) == (4, 60_000 - 3, None)
+    assert (len(answer.state), answer.state_age_ms, answer.degraded) == (4, 60_000 - 3, None)
 
 
 def test_clicks_that_come_with_the_request_join_those_of_the_store_and_count_once(engine, online):
@@ -88,12 +94,12 @@ def test_clicks_that_come_with_the_request_join_those_of_the_store_and_count_onc
     given = ask(engine, clicks=state[1:])
     online.real.write({"s": state})
     assert given.items == ask(engine).items
-    assert given.clicks == 3
+    assert len(given.state) == 3
 
 
 def test_a_batch_equals_one_by_one(engine, online):
     online.real.write({f"s{n}": clicks(f"i{n:02d}", f"i{2 * n:02d}") for n in range(1, 8)})
-    queries = [Query("r", f"s{n}", n + 1, engine.deployment.model) for n in range(9)]
+    queries = [Query("r", f"s{n}", n + 1, engine.deployment.champion) for n in range(9)]
     together = engine.recommend(queries, NOW, time.perf_counter())
     assert [a.items for a in together] == [ask(engine, q.session_id, q.k).items for q in queries]
 
@@ -117,15 +123,15 @@ def test_nothing_known_is_no_failure(engine):
 def test_every_list_is_as_long_as_can_be_and_holds_only_what_was_asked_for(
     engine, k, seen, exclude, category, price_min, price_max
 ):
-    shop = engine.deployment.model.shop
+    catalogue = engine.deployment.champion.catalogue
     filters = Filters(tuple(exclude), category, price_min, price_max)
     fits = {
         item
         for item in range(40)
         if item not in exclude
-        and (category is None or f"{shop.categories[item]}/".startswith(f"{category}/"))
-        and (price_min is None or shop.prices[item] >= price_min)
-        and (price_max is None or shop.prices[item] <= price_max)
+        and (category is None or f"{catalogue.categories[item]}/".startswith(f"{category}/"))
+        and (price_min is None or catalogue.prices[item] >= price_min)
+        and (price_max is None or catalogue.prices[item] <= price_max)
     }
     answer = ask(engine, k=k, clicks=clicks(*(f"i{item:02d}" if item >= 0 else "?" for item in seen)), filters=filters)
     assert set(answer.items) <= fits
@@ -141,8 +147,8 @@ def test_without_the_store_the_last_known_state_and_the_given_clicks_go_on(engin
     before, counted = ask(engine), fallbacks("store")
     online.fails = True
     without = ask(engine)
-    assert (without.items, without.degraded, without.clicks) == (before.items, "store", 2)
-    assert ask(engine, clicks=clicks("i05", before=-1000)).clicks == 3
+    assert (without.items, without.degraded, len(without.state)) == (before.items, "store", 2)
+    assert len(ask(engine, clicks=clicks("i05", before=-1000)).state) == 3
     assert ask(engine, "unknown").items
     assert fallbacks("store") == counted + 3
     online.fails = False
@@ -158,7 +164,7 @@ def test_a_database_that_somebody_holds_costs_no_request_its_budget_nor_its_stat
     with closing(sqlite3.connect(shop / ".feast/online.db")) as other:
         other.execute("BEGIN EXCLUSIVE")
         answer = ask(engine)
-    assert (answer.items, answer.degraded, answer.clicks) == (before.items, "store", 2)
+    assert (answer.items, answer.degraded, len(answer.state)) == (before.items, "store", 2)
 
 
 @pytest.mark.parametrize("part", ["online.db", "registry.db"])
@@ -200,18 +206,18 @@ def slow_ranking(monkeypatch, seconds: float) -> None:
 
 @pytest.mark.timed
 def test_one_slow_ranking_costs_the_next_visitors_nothing(engine, monkeypatch):
-    engine._budget = 0.05
+    engine.budget.seconds = 0.05
     with monkeypatch.context() as paused:
-        slow_ranking(paused, 25 * engine._budget)
+        slow_ranking(paused, 25 * engine.budget.seconds)
         ask(engine)
     assert None in [ask(engine).degraded for _ in range(5)]
 
 
 @pytest.mark.timed
 def test_while_ranking_is_too_slow_few_wait_for_it_and_soon_after_all_are_ranked_again(engine, monkeypatch):
-    engine._budget = 0.05
+    engine.budget.seconds = 0.05
     with monkeypatch.context() as loaded:
-        slow_ranking(loaded, 3 * engine._budget)
+        slow_ranking(loaded, 3 * engine.budget.seconds)
         reasons = [ask(engine).degraded for _ in range(120)]
     assert reasons[40:].count("budget") > 50
     assert None in reasons[40:]  # else nobody would see that it is quick again
@@ -228,17 +234,17 @@ def test_a_bug_costs_quality_not_the_list(engine, monkeypatch):
 
 def test_reasons_name_an_item_of_the_session_or_none(engine):
     answer = ask(engine, k=30, clicks=clicks("i03", "i07", "i11"))
-    shop = engine.deployment.model.shop
+    catalogue = engine.deployment.champion.catalogue
     kinds = {why.kind for why in answer.reasons}
     assert "seen" in kinds
     assert kinds & {"clicked_next", "similar_sessions", "similar_item"}
     for item, why in zip(answer.items, answer.reasons, strict=True):
-        assert (why.kind == "seen") == (shop.ids[item] in {"i03", "i07", "i11"})
+        assert (why.kind == "seen") == (catalogue.ids[item] in {"i03", "i07", "i11"})
         if why.kind == "clicked_next":
-            assert shop.ids[why.item] == "i11"
+            assert catalogue.ids[why.item] == "i11"
         elif why.item is not None:
-            assert shop.ids[why.item] in {"i03", "i07", "i11"}
-        assert why.text(shop)
+            assert catalogue.ids[why.item] in {"i03", "i07", "i11"}
+        assert why.text(catalogue)
 
 
 def stale_reads(view: str) -> float:
@@ -253,21 +259,23 @@ def test_values_older_than_may_be_are_told_and_counted(shop, request, monkeypatc
     params = Params.read(shop / "params.yaml")
     params = params.model_copy(update={"features": params.features.model_copy(update={"online_store": store})})
     apply_definitions(shop, params)
-    states, predictions = OnlineStates(connect(shop, params, timeout=5)), PredictionLog(shop, days=10_000)
-    made = Engine(Deployment(shop, PARAMS.features), States(states), predictions, budget_ms=1000, max_staleness_hours=2)
+    states, predictions = OnlineStates(connect(shop, params, timeout=5)), PredictionWriter(shop, days=10_000)
+    made = RecommendationEngine(
+        Deployment(shop, PARAMS.features), SessionReader(states), predictions, budget_ms=1000, max_staleness_ms=2 * HOUR
+    )
     try:
-        newest = made.deployment.model.statistics_at
+        newest = made.deployment.champion.statistics_at
         states.write({"s": (Click(newest, "e", "i03", 0),)})
         counted = {view: stale_reads(view) for view in ("session_state", "item_statistics")}
 
         def ask_at(now: int, **about):
-            return made.recommend([Query("r", "s", 5, made.deployment.model, **about)], now, time.perf_counter())[0]
+            return made.recommend([Query("r", "s", 5, made.deployment.champion, **about)], now, time.perf_counter())[0]
 
-        limit = newest + 2 * 3_600_000
+        limit = newest + 2 * HOUR
         just = ask_at(limit)
-        assert (just.state_age, just.statistics_age, just.stale) == (7_200_000, 7_200_000, [])
+        assert (just.state_age_ms, just.statistics_age_ms, just.stale) == (7_200_000, 7_200_000, [])
         old = ask_at(limit + 1)
-        assert (old.state_age, old.statistics_age) == (7_200_001, 7_200_001)
+        assert (old.state_age_ms, old.statistics_age_ms) == (7_200_001, 7_200_001)
         assert old.stale == ["session_state", "item_statistics"]
         # a click that comes with the request is new, whatever the store says
         assert ask_at(limit + 1, clicks=(Click(limit, "n", "i05", 0),)).stale == ["item_statistics"]
@@ -275,7 +283,7 @@ def test_values_older_than_may_be_are_told_and_counted(shop, request, monkeypatc
         assert stale_reads("item_statistics") == counted["item_statistics"] + 2
     finally:
         made.deployment.close()
-        made.states.close()
+        made.sessions.close()
         predictions.close()
     files = (shop / "data/predictions").glob("date=*/*.parquet")
     logged = [row["stale"] for file in files for row in pq.read_table(file).to_pylist()]

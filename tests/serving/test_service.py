@@ -24,7 +24,7 @@ from load import load, post
 from nextclick.bundle.pointer import Pointer
 from nextclick.events.session_state import Click, prefixes_of
 from nextclick.serving import service as module
-from nextclick.serving.loaded_bundle import Model
+from nextclick.serving.loaded_bundle import LoadedBundle
 from nextclick.serving.service import NextClick
 
 from .conftest import Service
@@ -134,16 +134,15 @@ def test_bundles_are_swapped_under_load_and_each_answer_is_its_bundles_own(runni
             deploy("bundle")
             wait_for(versions["bundle"])
     assert set(requests.answers.statuses) == {200}, requests.answers.problems
-    models = {
-        model.version: model for model in (Model.load(root / "models/bundle"), Model.load(root / "models/second"))
-    }
+    bundles = (LoadedBundle.load(root / "models" / name) for name in ("bundle", "second"))
+    by_version = {bundle.version: bundle for bundle in bundles}
     seen = set()
     for answer in map(json.loads, requests.answers.bodies):
-        model, item = models[answer["model_version"]], f"i{int(answer['session_id'][1:]):02d}"
-        prefixes = prefixes_of([(Click(MOMENT, "e", item, 0),)], model.recommender.snapshot.vocabulary)
-        alone = model.recommender.recommend(prefixes, 5)[0]
-        assert [item["item_id"] for item in answer["items"]] == [model.shop.ids[item] for item in alone]
-        seen.add(model.version)
+        bundle, item = by_version[answer["model_version"]], f"i{int(answer['session_id'][1:]):02d}"
+        prefixes = prefixes_of([(Click(MOMENT, "e", item, 0),)], bundle.recommender.snapshot.vocabulary)
+        alone = bundle.recommender.recommend(prefixes, 5)[0]
+        assert [item["item_id"] for item in answer["items"]] == [bundle.catalogue.ids[item] for item in alone]
+        seen.add(bundle.version)
     assert seen == set(versions.values())
 
 

@@ -68,13 +68,13 @@ def milliseconds(moment: pd.Timestamp) -> int:
 
 @pytest.mark.ml_test("monitor-3")
 def test_what_is_served_is_what_is_computed_offline(shop, params, publish, deployed, known, coming):
-    bundled = deployed.model.recommender.snapshot
+    bundled = deployed.champion.recommender.snapshot
     first = milliseconds(coming["timestamp"].min()) // DAY * DAY + DAY + LATE
     for moment in (first, first + DAY):
         publish(moment)
-        deployed.look()
-    served = deployed.model.recommender.snapshot
-    assert deployed.model.statistics_at == first + DAY
+        deployed.poll()
+    served = deployed.champion.recommender.snapshot
+    assert deployed.champion.statistics_at == first + DAY
     log = SessionLog.from_events(pd.concat([known, coming]), TYPES, bundled.vocabulary)
     offline = bundled.over(log, TYPES, params.features, first, milliseconds(coming["timestamp"].max()))
     prefixes = next_clicks(SessionLog.from_events(coming, TYPES, bundled.vocabulary))
@@ -91,40 +91,40 @@ def test_what_is_served_is_what_is_computed_offline(shop, params, publish, deplo
 
 
 def test_a_version_takes_over_while_the_service_answers(shop, params, publish, coming, monkeypatch):
-    monkeypatch.setattr(deployment, "EVERY", 0.05)
+    monkeypatch.setattr(deployment, "POLL_SECONDS", 0.05)
     made = Deployment(shop, PARAMS.features)
     try:
-        before = made.model
+        before = made.champion
         until = milliseconds(coming["timestamp"].max())
         publish(until)
         deadline = time.monotonic() + 20
-        while made.model is before:
+        while made.champion is before:
             assert time.monotonic() < deadline
             time.sleep(0.01)
-        assert made.model.statistics_at == (until - LATE) // DAY * DAY + LATE
+        assert made.champion.statistics_at == (until - LATE) // DAY * DAY + LATE
         # ready when it takes over: nothing is left for the first request to make
-        assert {"item_columns", "item_tables"} <= vars(made.model.recommender.snapshot.knowledge).keys()
-        assert made.model.recommender.trees is before.recommender.trees
-        assert made.model.version == before.version
+        assert {"item_columns", "item_tables"} <= vars(made.champion.recommender.snapshot.knowledge).keys()
+        assert made.champion.recommender.trees is before.recommender.trees
+        assert made.champion.version == before.version
     finally:
         made.close()
 
 
 def test_the_bundle_that_is_swapped_in_has_them_too(shop, bundles, publish, deployed, coming):
     publish(milliseconds(coming["timestamp"].max()))
-    deployed.look()
-    newest = deployed.model.statistics_at
+    deployed.poll()
+    newest = deployed.champion.statistics_at
     Pointer(bundle=str(bundles[1])).write(shop, DEFAULT_NAME)
-    deployed.look()
-    assert deployed.model.version == json.loads((bundles[1] / "manifest.json").read_text())["version"]
-    assert deployed.model.statistics_at == newest
+    deployed.poll()
+    assert deployed.champion.version == json.loads((bundles[1] / "manifest.json").read_text())["version"]
+    assert deployed.champion.statistics_at == newest
 
 
 def test_older_ones_than_the_bundles_are_not_taken(publish, deployed, known):
     publish(milliseconds(known["timestamp"].max()))
-    before = deployed.model
-    deployed.look()
-    assert deployed.model is before
+    before = deployed.champion
+    deployed.poll()
+    assert deployed.champion is before
 
 
 @pytest.mark.parametrize("harm", ["no parquet", "a column less", "without the history"])
@@ -137,15 +137,15 @@ def test_what_cannot_be_used_is_refused_with_its_reason(shop, publish, deployed,
         rows.drop(columns="clicks_7d").to_parquet(file)
     else:
         rows.head(3).to_parquet(file)
-    before = deployed.model
-    deployed.look()
-    assert deployed.model is before
+    before = deployed.champion
+    deployed.poll()
+    assert deployed.champion is before
     assert str(file) in caplog.records[-1].reason
     assert caplog.records[-1].message == "item statistics refused"
-    deployed.look()
+    deployed.poll()
     assert len(caplog.records) == 1  # said once
     publish(milliseconds(coming["timestamp"].max()) + DAY)
-    deployed.look()
+    deployed.poll()
 
 
 def test_items_that_the_bundle_does_not_know_are_left_out(shop, publish, deployed, coming):
@@ -153,8 +153,8 @@ def test_items_that_the_bundle_does_not_know_are_left_out(shop, publish, deploye
     rows = pq.read_table(file).to_pandas()
     strange = rows.assign(item_id="strange-" + rows["item_id"])
     pd.concat([strange, rows]).to_parquet(file)
-    deployed.look()
-    snapshot = deployed.model.recommender.snapshot
+    deployed.poll()
+    snapshot = deployed.champion.recommender.snapshot
     newest = snapshot.knowledge.history.versions[-1]
     expected = rows.set_index("item_id").reindex(snapshot.vocabulary.ids).fillna(0)
     for found, name in (
@@ -166,6 +166,6 @@ def test_items_that_the_bundle_does_not_know_are_left_out(shop, publish, deploye
     ):
         assert found.tolist() == expected[name].tolist()
     assert (shop / FOLDER).is_dir()
-    assert moment_of(published(shop)[-1]) == deployed.model.statistics_at
-    state = (Click(deployed.model.statistics_at + 1, "e", "strange-i01", 0),)
-    assert np.isfinite(deployed.model.recommender.scores(prefixes_of([state], snapshot.vocabulary))[1]).any()
+    assert moment_of(published(shop)[-1]) == deployed.champion.statistics_at
+    state = (Click(deployed.champion.statistics_at + 1, "e", "strange-i01", 0),)
+    assert np.isfinite(deployed.champion.recommender.scores(prefixes_of([state], snapshot.vocabulary))[1]).any()

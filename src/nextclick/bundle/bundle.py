@@ -22,7 +22,7 @@ from nextclick.ranking.snapshot import Snapshot
 
 LIBRARIES = ("numpy", "numba", "xgboost")
 ITEMS = "items.parquet"
-SHOWN = pa.schema([("item_id", pa.string()), ("title", pa.string()), ("category", pa.string())])
+ITEM_SCHEMA = pa.schema([("item_id", pa.string()), ("title", pa.string()), ("category", pa.string())])
 
 
 def save_bundle(
@@ -34,18 +34,18 @@ def save_bundle(
     metrics: dict,
     items: pd.DataFrame | None = None,
 ) -> dict:
-    """Write the bundle; returns its manifest.
+    """Write the bundle and return its manifest.
 
-    trained_until: the moment of the last event that it knows, ISO text. items: what the shop says of its items, of
-    which titles and categories are kept to be shown. The version is a hash of every file and of the params, so two
-    bundles of the same version are the same.
+    trained_until: the time of the last event that it knows, ISO text. items: the shop's items, whose titles and
+    categories the bundle holds. The version is a hash of every file and of the params, so two bundles of the same
+    version are equal.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for old in folder.iterdir():  # never written over in place: a service may have mapped it
+    for old in folder.iterdir():  # never overwritten in place: a service may have mapped it
         old.unlink()
     recommender.snapshot.save(folder)
     recommender.ranker.save_model(folder / "ranker.ubj")
-    pq.write_table(_shown(items, recommender.snapshot.vocabulary.ids), folder / ITEMS)
+    pq.write_table(_items_table(items, recommender.snapshot.vocabulary.ids), folder / ITEMS)
     files = {path.name: _sha256(path) for path in sorted(folder.iterdir()) if path.name != "manifest.json"}
     manifest = {
         "trained_until": trained_until,
@@ -60,18 +60,18 @@ def save_bundle(
         "libraries": {name: version(name) for name in LIBRARIES},
         "files": files,
     }
-    named = {"version": _version_of(manifest), **manifest}
-    (folder / "manifest.json").write_text(json.dumps(named, indent=1) + "\n")
+    versioned = {"version": _version_of(manifest), **manifest}
+    (folder / "manifest.json").write_text(json.dumps(versioned, indent=1) + "\n")
     sign(folder)
-    return named
+    return versioned
 
 
 def load_bundle(folder: Path) -> tuple[Recommender, dict]:
     """The recommender and its manifest.
 
-    Raises InputError, naming the file or the feature, where the signature that is asked for is not there, a file is
-    missing or not the one that the manifest names, or where the features that the ranker was trained on are not those
-    that this code makes.
+    Raises InputError, naming the file or the feature, if the required signature is missing, a file is missing or not
+    the one that the manifest names, or the features that the ranker was trained on are not those that this code
+    computes.
     """
     manifest = _verified_manifest(folder)
     version = manifest.get("version")
@@ -91,12 +91,12 @@ def load_bundle(folder: Path) -> tuple[Recommender, dict]:
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{folder / 'manifest.json'}: params.retrieval or features: {error!r}") from error
     snapshot = Snapshot.load(folder, retrieval)
-    _same_features(folder, bundled, snapshot.features_by_group)
-    return Recommender(snapshot, xgb.Booster(model_file=folder / "ranker.ubj")), manifest
+    _check_features(folder, bundled, snapshot.features_by_group)
+    return Recommender.of(snapshot, xgb.Booster(model_file=folder / "ranker.ubj")), manifest
 
 
 def _verified_manifest(folder: Path) -> dict:
-    """Read once, so that what is parsed is what was verified."""
+    """The manifest, which is read once so that what is parsed is what was verified. Raises InputError."""
     path = folder / "manifest.json"
     try:
         content = path.read_bytes()
@@ -113,35 +113,36 @@ def _verified_manifest(folder: Path) -> dict:
 
 
 def bundled_items(folder: Path) -> pa.Table:
-    """What there is to show of each item, in the order of the vocabulary: the columns of SHOWN, null where unknown."""
+    """The columns of ITEM_SCHEMA for each item in the order of the vocabulary, null where unknown."""
     return pq.read_table(folder / ITEMS)
 
 
-def _shown(items: pd.DataFrame | None, ids: np.ndarray) -> pa.Table:
-    known = pd.DataFrame({"item_id": ids.astype(object)})
+def _items_table(items: pd.DataFrame | None, ids: np.ndarray) -> pa.Table:
+    rows = pd.DataFrame({"item_id": ids.astype(object)})
     if items is not None:
-        known = known.merge(items, "left", "item_id")
-    known = known.reindex(columns=SHOWN.names)
-    return pa.Table.from_pandas(known, SHOWN, preserve_index=False).replace_schema_metadata()
+        rows = rows.merge(items, "left", "item_id")
+    rows = rows.reindex(columns=ITEM_SCHEMA.names)
+    return pa.Table.from_pandas(rows, ITEM_SCHEMA, preserve_index=False).replace_schema_metadata()
 
 
 def _version_of(manifest: dict) -> str:
-    """Of a manifest without its version."""
+    """The version of a manifest, which does not hold one yet."""
     return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def _same_features(folder: Path, bundled: dict[str, dict[str, str]], made: dict[str, tuple[str, ...]]) -> None:
+def _check_features(folder: Path, bundled: dict[str, dict[str, str]], computed: dict[str, tuple[str, ...]]) -> None:
+    """Raises InputError unless the bundled features are those that this code computes, in the same order."""
     for names in bundled.values():
         for name, kind in names.items():
             if kind != FEATURE_TYPE:
                 raise InputError(f"{folder}: feature {name} is {kind} in the bundle and {FEATURE_TYPE} in this code")
     trained_names = [name for names in bundled.values() for name in names]
-    made_names = [name for names in made.values() for name in names]
-    for place, (trained, ours) in enumerate(zip(trained_names, made_names, strict=False)):
+    computed_names = [name for names in computed.values() for name in names]
+    for position, (trained, ours) in enumerate(zip(trained_names, computed_names, strict=False)):
         if trained != ours:
-            raise InputError(f"{folder}: feature {place} is {trained} in the bundle and {ours} in this code")
-    if len(trained_names) != len(made_names):
-        extra = set(trained_names) ^ set(made_names)
+            raise InputError(f"{folder}: feature {position} is {trained} in the bundle and {ours} in this code")
+    if len(trained_names) != len(computed_names):
+        extra = set(trained_names) ^ set(computed_names)
         raise InputError(f"{folder}: {', '.join(sorted(extra))}: only in the bundle or only in this code")
 
 

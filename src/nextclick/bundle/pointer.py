@@ -1,4 +1,4 @@
-"""The deployment pointer: one small file that says which bundles of a recommender answer, watched by the service."""
+"""The deployment pointer: a small file that names the bundles of a recommender that answer; the service watches it."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from nextclick.errors import InputError
 
 FOLDER = Path("models/deployed")
-NAME = "NEXTCLICK_RECOMMENDER"  # which of several recommenders a service answers for
+NAME = "NEXTCLICK_RECOMMENDER"  # the one of several recommenders that a service answers for
 DEFAULT_NAME, DEFAULT_BUNDLE = "recommender", "models/bundle"
 
 
-class Placed(BaseModel):
-    """bundle: its folder, from the project's root. version: what its manifest must say; unset, anything."""
+class DeployedBundle(BaseModel):
+    """bundle: its folder, relative to the project's root. version: the one that its manifest must have; None: any."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     bundle: str
     version: str | None = None
 
 
-class Split(Placed):
+class TrafficSplit(DeployedBundle):
     """A challenger that answers a share of the sessions."""
 
     share: float = Field(gt=0, lt=1)
 
 
-class Pointer(Placed):
-    """bundle, version: of the champion. shadow: computes beside it, is logged and never shown. history: the folders of
-    the champions, oldest first, each with the moment at which it took over (ISO text); the last is the present one.
-    withdrawn: bundles that were rolled back; what the gate said of them no longer counts."""
+class Pointer(DeployedBundle):
+    """bundle, version: of the champion. shadow: its answers are logged and never shown. history: the folders of the
+    champions, oldest first, each with the time at which it took over (ISO text); the last is the present one.
+    withdrawn: bundles that were rolled back, for which the gate's verdict no longer counts."""
 
-    shadow: Placed | None = None
-    split: Split | None = None
+    shadow: DeployedBundle | None = None
+    split: TrafficSplit | None = None
     history: tuple[tuple[str, str], ...] = ()
     withdrawn: tuple[str, ...] = ()
 
@@ -48,17 +48,17 @@ class Pointer(Placed):
             expected = '{"bundle": "path/of/its/folder", "version": "optional"}'
             raise InputError(
                 f"{path}: expected {expected}, got {text[:80]!r}: {problems}. Without the file nothing is deployed, "
-                "and `nextclick promote` writes it anew"
+                "and `nextclick promote` writes a new one"
             ) from error
 
     @classmethod
     def read(cls, root: Path, name: str) -> Pointer:
-        """What is deployed; the pipeline's own bundle where nothing was yet."""
+        """What is deployed; the pipeline's own bundle if nothing was deployed yet. Raises InputError."""
         path = pointer_path(root, name)
         return cls.parse(path.read_text(errors="replace"), path) if path.is_file() else cls(bundle=DEFAULT_BUNDLE)
 
     def write(self, root: Path, name: str) -> None:
-        """In one step: a reader sees the old file or the new one."""
+        """Replace the file in one step: a reader sees the old one or the new one."""
         path = pointer_path(root, name)
         path.parent.mkdir(parents=True, exist_ok=True)
         scratch = path.with_name(f".{path.name}.{os.getpid()}")
@@ -77,8 +77,10 @@ def served_name() -> str:
     return os.environ.get(NAME, DEFAULT_NAME)
 
 
-def takes_part(session_id: str, challenger: str, share: float) -> bool:
-    """Whether a session belongs to the challenger's share: always the same answer, in every process, and a larger share
-    keeps the sessions of a smaller one."""
+def in_challenger_arm(session_id: str, challenger: str, share: float) -> bool:
+    """Whether the challenger, named by its version, answers a session.
+
+    The result is the same in every process, and a larger share keeps the sessions of a smaller one.
+    """
     digest = blake2b(f"{challenger}:{session_id}".encode(), digest_size=8).digest()
     return int.from_bytes(digest) < share * 2**64

@@ -1,8 +1,8 @@
 """Who made a bundle: an Ed25519 signature (RFC 8032) of its manifest, which holds the hash of every file.
 
-NEXTCLICK_SIGNING_KEY, the file of a private key, signs what is bundled. Where NEXTCLICK_TRUSTED_KEY, the file of its
+NEXTCLICK_SIGNING_KEY, the file of a private key, signs what is bundled. If NEXTCLICK_TRUSTED_KEY, the file of its
 public key, is set, nothing else is loaded. A key gives a manifest one signature, so a signed bundle is as reproducible
-as another.
+as an unsigned one.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ SIGNATURE = "manifest.sig"
 
 
 def sign(folder: Path) -> None:
-    """Write the signature beside the manifest, where the environment has a key. Raises InputError for one of no use."""
+    """Write the signature beside the manifest if NEXTCLICK_SIGNING_KEY is set. Raises InputError for a wrong key."""
     if not (path := os.environ.get(SIGNING_KEY)):
         return
     try:
@@ -34,7 +34,7 @@ def sign(folder: Path) -> None:
 
 
 def verify(folder: Path, manifest: bytes) -> None:
-    """Raises InputError unless the trusted key signed the manifest; does nothing where the environment names no key."""
+    """Raises InputError unless the trusted key signed the manifest; without NEXTCLICK_TRUSTED_KEY it accepts all."""
     if not (path := os.environ.get(TRUSTED_KEY)):
         return
     try:

@@ -198,7 +198,7 @@ class Laboratory:
         return pd.Series(np.abs(shap[:, :-1]).mean(axis=0), names).sort_values(ascending=False)
 
     def recommender(self, booster: xgb.Booster) -> Recommender:
-        return Recommender(self.snapshot, booster)
+        return Recommender.of(self.snapshot, booster)
 
 
 def misses(ranks: np.ndarray, hits: np.ndarray, known: np.ndarray, k: int) -> pd.Series:

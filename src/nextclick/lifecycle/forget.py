@@ -26,11 +26,11 @@ from nextclick.lifecycle.registry import Registry, registries
 from nextclick.logs.event_log import LOG, QUARANTINE
 from nextclick.params import Params
 from nextclick.progress import progress_bar
-from nextclick.serving.prediction_writer import FOLDER, SECONDS, SHADOW
+from nextclick.serving.prediction_writer import FLUSH_SECONDS, FOLDER, SHADOW
 
 LIVE = (LOG, FOLDER, SHADOW, QUARANTINE)
 OFFLINE = (Path("data/raw"), Path("data/interim"), Path("data/split"), Path("data/features/store"))
-HELD = round(SECONDS) + 5  # s until what the service, or a consumer, holds in memory is in its files
+HELD = round(FLUSH_SECONDS) + 5  # s until what the service, or a consumer, holds in memory is in its files
 APART = "[^A-Za-z0-9_-]"  # what stands between one id and the next
 
 

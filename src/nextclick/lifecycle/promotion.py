@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from nextclick.bundle.bundle import load_bundle
-from nextclick.bundle.pointer import FOLDER, Placed, Pointer, Split
+from nextclick.bundle.pointer import FOLDER, DeployedBundle, Pointer, TrafficSplit
 from nextclick.errors import InputError
 from nextclick.files import locked
 from nextclick.lifecycle.records import read_record, read_records, write_record
@@ -130,7 +130,7 @@ def split(registry: Registry, version: Version | None, share: float) -> dict[str
             raise InputError(f"{registry.name}: no version is champion yet, to be compared with; promote one first")
         if version and version.bundle == (before.version or load_bundle(registry.root / before.bundle)[1]["version"]):
             raise InputError(f"{registry.name} {version.number} is the champion: a split needs another version")
-        placed = Split(**_placed(registry, version).model_dump(), share=share) if version else None
+        placed = TrafficSplit(**_placed(registry, version).model_dump(), share=share) if version else None
         before.model_copy(update={"split": placed}).write(registry.root, registry.name)
     return _record(registry, "split", version, {"share": share if version else 0.0})
 
@@ -174,9 +174,9 @@ def _record_name(change: str) -> str:
     return change.replace(":", "").replace("+0000", "Z")
 
 
-def _placed(registry: Registry, version: Version) -> Placed:
+def _placed(registry: Registry, version: Version) -> DeployedBundle:
     folder = registry.bundle(version).relative_to(registry.root)
-    return Placed(bundle=str(folder), version=version.bundle)
+    return DeployedBundle(bundle=str(folder), version=version.bundle)
 
 
 def _record(

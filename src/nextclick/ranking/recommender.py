@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -60,19 +59,20 @@ def joined(parts: list[Examples], predictions: int) -> Examples:
 
 @dataclass(frozen=True)
 class Recommender:
+    """trees: the ranker in the form that scores."""
+
     snapshot: Snapshot
     ranker: xgb.Booster
+    trees: Trees
 
-    @cached_property
-    def trees(self) -> Trees:
-        """The ranker in the form that scores."""
-        return Trees.of(self.ranker)
+    @classmethod
+    def of(cls, snapshot: Snapshot, ranker: xgb.Booster) -> Recommender:
+        """Raises InputError if the ranker is not of a kind that `Trees` scores."""
+        return cls(snapshot, ranker, Trees.of(ranker))
 
     def with_history(self, history: ItemHistory) -> Recommender:
-        """The same, with item statistics in versions; all that does not depend on them is shared."""
-        made = replace(self, snapshot=self.snapshot.with_history(history))
-        vars(made)["trees"] = self.trees
-        return made
+        """A copy with item statistics in versions, which shares all that does not depend on them."""
+        return replace(self, snapshot=self.snapshot.with_history(history))
 
     def scores(self, prefixes: Prefixes) -> tuple[Candidates, np.ndarray]:
         """Candidates and their scores, (n, width) float32; -inf where there is no candidate."""
@@ -128,4 +128,4 @@ def train_recommender(log: SessionLog, params: Params, **about: Any) -> tuple[Re
     examples = training_examples(snapshot, prefixes, params.ranker.negatives, seed)
     require_enough(examples)
     booster, _ = train_ranker(examples, params.ranker, seed, params.run.threads)
-    return Recommender(Snapshot.of(log, params.retrieval, seed, **about), booster), examples
+    return Recommender.of(Snapshot.of(log, params.retrieval, seed, **about), booster), examples

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +23,36 @@ from nextclick.retrieval.encoder import Encoder
 from nextclick.retrieval.encoder_training import train_encoder
 from nextclick.retrieval.index import SessionIndex
 
-PARTS: dict[str, type[Any]] = {
-    "vocabulary": Vocabulary,
-    "index": SessionIndex,
-    "encoder": Encoder,
-    "statistics": ItemStatistics,
-    "catalogue": Catalogue,
+# each part of a bundle: its class, and each field with the name of its file, `<part>-<name>.npy`, which stays when a
+# field is renamed
+PARTS: dict[str, tuple[type[Any], dict[str, str]]] = {
+    "vocabulary": (Vocabulary, {"ids": "ids"}),
+    "index": (
+        SessionIndex,
+        dict(
+            offsets="offsets",
+            items="items",
+            sessions="sessions",
+            posting_offsets="posting_offsets",
+            posting_events="posting_events",
+        ),
+    ),
+    "encoder": (Encoder, dict(vectors="vectors", position_weight="position_weight", item_weight="item_weight")),
+    "statistics": (
+        ItemStatistics,
+        dict(
+            clicks="clicks",
+            clicks_lately="clicks_lately",
+            last_seen="last_seen",
+            types="types",
+            by_type="by_type",
+            decayed="decayed",
+            decayed_by_type="decayed_by_type",
+            first_click="first_click",
+            last_click="last_click",
+        ),
+    ),
+    "catalogue": (Catalogue, dict(category="category", department="department", price="price", titles="titles")),
 }
 
 
@@ -102,16 +126,16 @@ class Snapshot:
             "statistics": self.knowledge.statistics,
             "catalogue": self.knowledge.catalogue,
         }
-        for part, kind in PARTS.items():
-            for field in fields(kind):
-                np.save(folder / f"{part}-{field.name}.npy", getattr(held[part], field.name), allow_pickle=False)
+        for part, (_, files) in PARTS.items():
+            for field, name in files.items():
+                np.save(folder / f"{part}-{name}.npy", getattr(held[part], field), allow_pickle=False)
 
     @classmethod
     def load(cls, folder: Path, params: Retrieval) -> Snapshot:
         """Memory-mapped. Raises OSError or ValueError where a file is missing or broken."""
         loaded = {
-            part: kind(*(mapped(folder / f"{part}-{field.name}.npy") for field in fields(kind)))
-            for part, kind in PARTS.items()
+            part: kind(**{field: mapped(folder / f"{part}-{name}.npy") for field, name in files.items()})
+            for part, (kind, files) in PARTS.items()
         }
         knowledge = Knowledge(loaded["encoder"], loaded["statistics"], loaded["catalogue"])
         return cls(loaded["vocabulary"], _retriever(loaded["index"], knowledge, params), knowledge)

@@ -1,4 +1,4 @@
-"""The routes: what comes in becomes a query of the engine, and its answer JSON."""
+"""The routes: each request becomes a query of the engine, and the answer becomes JSON."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from typing import Annotated, Any
 
 import numpy as np
 import pydantic_core
-from fastapi import FastAPI, Query, Request
+from fastapi import FastAPI, Request
+from fastapi import Query as QueryParameter
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse, Response
@@ -20,22 +21,21 @@ from starlette.staticfiles import StaticFiles
 from nextclick.errors import BrokerUnavailableError, LogUnavailableError, StoreUnavailableError, UnavailableError
 from nextclick.events.session_state import Click
 from nextclick.serving import schema
-from nextclick.serving.loaded_bundle import Model
-from nextclick.serving.metrics import EVENTS
-from nextclick.serving.recommend import NO_FILTERS, Answer
-from nextclick.serving.recommend import Query as EngineQuery
-from nextclick.serving.refusal import AGAIN, Detail, RequestRefusedError
+from nextclick.serving.admission import BEGAN_KEY, REQUEST_ID_KEY
+from nextclick.serving.item_catalogue import Filters
+from nextclick.serving.loaded_bundle import LoadedBundle
+from nextclick.serving.observability import EVENTS
+from nextclick.serving.query import NO_FILTERS, Answer, Query
 from nextclick.serving.runtime import Runtime
-from nextclick.serving.shop import Filters
-from nextclick.serving.traffic import BEGAN_KEY, REQUEST_ID_KEY
+from nextclick.serving.schema import RETRY_LATER, Detail, RequestRefusedError
 
 log = logging.getLogger(__name__)
 
 PAGE = Path(__file__).parent / "page"
-MOST_EVENTS = 1000
-AT_ONCE = 8  # sessions of a batch that are computed in one turn
-AHEAD_MS = 60_000  # how far a client's clock may be ahead
-UNAVAILABLE: dict[type[UnavailableError], str] = {  # no more than that is for clients; the log has the rest
+MAX_EVENTS = 1000
+SLOT_SESSIONS = 8  # sessions of a batch that are computed in one slot of the queue
+MAX_AHEAD_MS = 60_000  # how far a client's clock may be ahead
+UNAVAILABLE: dict[type[UnavailableError], str] = {  # clients learn no more than that; the log has the details
     StoreUnavailableError: "the store does not answer",
     LogUnavailableError: "the log of events cannot be written",
     BrokerUnavailableError: "the broker does not answer",
@@ -52,7 +52,7 @@ ERRORS: dict[int | str, dict[str, Any]] = {
         503: "The store, the log or the broker does not answer: try again",
     }.items()
 }
-EVENT = schema.Event.model_json_schema()  # whole: the description holds only what routes declare as their own
+EVENT = schema.Event.model_json_schema()  # inline: OpenAPI refers only to the models that routes declare
 EVENT_BODY = {
     "requestBody": {
         "required": True,
@@ -61,7 +61,7 @@ EVENT_BODY = {
                 "schema": {
                     "anyOf": [
                         EVENT,
-                        {"type": "array", "maxItems": MOST_EVENTS, "items": EVENT},
+                        {"type": "array", "maxItems": MAX_EVENTS, "items": EVENT},
                     ]
                 }
             }
@@ -72,7 +72,7 @@ EVENT_BODY = {
 
 class Api(FastAPI):
     def openapi(self) -> dict[str, Any]:
-        """Whether the key is asked for is known where the service runs: the environment says it."""
+        """The description of any service: only its environment says whether it asks for the key."""
         described = super().openapi()
         key = {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "Where the service has one set."}
         described["components"]["securitySchemes"] = {"key": key}
@@ -122,34 +122,32 @@ async def events(request: Request) -> Response:
 @app.get("/items/{item_id:path}/similar", response_model=schema.SimilarItems, responses={404: ERRORS[422]})
 async def similar(item_id: str, request: Request, k: schema.Count = 10) -> Response:
     """The items whose vectors lie nearest to this one's."""
-    turns, model = _runtime(request).turns, _runtime(request).engine.deployment.model
-    item = int(model.recommender.snapshot.vocabulary.numbers(np.array([item_id]))[0])
+    queue, bundle = _runtime(request).queue, _runtime(request).engine.deployment.champion
+    item = int(bundle.recommender.snapshot.vocabulary.numbers(np.array([item_id]))[0])
     if item < 0:
         raise RequestRefusedError(404, "no such item", [Detail("item_id", "not known to this model")])
-    await turns.take()
-    try:
-        items, cosines = model.similar(item, k)
-    finally:
-        turns.give_back()
+    async with queue:
+        items, cosines = bundle.similar(item, k)
     near = [
-        {**_shown(model, other), "score": score} for other, score in zip(items.tolist(), cosines.tolist(), strict=True)
+        {**_item(bundle, other), "score": score} for other, score in zip(items.tolist(), cosines.tolist(), strict=True)
     ]
-    return _json({"item_id": item_id, "model_version": model.version, "items": near})
+    return _json({"item_id": item_id, "model_version": bundle.version, "items": near})
 
 
 @app.get("/items", response_model=schema.ItemPage)
 async def items(
     request: Request,
-    limit: Annotated[int, Query(ge=1, le=schema.MOST_ITEMS)] = 24,
-    offset: Annotated[int, Query(ge=0, le=10**9)] = 0,
-    category: Annotated[str | None, Query(max_length=256)] = None,
+    limit: Annotated[int, QueryParameter(ge=1, le=schema.MAX_ITEMS)] = 24,
+    offset: Annotated[int, QueryParameter(ge=0, le=10**9)] = 0,
+    category: Annotated[str | None, QueryParameter(max_length=256)] = None,
 ) -> Response:
     """The shop, most popular first."""
-    model = _runtime(request).engine.deployment.model
-    popular = model.shop.popular[model.shop.allowed(Filters(category=category))[model.shop.popular]]
-    page = [_shown(model, item) for item in popular[offset : offset + limit].tolist()]
-    categories = list(model.shop.category_codes)
-    about = {"model_version": model.version, "event_types": model.event_types, "categories": categories}
+    bundle = _runtime(request).engine.deployment.champion
+    catalogue = bundle.catalogue
+    popular = catalogue.popular[catalogue.allowed(Filters(category=category))[catalogue.popular]]
+    page = [_item(bundle, item) for item in popular[offset : offset + limit].tolist()]
+    categories = list(catalogue.codes_by_category)
+    about = {"model_version": bundle.version, "event_types": bundle.event_types, "categories": categories}
     return _json({**about, "total": len(popular), "items": page})
 
 
@@ -162,84 +160,87 @@ app.mount("/page", StaticFiles(directory=PAGE), name="page")
 
 
 async def _answers(bodies: list[schema.RecommendQuery], request: Request) -> list[Answer]:
-    runtime, now = _runtime(request), time.time_ns() // 1_000_000
-    deployed, asked = runtime.engine.deployment.now, request.scope[REQUEST_ID_KEY]
-    queries = [
-        _query(body, deployed.model_for(body.session_id), asked, runtime.params.serving.k, now) for body in bodies
-    ]
+    runtime, at_ms = _runtime(request), time.time_ns() // 1_000_000
+    served, request_id, k = runtime.engine.deployment.now, request.scope[REQUEST_ID_KEY], runtime.params.serving.k
+    queries = [_query(body, served.bundle_for(body.session_id), request_id, k, at_ms) for body in bodies]
     answers: list[Answer] = []
-    for first in range(0, len(queries), AT_ONCE):  # between the parts of a batch, others have their turn
-        await runtime.turns.take()
-        began = request.scope[BEGAN_KEY] if len(queries) == 1 else time.perf_counter()
-        try:
-            answers += runtime.engine.recommend(queries[first : first + AT_ONCE], now, began)
-        finally:
-            runtime.turns.give_back()
+    for first in range(0, len(queries), SLOT_SESSIONS):  # others are answered between the parts of a batch
+        async with runtime.queue:
+            began = request.scope[BEGAN_KEY] if len(queries) == 1 else time.perf_counter()
+            answers += runtime.engine.recommend(queries[first : first + SLOT_SESSIONS], at_ms, began)
     return answers
 
 
-def _query(body: schema.RecommendQuery, model: Model, request_id: str, k: int, now: int) -> EngineQuery:
+def _query(body: schema.RecommendQuery, bundle: LoadedBundle, request_id: str, k: int, at_ms: int) -> Query:
     """Raises RequestRefusedError, naming the field."""
     filters = NO_FILTERS
     if body.price_min is not None and body.price_max is not None and body.price_min > body.price_max:
         raise RequestRefusedError(422, "does not fit", [Detail("price_max", "below price_min")])
     if body.exclude or not (body.category is None and body.price_min is None and body.price_max is None):
-        excluded = model.recommender.snapshot.vocabulary.numbers(np.array(body.exclude, np.str_))
+        excluded = bundle.recommender.snapshot.vocabulary.numbers(np.array(body.exclude, np.str_))
         filters = Filters(tuple(excluded[excluded >= 0]), body.category, body.price_min, body.price_max)
-    clicks = tuple(_click(click, place, model, now) for place, click in enumerate(body.clicks))
-    return EngineQuery(request_id, body.session_id, body.k or k, model, clicks, filters)
+    clicks = tuple(_click(click, position, bundle, at_ms) for position, click in enumerate(body.clicks))
+    return Query(
+        request_id=request_id,
+        session_id=body.session_id,
+        k=body.k or k,
+        bundle=bundle,
+        clicks=clicks,
+        filters=filters,
+    )
 
 
-def _click(given: schema.GivenClick, place: int, model: Model, now: int) -> Click:
-    kind = given.event_type or model.event_types[0]
-    if kind not in model.event_types:
-        reason = f"not one of {', '.join(model.event_types)}"
-        raise RequestRefusedError(422, "does not fit", [Detail(f"clicks.{place}.event_type", reason)])
-    moment = given.timestamp or now
-    if moment > now + AHEAD_MS:
-        raise RequestRefusedError(422, "does not fit", [Detail(f"clicks.{place}.timestamp", "in the future")])
-    return Click(moment, given.event_id or f"given-{place:02d}", given.item_id, model.event_types.index(kind))
+def _click(given: schema.GivenClick, position: int, bundle: LoadedBundle, at_ms: int) -> Click:
+    """Raises RequestRefusedError, naming the field."""
+    kind = given.event_type or bundle.event_types[0]
+    if kind not in bundle.event_types:
+        reason = f"not one of {', '.join(bundle.event_types)}"
+        raise RequestRefusedError(422, "does not fit", [Detail(f"clicks.{position}.event_type", reason)])
+    timestamp = given.timestamp or at_ms
+    if timestamp > at_ms + MAX_AHEAD_MS:
+        raise RequestRefusedError(422, "does not fit", [Detail(f"clicks.{position}.timestamp", "in the future")])
+    return Click(timestamp, given.event_id or f"given-{position:02d}", given.item_id, bundle.event_types.index(kind))
 
 
 def _messages(body: bytes) -> list[bytes]:
-    """Each event's own JSON. Raises RequestRefusedError where the whole is not JSON, or more than MOST_EVENTS."""
+    """The JSON of each event. Raises RequestRefusedError if it is not JSON or holds more than MAX_EVENTS."""
     try:
-        whole = json.loads(body)
-        if not isinstance(whole, list):
+        decoded = json.loads(body)
+        if not isinstance(decoded, list):
             return [body]
-        messages = [json.dumps(event).encode() for event in whole]
+        messages = [json.dumps(event).encode() for event in decoded]
     except (ValueError, RecursionError) as error:
         raise RequestRefusedError(400, "expected JSON: an event or a list of events") from error
-    if len(messages) > MOST_EVENTS:
-        raise RequestRefusedError(422, "does not fit", [Detail("body", f"at most {MOST_EVENTS} events at once")])
+    if len(messages) > MAX_EVENTS:
+        raise RequestRefusedError(422, "does not fit", [Detail("body", f"at most {MAX_EVENTS} events at once")])
     return messages
 
 
-def _shown(model: Model, item: int) -> dict[str, Any]:
-    shop = model.shop
+def _item(bundle: LoadedBundle, item: int) -> dict[str, Any]:
+    catalogue = bundle.catalogue
     return {
-        "item_id": shop.ids[item],
-        "title": shop.titles[item],
-        "category": shop.categories[item],
-        "price": shop.price(item),
+        "item_id": catalogue.ids[item],
+        "title": catalogue.titles[item],
+        "category": catalogue.categories[item],
+        "price": catalogue.price(item),
     }
 
 
 def _recommendations(answer: Answer) -> dict[str, Any]:
-    model = answer.query.model
+    bundle = answer.query.bundle
     items = []
     for item, score, why in zip(answer.items, answer.scores, answer.reasons, strict=True):
-        led = None if why.item is None else model.shop.ids[why.item]
-        reason = {"kind": why.kind, "text": why.text(model.shop), "item_id": led}
-        items.append({**_shown(model, item), "score": None if score != score else score, "reason": reason})
+        cause = None if why.item is None else bundle.catalogue.ids[why.item]
+        reason = {"kind": why.kind, "text": why.text(bundle.catalogue), "item_id": cause}
+        items.append({**_item(bundle, item), "score": None if score != score else score, "reason": reason})
     return {
         "request_id": answer.query.request_id,
         "session_id": answer.query.session_id,
-        "model_version": model.version,
+        "model_version": bundle.version,
         "items": items,
-        "clicks": answer.clicks,
-        "state_age_ms": answer.state_age,
-        "statistics_age_ms": answer.statistics_age,
+        "clicks": len(answer.state),
+        "state_age_ms": answer.state_age_ms,
+        "statistics_age_ms": answer.statistics_age_ms,
         "stale": answer.stale,
         "degraded": answer.degraded is not None,
         "degraded_reason": answer.degraded,
@@ -277,7 +278,7 @@ async def _http_error(request: Request, error: HTTPException) -> Response:
 @app.exception_handler(UnavailableError)
 async def _unavailable(request: Request, error: UnavailableError) -> Response:
     log.warning("unavailable", extra={"reason": str(error), "request_id": request.scope[REQUEST_ID_KEY]})
-    return await _refused(request, RequestRefusedError(503, UNAVAILABLE[type(error)], headers=AGAIN))
+    return await _refused(request, RequestRefusedError(503, UNAVAILABLE[type(error)], headers=RETRY_LATER))
 
 
 @app.exception_handler(Exception)

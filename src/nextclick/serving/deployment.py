@@ -1,5 +1,5 @@
-"""Which bundles answer: a small file names them, and when that changes new ones are loaded beside the old and take
-their place in one step. Where one is broken the file is refused, and the old ones go on. So it is with published item
+"""Which bundles answer: a pointer file names them, and when it changes, new ones are loaded beside the old and take
+over in one step. If one is invalid, the pointer is refused and the old ones go on. So it is with published item
 statistics."""
 
 from __future__ import annotations
@@ -7,65 +7,64 @@ from __future__ import annotations
 import json
 import logging
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from nextclick.bundle.pointer import Placed, Pointer, pointer_path, served_name, takes_part
+from nextclick.bundle.pointer import DeployedBundle, Pointer, in_challenger_arm, pointer_path, served_name
 from nextclick.errors import InputError
 from nextclick.logs.published_statistics import published
 from nextclick.params import Features
-from nextclick.serving.loaded_bundle import Model
-from nextclick.serving.metrics import BUNDLE, REFUSED_BUNDLES, STATISTICS_AT, SWAPS
-from nextclick.serving.statistics import with_published
+from nextclick.serving.loaded_bundle import LoadedBundle
+from nextclick.serving.observability import BUNDLE, REFUSED_BUNDLES, STATISTICS_AT, SWAPS
 
-EVERY = 1.0  # seconds between two looks at the pointer and at what was published
+POLL_SECONDS = 1.0  # between two polls of the pointer and of the published statistics
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Deployed:
-    """Bundles in memory. challenger: answers `share` of the sessions. shadow: is only logged."""
+class ServedBundles:
+    """champion: answers most sessions. challenger: answers `share` of them. shadow: its answers are only logged."""
 
-    champion: Model
-    challenger: Model | None = None
+    champion: LoadedBundle
+    challenger: LoadedBundle | None = None
     share: float = 0.0
-    shadow: Model | None = None
+    shadow: LoadedBundle | None = None
 
-    def model_for(self, session_id: str) -> Model:
-        if self.challenger and takes_part(session_id, self.challenger.version, self.share):
+    def bundle_for(self, session_id: str) -> LoadedBundle:
+        if self.challenger and in_challenger_arm(session_id, self.challenger.version, self.share):
             return self.challenger
         return self.champion
 
-    def with_published(self, root: Path, features: Features) -> Deployed:
-        """The same with the newest item statistics that are published. Raises InputError."""
-        champion, challenger, shadow = (
-            model and with_published(model, root, features) for model in (self.champion, self.challenger, self.shadow)
+    def with_published_statistics(self, root: Path, features: Features) -> ServedBundles:
+        """These bundles with the newest published item statistics. Raises InputError."""
+        return replace(
+            self,
+            champion=self.champion.with_published_statistics(root, features),
+            challenger=self.challenger and self.challenger.with_published_statistics(root, features),
+            shadow=self.shadow and self.shadow.with_published_statistics(root, features),
         )
-        assert champion is not None
-        return Deployed(champion, challenger, self.share, shadow)
 
     @property
-    def models(self) -> tuple[Model, ...]:
-        return tuple(model for model in (self.champion, self.challenger, self.shadow) if model)
+    def bundles(self) -> tuple[LoadedBundle, ...]:
+        return tuple(bundle for bundle in (self.champion, self.challenger, self.shadow) if bundle)
 
 
 class Deployment:
-    """now: what answers. A request reads it once, and keeps to what it read."""
+    """now: the bundles that answer. A request reads it once and keeps to what it read."""
 
     def __init__(self, root: Path, features: Features) -> None:
-        """Raises InputError where a bundle that is to be served cannot be."""
+        """Raises InputError if a bundle that the pointer names is invalid."""
         self._root, self._features, self._name = root, features, served_name()
         self._stopped = threading.Event()
         self._seen = self._pointer()
-        self.now = self._ready(self._seen, ())
-        self._taken: object = None
-        self._take_statistics()
+        self.now = self._load(self._seen, ())
+        self._adopted: object = None
+        self._adopt_statistics()
         self._watcher = threading.Thread(target=self._watch, name="deployment", daemon=True)
         self._watcher.start()
 
     @property
-    def model(self) -> Model:
-        """The champion."""
+    def champion(self) -> LoadedBundle:
         return self.now.champion
 
     def close(self) -> None:
@@ -73,16 +72,16 @@ class Deployment:
         self._watcher.join()
 
     def _watch(self) -> None:
-        while not self._stopped.wait(EVERY):
+        while not self._stopped.wait(POLL_SECONDS):
             try:
-                self.look()
-            except Exception:  # the old bundles go on, and the next look may go well
+                self.poll()
+            except Exception:  # the old bundles go on, and the next poll may succeed
                 log.exception("the deployment pointer could not be followed")
 
-    def look(self) -> None:
-        """Follow the pointer and the published statistics, where they changed since they were last looked at."""
+    def poll(self) -> None:
+        """Follow the pointer and the published statistics if they changed since the last poll."""
         self._follow_pointer()
-        self._take_statistics()
+        self._adopt_statistics()
 
     def _follow_pointer(self) -> None:
         pointer = self._pointer()
@@ -90,63 +89,63 @@ class Deployment:
             return
         self._seen = pointer
         try:
-            now = self._ready(pointer, self.now.models)
+            now = self._load(pointer, self.now.bundles)
         except (InputError, OSError, ValueError, KeyError, TypeError) as error:
             REFUSED_BUNDLES.inc()
-            log.error("bundle refused", extra={"reason": str(error), "kept": self.model.version})
+            log.error("bundle refused", extra={"reason": str(error), "kept": self.champion.version})
             return
-        old, new = ([model.version for model in deployed.models] for deployed in (self.now, now))
+        old, new = ([bundle.version for bundle in served.bundles] for served in (self.now, now))
         log.info("bundles swapped", extra={"old": old, "new": new})
         self.now = now
         SWAPS.inc()
 
-    def _take_statistics(self) -> None:
-        there = [model.version for model in self.now.models], published(self._root)[-1:]
-        if there == self._taken:
+    def _adopt_statistics(self) -> None:
+        current = [bundle.version for bundle in self.now.bundles], published(self._root)[-1:]
+        if current == self._adopted:
             return
-        self._taken = there
+        self._adopted = current
         try:
-            self.now = self.now.with_published(self._root, self._features)
+            self.now = self.now.with_published_statistics(self._root, self._features)
         except InputError as error:
             log.error("item statistics refused", extra={"reason": str(error)})
-        if self.model.statistics_at is not None:
-            STATISTICS_AT.set(self.model.statistics_at / 1e3)
+        if self.champion.statistics_at is not None:
+            STATISTICS_AT.set(self.champion.statistics_at / 1e3)
 
     def _pointer(self) -> tuple[str, int]:
-        """What the file says and when it was written; touching it is enough to try again."""
+        """The text of the pointer file and when it was written, in ns; touching the file is enough to try again."""
         path = pointer_path(self._root, self._name)
         try:
             return path.read_text(errors="replace"), path.stat().st_mtime_ns
         except FileNotFoundError:
             return Pointer.read(self._root, self._name).model_dump_json(), 0
-        except OSError as error:  # a folder, or not ours to read: refused once, not at every look
+        except OSError as error:  # a folder, or one without permission: refused once, not at every poll
             return f"cannot be read: {error}", 0
 
-    def _ready(self, pointer: tuple[str, int], there: tuple[Model, ...]) -> Deployed:
-        """there: models that need not be loaded again."""
+    def _load(self, pointer: tuple[str, int], loaded: tuple[LoadedBundle, ...]) -> ServedBundles:
+        """The bundles that the pointer names. loaded: those in memory, which are used again."""
         wanted = Pointer.parse(pointer[0], pointer_path(self._root, self._name))
-        return Deployed(
-            self._model(wanted, there),
-            self._model(wanted.split, there) if wanted.split else None,
-            wanted.split.share if wanted.split else 0.0,
-            self._model(wanted.shadow, there) if wanted.shadow else None,
+        return ServedBundles(
+            champion=self._bundle(wanted, loaded),
+            challenger=self._bundle(wanted.split, loaded) if wanted.split else None,
+            share=wanted.split.share if wanted.split else 0.0,
+            shadow=self._bundle(wanted.shadow, loaded) if wanted.shadow else None,
         )
 
-    def _model(self, placed: Placed, there: tuple[Model, ...]) -> Model:
-        folder = self._root / placed.bundle
-        for model in there:  # a copy in another folder is loaded, and so checked
-            if model.folder == folder and model.version == _version(folder) == (placed.version or model.version):
-                return model
-        model = Model.load(folder)
-        if placed.version not in (None, model.version):
-            raise InputError(f"{folder}: holds bundle {model.version}, where the pointer names {placed.version}")
-        model.warm_up()
-        BUNDLE.labels(model.version).set_to_current_time()
-        return model
+    def _bundle(self, wanted: DeployedBundle, loaded: tuple[LoadedBundle, ...]) -> LoadedBundle:
+        folder = self._root / wanted.bundle
+        for bundle in loaded:  # a copy in another folder is loaded, and so checked
+            if bundle.folder == folder and bundle.version == _version(folder) == (wanted.version or bundle.version):
+                return bundle
+        bundle = LoadedBundle.load(folder)
+        if wanted.version not in (None, bundle.version):
+            raise InputError(f"{folder}: holds bundle {bundle.version}, where the pointer names {wanted.version}")
+        bundle.warm_up()
+        BUNDLE.labels(bundle.version).set_to_current_time()
+        return bundle
 
 
 def _version(folder: Path) -> str | None:
-    """What the manifest says, unchecked."""
+    """The version in the manifest, unchecked; None if it cannot be read."""
     try:
         return json.loads((folder / "manifest.json").read_text())["version"]
     except (OSError, ValueError, KeyError, TypeError):

@@ -7,68 +7,115 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from nextclick.bundle.bundle import bundled_items, load_bundle
+from nextclick.errors import InputError
 from nextclick.events.session_state import EMPTY, Click, prefixes_of
-from nextclick.features.statistics_versions import ItemHistory
+from nextclick.features.item_statistics import ItemStatistics
+from nextclick.features.statistics_versions import ItemHistory, lateness_ms
+from nextclick.features.store.offline import statistics_of
+from nextclick.logs.published_statistics import moment_of, published
+from nextclick.params import Features
 from nextclick.ranking.recommender import Recommender
+from nextclick.ranking.snapshot import Snapshot
 from nextclick.retrieval.candidates import all_cosines, best_places
-from nextclick.serving.shop import Shop
+from nextclick.serving.item_catalogue import ItemCatalogue
 
 WARM_UPS = 50
+STATISTICS_VERSIONS = 2  # the last click of a session may be older than the newest published version
 
 
 @dataclass(frozen=True)
-class Model:
+class LoadedBundle:
     """folder: where it was loaded from."""
 
     folder: Path
     recommender: Recommender
-    shop: Shop
+    catalogue: ItemCatalogue
     version: str
     trained_until: str
     event_types: tuple[str, ...]
 
     @classmethod
-    def load(cls, folder: Path) -> Model:
-        """Raises InputError where the bundle is not whole, see `load_bundle`."""
+    def load(cls, folder: Path) -> LoadedBundle:
+        """Raises InputError if the bundle is not complete, see `load_bundle`."""
         recommender, manifest = load_bundle(folder)
-        shop = Shop.of(recommender.snapshot, bundled_items(folder))
-        types = tuple(manifest["event_types"])
-        return cls(folder, recommender, shop, manifest["version"], manifest["trained_until"], types)
+        return cls(
+            folder=folder,
+            recommender=recommender,
+            catalogue=ItemCatalogue.of(recommender.snapshot, bundled_items(folder)),
+            version=manifest["version"],
+            trained_until=manifest["trained_until"],
+            event_types=tuple(manifest["event_types"]),
+        )
 
     @cached_property
     def statistics_at(self) -> int | None:
-        """Of the newest item statistics, ms since 1970 UTC; None where the log's times were only an order."""
+        """The time of the newest item statistics, ms since 1970 UTC; None if the log's times were only an order."""
         knowledge = self.recommender.snapshot.knowledge
         if not knowledge.timed:
             return None
         return int(knowledge.history.published_at[-1] if knowledge.history else knowledge.statistics.last_click.max())
 
-    def with_history(self, history: ItemHistory) -> Model:
-        """The same, with item statistics in versions, ready to answer."""
-        made = replace(self, recommender=self.recommender.with_history(history))
-        knowledge = made.recommender.snapshot.knowledge
-        _ = knowledge.item_columns, knowledge.item_tables, made.statistics_at
-        return made
+    def with_published_statistics(self, root: Path, features: Features) -> LoadedBundle:
+        """This bundle with the newest published versions of item statistics, itself if none is newer than its own.
+
+        All is read and prepared beside the bundle that answers, so that no request waits for it. A prediction reads the
+        version that is in force when it is made, as offline. Raises InputError, naming the file of an invalid version.
+        """
+        snapshot = self.recommender.snapshot
+        bundled = snapshot.knowledge.statistics
+        until = int(bundled.last_click.max(initial=0))
+        newer = [
+            file for file in published(root)[-STATISTICS_VERSIONS:] if moment_of(file) - lateness_ms(features) > until
+        ]
+        if self.statistics_at is None or not newer or moment_of(newer[-1]) == self.statistics_at:
+            return self
+        published_at = np.array([until, *map(moment_of, newer)], np.int64)
+        history = ItemHistory(published_at, (bundled, *(_read_statistics(file, snapshot) for file in newer)))
+        updated = replace(self, recommender=self.recommender.with_history(history))
+        _fill_caches(updated, updated.recommender.snapshot.knowledge)
+        return updated
 
     def warm_up(self) -> None:
         """Answer until everything that is made at first use is made: compiled code, tables, pages of memory."""
         random = np.random.default_rng(0)
-        ids = self.shop.ids
+        ids = self.catalogue.ids
         for length in range(WARM_UPS if ids else 0):
-            clicks = (Click(place, str(place), ids[random.integers(len(ids))], 0) for place in range(length % 30))
+            clicks = (Click(time, str(time), ids[random.integers(len(ids))], 0) for time in range(length % 30))
             self.recommender.scores(prefixes_of([tuple(clicks)], self.recommender.snapshot.vocabulary))
         self.recommender.scores(prefixes_of([EMPTY, EMPTY], self.recommender.snapshot.vocabulary))
         if ids:
             self.similar(0, 1)
-        _ = self.shop.category_codes
+        _fill_caches(self, self.catalogue)
 
     def similar(self, item: int, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """The k items whose vectors lie nearest to an item's, nearest first, without itself; and their cosines."""
+        """The k items whose vectors are nearest to an item's, nearest first and without itself; and their cosines."""
         encoder = self.recommender.snapshot.knowledge.encoder
-        cosines = np.empty((1, len(self.shop.ids)), np.float32)
+        cosines = np.empty((1, len(self.catalogue.ids)), np.float32)
         all_cosines(encoder.vectors[item : item + 1], encoder.columns, cosines)
         cosines[0, item] = 0
-        nearest = best_places(cosines[0], min(k, len(self.shop.ids)))
+        nearest = best_places(cosines[0], min(k, len(self.catalogue.ids)))
         return nearest, cosines[0, nearest]
+
+
+def _fill_caches(*owners: object) -> None:
+    """Compute every cached property now, so that no request waits for it."""
+    for owner in owners:
+        for name, attribute in vars(type(owner)).items():
+            if isinstance(attribute, cached_property):
+                getattr(owner, name)
+
+
+def _read_statistics(file: Path, snapshot: Snapshot) -> ItemStatistics:
+    """A published version for the items of the snapshot. Raises InputError."""
+    bundled = snapshot.knowledge.statistics
+    try:
+        statistics = statistics_of(pq.read_table(file), snapshot.vocabulary, bundled)
+    except (OSError, KeyError, pa.ArrowException) as error:
+        raise InputError(f"{file}: no item statistics of this shop: {error}") from error
+    if statistics.clicks.sum() < bundled.clicks.sum():
+        raise InputError(f"{file}: knows of fewer clicks than the bundle: data/interim was missing when it was made")
+    return statistics

@@ -1,7 +1,7 @@
-"""What was shown, to whom, and why: every answer as a row of Parquet, written by a thread of its own.
+"""The prediction log: every answer as a row of Parquet, written by a thread of its own.
 
-Clicks join it by session and moment; features are those of the shown items as the ranker saw them, and the state and
-the moment of the item statistics are there to compute those of the other candidates again.
+Clicks join it by session and time. It holds the features of the shown items as the ranker saw them; those of the other
+candidates can be computed again from the state and the time of the item statistics.
 """
 
 from __future__ import annotations
@@ -14,92 +14,73 @@ import time
 from collections import deque
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from nextclick.events.session_state import SessionState
-from nextclick.serving.loaded_bundle import Model
-from nextclick.serving.metrics import DROPPED_PREDICTIONS, LOGGED_PREDICTIONS
+from nextclick.serving.observability import DROPPED_PREDICTIONS, LOGGED_PREDICTIONS
+from nextclick.serving.query import Answer
 
 FOLDER, SHADOW = Path("data/predictions"), Path("data/shadow")
-MOST_WAITING = 20_000  # answers, some 150 MB; more are dropped, and counted
-ROWS, SECONDS, LOOK_EVERY = 2048, 60.0, 0.5  # a file is written for so many answers, or after so long
+MAX_WAITING = 20_000  # answers, some 150 MB; more are dropped, and counted
+FILE_ROWS, FLUSH_SECONDS = 2048, 60.0  # a file is written for so many answers, or after so long
+CHECK_SECONDS = 0.5  # between two checks of the queue
 CLICK = pa.struct(
     [("timestamp", pa.int64()), ("event_id", pa.string()), ("item_id", pa.string()), ("event_type", pa.int8())]
 )
 log = logging.getLogger(__name__)
 
 
-class Prediction(NamedTuple):
-    """moment: ms since 1970 UTC. candidates, scores: (width,), -1 and -inf behind the last. shown: item numbers, those
-    that were ranked first; features: theirs, (n_ranked, n_features). milliseconds: see `Answer`; `total` comes last."""
-
-    request_id: str
-    session_id: str
-    moment: int
-    model: Model
-    degraded: str | None
-    stale: list[str]
-    state: SessionState
-    candidates: np.ndarray
-    scores: np.ndarray
-    shown: list[int]
-    features: np.ndarray
-    milliseconds: dict[str, float]
-
-
-class PredictionLog:
-    """Rows of one bundle and day go to FOLDER/date=YYYY-MM-DD/, in files that are whole when they are there; what was
-    not shown goes to the folder SHADOW. Days older than `days` are deleted."""
+class PredictionWriter:
+    """Writes the answers of one bundle and day to `folder`/date=YYYY-MM-DD/, in files that appear whole; `folder` is
+    SHADOW for what was not shown. Deletes days older than `days`."""
 
     def __init__(self, root: Path, days: int, folder: Path = FOLDER) -> None:
         self._folder = root / folder
         self._days = days
         # not a queue.Queue: waking the writer at each answer would cost the next request more than the answer's row
-        self._waiting: deque[Prediction] = deque()
+        self._waiting: deque[Answer] = deque()
         self._stopped = threading.Event()
         self._writer = threading.Thread(target=self._write, name="prediction log", daemon=True)
         self._writer.start()
 
-    def put(self, prediction: Prediction) -> None:
-        if len(self._waiting) >= MOST_WAITING:
+    def put(self, answer: Answer) -> None:
+        if len(self._waiting) >= MAX_WAITING:
             DROPPED_PREDICTIONS.inc()
         else:
-            self._waiting.append(prediction)
+            self._waiting.append(answer)
 
     def close(self) -> None:
-        """Write what is left."""
+        """Write what is still waiting, then end."""
         self._stopped.set()
         self._writer.join()
 
     def _write(self) -> None:
-        due = time.monotonic() + SECONDS
-        while not self._stopped.wait(LOOK_EVERY):
+        due = time.monotonic() + FLUSH_SECONDS
+        while not self._stopped.wait(CHECK_SECONDS):
             if time.monotonic() >= due:
-                self._write_out(len(self._waiting))
-                due = time.monotonic() + SECONDS
+                self._write_oldest(len(self._waiting))
+                due = time.monotonic() + FLUSH_SECONDS
             else:
-                self._write_out(len(self._waiting) // ROWS * ROWS)  # what is left, and what comes meanwhile, can wait
-        self._write_out(len(self._waiting))
+                self._write_oldest(len(self._waiting) // FILE_ROWS * FILE_ROWS)  # the rest can wait for more
+        self._write_oldest(len(self._waiting))
 
-    def _write_out(self, count: int) -> None:
-        """The oldest so many rows."""
-        for first in range(0, count, ROWS):
-            rows = [self._waiting.popleft() for _ in range(min(ROWS, count - first))]
+    def _write_oldest(self, count: int) -> None:
+        """Write the oldest `count` answers."""
+        for first in range(0, count, FILE_ROWS):
+            answers = [self._waiting.popleft() for _ in range(min(FILE_ROWS, count - first))]
             try:
-                self._write_files(rows)
+                self._write_files(answers)
             except Exception:  # the thread goes on; what it could not write is counted
-                DROPPED_PREDICTIONS.inc(len(rows))
+                DROPPED_PREDICTIONS.inc(len(answers))
                 log.exception("predictions not written")
 
-    def _write_files(self, rows: list[Prediction]) -> None:
-        parts: dict[tuple[str, str], list[Prediction]] = {}
-        for row in rows:
-            date = datetime.fromtimestamp(row.moment / 1e3, UTC).date().isoformat()
-            parts.setdefault((date, row.model.version), []).append(row)
+    def _write_files(self, answers: list[Answer]) -> None:
+        parts: dict[tuple[str, str], list[Answer]] = {}
+        for answer in answers:
+            date = datetime.fromtimestamp(answer.at_ms / 1e3, UTC).date().isoformat()
+            parts.setdefault((date, answer.query.bundle.version), []).append(answer)
         for (date, version), part in parts.items():
             folder = self._folder / f"date={date}"
             folder.mkdir(parents=True, exist_ok=True)
@@ -107,19 +88,19 @@ class PredictionLog:
             pq.write_table(table_of(part), path.with_suffix(".part"), compression="zstd")
             path.with_suffix(".part").replace(path)
             LOGGED_PREDICTIONS.inc(len(part))
-        self._forget()
+        self._delete_old_days()
 
-    def _forget(self) -> None:
+    def _delete_old_days(self) -> None:
         oldest = (datetime.now(UTC).date() - timedelta(days=self._days)).isoformat()
         for folder in self._folder.glob("date=*"):
             if folder.name.removeprefix("date=") < oldest:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
-def table_of(rows: list[Prediction]) -> pa.Table:
-    """Answers of one bundle, a row each."""
-    model = rows[0].model
-    ids = pa.array(model.shop.ids, pa.string())
+def table_of(answers: list[Answer]) -> pa.Table:
+    """A row for each answer; all are of one bundle."""
+    bundle = answers[0].query.bundle
+    ids = pa.array(bundle.catalogue.ids, pa.string())
 
     def items(columns: list[np.ndarray]) -> pa.ListArray:
         names = pa.DictionaryArray.from_arrays(pa.array(np.concatenate(columns), pa.int32()), ids)
@@ -128,24 +109,27 @@ def table_of(rows: list[Prediction]) -> pa.Table:
     def numbers(columns: list[np.ndarray]) -> pa.ListArray:
         return pa.ListArray.from_arrays(_offsets(columns), pa.array(np.concatenate(columns), pa.float32()))
 
-    found = [np.count_nonzero(row.candidates >= 0) for row in rows]
+    rankings = [answer.ranking for answer in answers]
+    counts = [np.count_nonzero(ranking.candidates >= 0) for ranking in rankings]
     return pa.table(
         {
-            "request_id": pa.array([row.request_id for row in rows], pa.string()),
-            "session_id": pa.array([row.session_id for row in rows], pa.string()),
-            "moment": pa.array([row.moment for row in rows], pa.timestamp("ms", "UTC")),
-            "model_version": pa.array([model.version] * len(rows), pa.string()),
-            "degraded": pa.array([row.degraded for row in rows], pa.string()),
-            "stale": pa.array([row.stale for row in rows], pa.list_(pa.string())),
-            "statistics_at": pa.array([row.model.statistics_at for row in rows], pa.timestamp("ms", "UTC")),
-            "state": pa.array([[click._asdict() for click in row.state] for row in rows], pa.list_(CLICK)),
-            "candidates": items([row.candidates[:count] for row, count in zip(rows, found, strict=True)]),
-            "scores": numbers([row.scores[:count] for row, count in zip(rows, found, strict=True)]),
-            "shown": items([np.array(row.shown, np.int32) for row in rows]),
-            "features": numbers([row.features.ravel() for row in rows]),
-            "milliseconds": pa.array([row.milliseconds.get("total") for row in rows], pa.float32()),
+            "request_id": pa.array([answer.query.request_id for answer in answers], pa.string()),
+            "session_id": pa.array([answer.query.session_id for answer in answers], pa.string()),
+            "moment": pa.array([answer.at_ms for answer in answers], pa.timestamp("ms", "UTC")),
+            "model_version": pa.array([bundle.version] * len(answers), pa.string()),
+            "degraded": pa.array([answer.degraded for answer in answers], pa.string()),
+            "stale": pa.array([answer.stale for answer in answers], pa.list_(pa.string())),
+            "statistics_at": pa.array(
+                [answer.query.bundle.statistics_at for answer in answers], pa.timestamp("ms", "UTC")
+            ),
+            "state": pa.array([[click._asdict() for click in answer.state] for answer in answers], pa.list_(CLICK)),
+            "candidates": items([ranking.candidates[:n] for ranking, n in zip(rankings, counts, strict=True)]),
+            "scores": numbers([ranking.scores[:n] for ranking, n in zip(rankings, counts, strict=True)]),
+            "shown": items([np.array(answer.items, np.int32) for answer in answers]),
+            "features": numbers([ranking.features.ravel() for ranking in rankings]),
+            "milliseconds": pa.array([answer.milliseconds.get("total") for answer in answers], pa.float32()),
         }
-    ).replace_schema_metadata({"features": ",".join(model.recommender.snapshot.feature_names)})
+    ).replace_schema_metadata({"features": ",".join(bundle.recommender.snapshot.feature_names)})
 
 
 def _offsets(columns: list[np.ndarray]) -> pa.Array:

@@ -1,30 +1,139 @@
-"""What a worker of the service runs with, from its start to its end."""
+"""What a worker of the service runs with, from its start to its end, and how it answers queries."""
 
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import sys
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from numba import set_num_threads
 
 from nextclick.features.store.connect import apply_definitions, connect, require_meant_store
-from nextclick.features.store.online import OnlineStates
+from nextclick.features.store.online import OnlineStates, StoredState
 from nextclick.params import Params
+from nextclick.serving.admission import API_KEY, AdmissionQueue
 from nextclick.serving.deployment import Deployment
-from nextclick.serving.prediction_writer import FOLDER, SHADOW, PredictionLog
-from nextclick.serving.recommend import Engine
-from nextclick.serving.session_reader import States
+from nextclick.serving.observability import FALLBACKS, STAGE, STALE, STATE_AGE
+from nextclick.serving.prediction_writer import FOLDER, SHADOW, PredictionWriter
+from nextclick.serving.query import Answer, Query
+from nextclick.serving.recommend import popular, recommend
+from nextclick.serving.session_reader import SessionReader
 from nextclick.serving.shadow import Shadow
-from nextclick.serving.traffic import API_KEY
-from nextclick.serving.turns import Turns
 from nextclick.stream.intake import Intake, open_intake
 
-SWITCH_SECONDS = 0.0005  # how long a thread beside may hold the interpreter while a request waits for it
-# young objects of a request die young; what is left after the freeze is so little that looking at all of it is rare
+HOUR = 3_600_000  # ms
+SMOOTHING = 0.05  # weight of the newest in the usual time of a ranking
+FADING = 0.01  # by which that time falls with each answer that it keeps from being ranked
+MAX_BUDGETS = 2  # as which a longer ranking counts: a pause of the machine says nothing of the next one
+SWITCH_SECONDS = 0.0005  # how long another thread may hold the interpreter while a request waits for it
+# young objects of a request die young; so little is left after the freeze that a full collection may be rare
 COLLECT_AFTER = (20_000, 20, 100)
+log = logging.getLogger(__name__)
+
+
+class RankingBudget:
+    """seconds: from a request's arrival to its answer. Rankings fit into it by the time that they usually take."""
+
+    def __init__(self, milliseconds: float) -> None:
+        self.seconds = milliseconds / 1e3
+        self._usual_seconds = 0.001
+
+    def fits(self, waited: float) -> bool:
+        """Whether the ranking of a request that came `waited` seconds ago is likely to end in time."""
+        fits = waited + self._usual_seconds < self.seconds
+        if not fits and waited < self.seconds:
+            self._usual_seconds *= 1 - FADING  # else nothing would be ranked, and a faster ranking never be noticed
+        return fits
+
+    def observe(self, seconds: float) -> None:
+        """Take account of how long the ranking of one session took."""
+        took = min(seconds, MAX_BUDGETS * self.seconds)
+        self._usual_seconds += SMOOTHING * (took - self._usual_seconds)
+
+
+class RecommendationEngine:
+    """Answers queries within the budget; counts, logs and shadows the answers. Not for several threads at once."""
+
+    def __init__(
+        self,
+        deployment: Deployment,
+        sessions: SessionReader,
+        predictions: PredictionWriter,
+        *,
+        budget_ms: float,
+        max_staleness_ms: float,
+        shadow: Shadow | None = None,
+    ) -> None:
+        self.deployment = deployment
+        self.sessions = sessions
+        self.budget = RankingBudget(budget_ms)
+        self._predictions = predictions
+        self._shadow = shadow
+        self._max_staleness_ms = max_staleness_ms
+
+    def recommend(self, queries: Sequence[Query], at_ms: int, began: float) -> list[Answer]:
+        """Never raises. Failures degrade the answers; `degraded` gives the reason.
+
+        at_ms: now, ms since 1970 UTC. began: when the requests came, by `time.perf_counter`.
+        """
+        asked = time.perf_counter()
+        sessions, stored = self.sessions.read([query.session_id for query in queries], at_ms)
+        read = time.perf_counter()
+        answers = None
+        # a batch is a job of its own, not one visitor's wait
+        in_time = len(queries) > 1 or self.budget.fits(read - began)
+        if in_time:
+            try:
+                answers = self._ranked(queries, sessions, at_ms, None if stored else "store")
+            except Exception:  # a bug must not leave the visitor without recommendations; it is logged and counted
+                log.exception("ranking failed")
+        if answers is None:
+            reason = "error" if in_time else "budget"
+            answers = [popular(query, at_ms, self._max_staleness_ms, reason) for query in queries]
+        elif self._shadow and (bundle := self.deployment.now.shadow):
+            for query, session in zip(queries, sessions, strict=True):
+                self._shadow.put(bundle, query, session, at_ms)
+        self._measure(answers, read - asked, time.perf_counter() - began)
+        for answer in answers:
+            self._predictions.put(answer)
+        return answers
+
+    def _ranked(
+        self, queries: Sequence[Query], sessions: list[StoredState], at_ms: int, degraded: str | None
+    ) -> list[Answer]:
+        """The answers in the order of the queries; those that name the same bundle are computed together."""
+        answers: dict[int, Answer] = {}
+        for bundle in {id(query.bundle): query.bundle for query in queries}.values():
+            chosen = [i for i, query in enumerate(queries) if query.bundle is bundle]
+            together = recommend(
+                [queries[i] for i in chosen], [sessions[i] for i in chosen], at_ms, self._max_staleness_ms, degraded
+            )
+            self.budget.observe(sum(together[0].milliseconds.values()) / 1e3 / len(together))
+            answers.update(zip(chosen, together, strict=True))
+        return [answers[i] for i in range(len(queries))]
+
+    @staticmethod
+    def _measure(answers: list[Answer], store_seconds: float, total_seconds: float) -> None:
+        """Count the answers, and add the stages `store` and `total` to their milliseconds."""
+        STAGE["store"].observe(store_seconds)
+        STAGE["total"].observe(total_seconds)
+        # answers that were computed together share theirs
+        for stages in {id(answer.milliseconds): answer.milliseconds for answer in answers}.values():
+            for stage, milliseconds in stages.items():
+                STAGE[stage].observe(milliseconds / 1e3)
+            stages.update(store=store_seconds * 1e3, total=total_seconds * 1e3)
+        for answer in answers:
+            if answer.degraded:
+                FALLBACKS.labels(answer.degraded).inc()
+            for view in answer.stale:
+                STALE.labels(view).inc()
+            if answer.state_age_ms is not None:
+                STATE_AGE.observe(answer.state_age_ms / 1e3)
 
 
 @dataclass
@@ -32,12 +141,12 @@ class Runtime:
     """draining: whether the service is about to end, and new requests should go elsewhere."""
 
     params: Params
-    engine: Engine
-    turns: Turns
+    engine: RecommendationEngine
+    queue: AdmissionQueue
     intake: Intake
-    predictions: PredictionLog
+    predictions: PredictionWriter
     shadow: Shadow
-    shadow_predictions: PredictionLog
+    shadow_predictions: PredictionWriter
     api_key: bytes | None
     draining: bool = False
 
@@ -48,28 +157,36 @@ class Runtime:
         sys.setswitchinterval(SWITCH_SECONDS)
         require_meant_store(params)
         apply_definitions(root, params)
+        serving = params.serving
         deployment = Deployment(root, params.features)
-        states = States(OnlineStates(connect(root, params)))
-        states.warm_up()
-        shown, unseen = (PredictionLog(root, params.serving.log_days, folder) for folder in (FOLDER, SHADOW))
-        limits = params.serving.budget_ms, params.serving.max_staleness
-        shadow = Shadow(Engine(deployment, states, unseen, *limits))
-        engine = Engine(deployment, states, shown, *limits, shadow)
+        sessions = SessionReader(OnlineStates(connect(root, params)))
+        sessions.warm_up()
+        shown, unseen = (PredictionWriter(root, serving.log_days, folder) for folder in (FOLDER, SHADOW))
+        max_staleness_ms = serving.max_staleness * HOUR
+        shadow = Shadow(unseen, max_staleness_ms)
+        engine = RecommendationEngine(
+            deployment,
+            sessions,
+            shown,
+            budget_ms=serving.budget_ms,
+            max_staleness_ms=max_staleness_ms,
+            shadow=shadow,
+        )
         key = os.environ.get(API_KEY)
         return cls(
-            params,
-            engine,
-            Turns(params.serving.max_wait_ms),
-            open_intake(root, params),
-            shown,
-            shadow,
-            unseen,
-            key.encode() if key else None,
+            params=params,
+            engine=engine,
+            queue=AdmissionQueue(serving.max_wait_ms),
+            intake=open_intake(root, params),
+            predictions=shown,
+            shadow=shadow,
+            shadow_predictions=unseen,
+            api_key=key.encode() if key else None,
         )
 
     def close(self) -> None:
         self.engine.deployment.close()
-        self.engine.states.close()
+        self.engine.sessions.close()
         self.intake.close()
         self.predictions.close()
         self.shadow.close()
@@ -77,8 +194,8 @@ class Runtime:
 
 
 def freeze_heap() -> None:
-    """What lives as long as the worker is never looked at again by the garbage collector: without this, a full
-    collection stops a request for a tenth of a second now and then."""
+    """Exempt from garbage collection what lives as long as the worker: otherwise a full collection would now and then
+    stop a request for a tenth of a second."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(*COLLECT_AFTER)

@@ -1,19 +1,23 @@
-"""What clients send and get: the models behind the OpenAPI description."""
+"""What clients send and get: the models behind the OpenAPI description, and the refusal of a request."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Annotated, Literal, NamedTuple
 
+import pydantic_core
 from pydantic import BaseModel, ConfigDict, Field
 
 from nextclick.events.prefixes import KEPT_EVENTS
 from nextclick.events.schema import EARLIEST_MS, LONGEST_ID
 
-MOST_ITEMS, MOST_SESSIONS, MOST_EXCLUDED = 100, 100, 1000
-LATEST_MS = 10**14  # beyond every clock; what is after now is refused with its own words
+MAX_ITEMS, MAX_SESSIONS, MAX_EXCLUDED = 100, 100, 1000
+LATEST_MS = 10**14  # beyond every clock; a timestamp in the future is refused with a message of its own
+RETRY_LATER = MappingProxyType({"retry-after": "1"})  # seconds
 
 Id = Annotated[str, Field(min_length=1, max_length=LONGEST_ID)]
-Count = Annotated[int, Field(ge=1, le=MOST_ITEMS)]
+Count = Annotated[int, Field(ge=1, le=MAX_ITEMS)]
 Price = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
@@ -38,7 +42,7 @@ class RecommendQuery(Body):
     k: Count | None = None
     clicks: Annotated[list[GivenClick], Field(max_length=KEPT_EVENTS)] = []
     """Oldest first."""
-    exclude: Annotated[list[Id], Field(max_length=MOST_EXCLUDED)] = []
+    exclude: Annotated[list[Id], Field(max_length=MAX_EXCLUDED)] = []
     category: Annotated[str | None, Field(max_length=LONGEST_ID)] = None
     """A category, with those below it."""
     price_min: Price | None = None
@@ -46,7 +50,7 @@ class RecommendQuery(Body):
 
 
 class BatchQuery(Body):
-    requests: Annotated[list[RecommendQuery], Field(min_length=1, max_length=MOST_SESSIONS)]
+    requests: Annotated[list[RecommendQuery], Field(min_length=1, max_length=MAX_SESSIONS)]
 
 
 class Reply(BaseModel):
@@ -147,3 +151,31 @@ class Error(Reply):
     error: str
     details: list[ErrorDetail]
     request_id: str
+
+
+class Detail(NamedTuple):
+    field: str
+    reason: str
+
+
+class RequestRefusedError(Exception):
+    """The answer to a request that is refused: status and headers of HTTP, what is wrong, and nothing of the inside."""
+
+    def __init__(
+        self,
+        status: int,
+        error: str,
+        details: Sequence[Detail] = (),
+        *,
+        headers: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        super().__init__(error)
+        self.status = status
+        self.error = error
+        self.details = details
+        self.headers = headers
+
+    def body(self, request_id: str) -> bytes:
+        """The JSON of `Error`."""
+        details = [detail._asdict() for detail in self.details]
+        return pydantic_core.to_json({"error": self.error, "details": details, "request_id": request_id})

@@ -14,15 +14,14 @@ import bentoml
 from nextclick.errors import InputError
 from nextclick.params import Params
 from nextclick.project import project_root
+from nextclick.serving.admission import Traffic
 from nextclick.serving.api import app
-from nextclick.serving.logs import log_as_json
-from nextclick.serving.metrics import serve_metrics
 from nextclick.serving.no_pickle import refuse_pickle
+from nextclick.serving.observability import log_as_json, serve_metrics
 from nextclick.serving.runtime import Runtime, freeze_heap
-from nextclick.serving.traffic import Traffic
 
 log = logging.getLogger(__name__)
-LOOK_SECONDS = 1.0  # between two looks at whether the parent lives
+PARENT_CHECK_SECONDS = 1.0  # between two checks that the parent process lives
 WORKERS = os.environ.get("NEXTCLICK_WORKERS", "1")
 if not WORKERS.isdecimal() or not int(WORKERS):
     sys.exit(f"NEXTCLICK_WORKERS: expected how many, 1 or more, not {WORKERS!r}")
@@ -31,10 +30,10 @@ if not WORKERS.isdecimal() or not int(WORKERS):
 @bentoml.service(
     name="nextclick",
     workers=int(WORKERS),
-    # the engine refuses long before so many wait; no answer takes so long
+    # the admission queue refuses long before so many wait, and no answer takes so long
     traffic={"timeout": 5, "max_concurrency": 4000},
     http={"host": "127.0.0.1", "port": 3000},
-    # Prometheus is told on a port of its own; requests are logged as JSON
+    # Prometheus has a port of its own; requests are logged as JSON
     metrics={"enabled": False},
     logging={"access": {"enabled": False}},
     tracing={"excluded_urls": ".*"},
@@ -48,7 +47,7 @@ class NextClick:
             self.runtime = Runtime.open(root, Params.read(root / "params.yaml"))
             if bentoml.server_context.worker_index in (None, 0, 1):
                 serve_metrics()
-        # such as no bundle, or a port that is taken: starting again, as BentoML's parent would, does not help
+        # such as a missing bundle or a port in use, which no restart by BentoML's parent would cure
         except InputError as error:
             if bentoml.server_context.worker_index is None:
                 raise
@@ -59,7 +58,7 @@ class NextClick:
 
     @bentoml.on_startup
     async def start(self) -> None:
-        """The last step before the port is answered."""
+        """Runs as the last step before the port is answered."""
         loop = asyncio.get_running_loop()
         end: Any = signal.getsignal(signal.SIGTERM)
 
@@ -74,9 +73,9 @@ class NextClick:
         freeze_heap()
 
     async def _end_with_parent(self) -> None:
-        """BentoML's parent may be killed; a worker that stayed would keep the ports from the next service."""
+        """End when BentoML's parent was killed: a worker that stayed would hold the ports of the next service."""
         while os.getppid() == self._parent:
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(PARENT_CHECK_SECONDS)
         os.kill(os.getpid(), signal.SIGTERM)
 
     @bentoml.on_shutdown

@@ -1,4 +1,4 @@
-"""Session states for requests: one read of the online store, and what to go on with while it does not answer."""
+"""The stored states of sessions: one read of the online store, and what to use while it does not answer."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from nextclick.errors import StoreUnavailableError
 from nextclick.events.session_state import EMPTY, SessionState
 from nextclick.features.store.online import OnlineStates, StoredState
 
-PROBE_EVERY = 0.2  # seconds between two looks at a store that did not answer
+PROBE_SECONDS = 0.2  # between two probes of a store that did not answer
 WARM_UPS = 20
-REMEMBERED = 10_000  # sessions whose last state is kept for that time
+MAX_REMEMBERED = 10_000  # sessions whose last state is used meanwhile
 log = logging.getLogger(__name__)
 
 
-class States:
-    """Reads states. When the store fails, requests no longer wait for it: a thread looks when it is back."""
+class SessionReader:
+    """Reads states of sessions. After the store fails, no request waits for it until a thread finds it available."""
 
     def __init__(self, online: OnlineStates) -> None:
         self._online = online
@@ -31,11 +31,11 @@ class States:
     def available(self) -> bool:
         return self._available.is_set()
 
-    def read(self, sessions: Sequence[str], now: int) -> tuple[list[StoredState], bool]:
-        """The states at `now` (ms), and whether they come from the store; else they are the last ones seen here."""
+    def read(self, sessions: Sequence[str], at_ms: int) -> tuple[list[StoredState], bool]:
+        """The states at `at_ms`, and whether they come from the store; if not, they are the last ones read here."""
         if self._available.is_set():
             try:
-                states = self._online.read(sessions, now)
+                states = self._online.read(sessions, at_ms)
             except StoreUnavailableError as error:
                 log.warning("store unavailable", extra={"reason": str(error)})
                 self._available.clear()
@@ -45,10 +45,10 @@ class States:
                     self._remember(session, stored.state)
                 return states, True
         remembered = (self._last.get(session, EMPTY) for session in sessions)
-        return [StoredState(state, now - state[-1].timestamp if state else None) for state in remembered], False
+        return [StoredState(state, at_ms - state[-1].timestamp if state else None) for state in remembered], False
 
     def warm_up(self) -> None:
-        """So that the first request does not wait for the first connection."""
+        """Connect, so that the first request does not wait for it."""
         for _ in range(WARM_UPS):
             self.read(["warm-up"], 0)
 
@@ -59,11 +59,11 @@ class States:
         if state:
             self._last[session] = state
             self._last.move_to_end(session)
-            if len(self._last) > REMEMBERED:
+            if len(self._last) > MAX_REMEMBERED:
                 self._last.popitem(last=False)
 
     def _probe(self) -> None:
-        while not self._stopped.wait(PROBE_EVERY):
+        while not self._stopped.wait(PROBE_SECONDS):
             try:
                 self._online.read(["probe"])
             except StoreUnavailableError:

@@ -1,4 +1,4 @@
-"""What is shown of the items, what a request may filter by, and the most popular ones, for lists that need filling."""
+"""The items as the service shows them: titles, categories and prices, filters by them, and popular items to fill up."""
 
 from __future__ import annotations
 
@@ -10,14 +10,17 @@ import pyarrow as pa
 
 from nextclick.ranking.snapshot import Snapshot
 
-HIGHEST = float(np.finfo(np.float32).max)
+HIGHEST_PRICE = float(np.finfo(np.float32).max)
 SEPARATORS = "/>|"  # between the levels of a category path, as in `features.catalogue`
 
 
 @dataclass(frozen=True)
 class Filters:
-    """What a list must leave out: items by their numbers, other categories than this one and those below it, other
-    prices. An item whose category or price is unknown passes no filter by it."""
+    """The items that recommendations may not hold.
+
+    exclude: item indices. category: only items of it or of one below it. price_min, price_max: inclusive. An item whose
+    category or price is unknown passes no filter by it.
+    """
 
     exclude: tuple[int, ...] = ()
     category: str | None = None
@@ -30,9 +33,9 @@ class Filters:
 
 
 @dataclass(frozen=True)
-class Shop:
+class ItemCatalogue:
     """ids, titles, categories: of each item, text or None. prices: (n_items,) float32, NaN where unknown.
-    popular: (n_items,) int32, all items, the most clicked lately first."""
+    popular: (n_items,) int32, all item indices, the most clicked lately first."""
 
     ids: list[str]
     titles: list[str | None]
@@ -41,16 +44,19 @@ class Shop:
     popular: np.ndarray
 
     @classmethod
-    def of(cls, snapshot: Snapshot, items: pa.Table) -> Shop:
-        """items: what the bundle says of each item, in the order of the vocabulary."""
-        ids = snapshot.vocabulary.ids.tolist()
+    def of(cls, snapshot: Snapshot, items: pa.Table) -> ItemCatalogue:
+        """items: the bundle's columns `title` and `category`, in the order of the vocabulary."""
         statistics = snapshot.knowledge.statistics
-        popular = np.lexsort((-statistics.clicks, -statistics.clicks_lately)).astype(np.int32)
-        titles, categories = items["title"].to_pylist(), items["category"].to_pylist()
-        return cls(ids, titles, categories, snapshot.knowledge.catalogue.price, popular)
+        return cls(
+            ids=snapshot.vocabulary.ids.tolist(),
+            titles=items["title"].to_pylist(),
+            categories=items["category"].to_pylist(),
+            prices=snapshot.knowledge.catalogue.price,
+            popular=np.lexsort((-statistics.clicks, -statistics.clicks_lately)).astype(np.int32),
+        )
 
     def name(self, item: int) -> str:
-        """Its title, or its id where it has none."""
+        """The item's title, or its id if it has none."""
         return self.titles[item] or self.ids[item]
 
     def price(self, item: int) -> float | None:
@@ -58,20 +64,20 @@ class Shop:
         return None if np.isnan(price) else round(price, 2)
 
     @cached_property
-    def _codes(self) -> np.ndarray:
-        """(n_items,) int64: the place of each item's category in `_paths`, -1 where it has none."""
-        places = {path: place for place, path in enumerate(self._paths)}
-        return np.array([places.get(category or "", -1) for category in self.categories])
+    def _category_codes(self) -> np.ndarray:
+        """(n_items,) int64: the index of each item's category in `_category_paths`, -1 where it has none."""
+        codes = {path: code for code, path in enumerate(self._category_paths)}
+        return np.array([codes.get(category or "", -1) for category in self.categories])
 
     @cached_property
-    def _paths(self) -> list[str]:
+    def _category_paths(self) -> list[str]:
         return sorted({category for category in self.categories if category})
 
     @cached_property
-    def category_codes(self) -> dict[str, list[int]]:
-        """All categories, those above a whole path too, each with the codes of the paths at and below it."""
+    def codes_by_category(self) -> dict[str, list[int]]:
+        """Each category, also one that is only above others, with the codes of the paths at and below it."""
         codes: dict[str, list[int]] = {}
-        for code, path in enumerate(self._paths):
+        for code, path in enumerate(self._category_paths):
             ends = [end for end, letter in enumerate(path) if letter in SEPARATORS] + [len(path)]
             for name in dict.fromkeys(path[:end].strip() for end in ends):
                 codes.setdefault(name, []).append(code)
@@ -81,10 +87,10 @@ class Shop:
         """(n_items,) bool: which items may be shown."""
         allowed = np.ones(len(self.ids), bool)
         if filters.category is not None:
-            allowed &= np.isin(self._codes, self.category_codes.get(filters.category, []))
+            allowed &= np.isin(self._category_codes, self.codes_by_category.get(filters.category, []))
         if filters.price_min is not None:
-            allowed &= self.prices >= min(filters.price_min, HIGHEST)
+            allowed &= self.prices >= min(filters.price_min, HIGHEST_PRICE)
         if filters.price_max is not None:
-            allowed &= self.prices <= min(filters.price_max, HIGHEST)
+            allowed &= self.prices <= min(filters.price_max, HIGHEST_PRICE)
         allowed[list(filters.exclude)] = False
         return allowed
