@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from nextclick.monitoring.drift import Column, by_day, column_drift, thresholds
-from nextclick.monitoring.reference import ABOUT, FOLDER, Reference
+from nextclick.monitoring.reference import NO_FEATURES, REFERENCE, Reference
 from nextclick.params import Params
 from nextclick.project import project_root
 
@@ -38,8 +38,8 @@ def window_of(served: pd.DataFrame, names: list[str]) -> pd.DataFrame:
 def main() -> None:
     root = project_root()
     params = Params.read(root / "params.yaml")
-    served = Reference.load(root / FOLDER).served
-    names = [name for name in served if name not in ABOUT][:COLUMNS]
+    served = Reference.load(root / REFERENCE).served
+    names = [name for name in served if name not in NO_FEATURES][:COLUMNS]
     window = window_of(served, names)
     columns, seconds = [Column.of(served[name]) for name in names], {}
 

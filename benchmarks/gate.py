@@ -16,10 +16,12 @@ import pandas as pd
 from scipy.stats import binomtest
 
 from nextclick.bundle.bundle import load_bundle
-from nextclick.evaluation.metrics import RESAMPLES, per_prediction, ranks_of
+from nextclick.evaluation import inference
+from nextclick.evaluation.inference import RESAMPLES, Comparison
+from nextclick.evaluation.metrics import per_prediction, ranks_of
 from nextclick.events.prefixes import next_clicks
 from nextclick.events.sessions import SessionLog
-from nextclick.lifecycle import comparison
+from nextclick.lifecycle import gate
 from nextclick.lifecycle.candidate import first_of_each
 from nextclick.params import Params
 from nextclick.progress import progress_bar
@@ -61,7 +63,7 @@ class Trials:
         self._values = values[order]
         self._counts = np.unique(sessions, return_counts=True)[1]
         self._starts = np.cumsum(self._counts) - self._counts
-        self._seen: dict[tuple, list[comparison.Comparison]] = {}
+        self._seen: dict[tuple, list[Comparison]] = {}
 
     def draw(self, shift: float, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Challenger's and champion's values, (n,) each, and the sessions; shift: the true difference, as a share."""
@@ -76,20 +78,20 @@ class Trials:
         worse[random.random(len(worse)) < lost] = 0
         return ours, theirs, sessions
 
-    def seen(self, shift: float, params: Params, trials: int, seed: int = 0) -> list[comparison.Comparison]:
+    def seen(self, shift: float, params: Params, trials: int, seed: int = 0) -> list[Comparison]:
         """What a gate sees in each trial; made once, however many rules are asked about it."""
         level = params.gate.alpha / params.gate.looks
         key = (shift, params.run.seed, level, trials, seed)
         if key not in self._seen:
             random = np.random.default_rng(seed)
             watched = progress_bar(range(trials), desc=f"shift {shift:+.2f}", unit="trial")
-            self._seen[key] = [comparison.compare(*self.draw(shift, random), params.run.seed, level) for _ in watched]
+            self._seen[key] = [inference.compare(*self.draw(shift, random), params.run.seed, level) for _ in watched]
         return self._seen[key]
 
     def verdicts(self, shift: float, params: Params, trials: int, seed: int = 0) -> list[tuple[str, str]]:
         """Of a challenger that knows the same data, and of one that knows newer data."""
         return [
-            tuple(comparison.conclude(seen, params.gate, fresher)[0] for fresher in (False, True))
+            tuple(gate.conclude(seen, params.gate, fresher)[0] for fresher in (False, True))
             for seen in self.seen(shift, params, trials, seed)
         ]
 
@@ -102,9 +104,9 @@ class Trials:
             for week in range(1, WEEKS + 1):
                 n = int(np.searchsorted(sessions, (sessions[-1] + 1) * week // WEEKS))
                 level = params.gate.alpha / WEEKS
-                seen = comparison.compare(ours[:n], theirs[:n], sessions[:n], params.run.seed, level)
+                seen = inference.compare(ours[:n], theirs[:n], sessions[:n], params.run.seed, level)
                 for rule, fresher in enumerate((False, True)):
-                    promoted[rule] |= comparison.conclude(seen, params.gate, fresher)[0] == "promote"
+                    promoted[rule] |= gate.conclude(seen, params.gate, fresher)[0] == "promote"
             found.append(tuple(promoted))
         return found
 
@@ -118,7 +120,7 @@ def _drawn(n: int, seed: int) -> np.ndarray:
 
 def fast_resamples() -> None:
     """Give the gate's bootstrap the same draws each time without drawing them again."""
-    comparison.resampled_sessions = lambda sessions, seed: (sessions, _drawn(int(sessions[-1]) + 1, seed))
+    inference.resampled_sessions = lambda sessions, seed: (sessions, _drawn(int(sessions[-1]) + 1, seed))
 
 
 def rate(hits: list[bool]) -> dict:

@@ -22,10 +22,11 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binomtest
 
-from nextclick.evaluation.metrics import paired_ratio, per_prediction
+from nextclick.evaluation.inference import ratio_interval
+from nextclick.evaluation.metrics import per_prediction
 from nextclick.events.sessions import SessionLog
 from nextclick.events.simulator import Scenario, simulate
-from nextclick.monitoring.monitor import Monitor
+from nextclick.monitoring.monitor import DriftFinding, Monitor
 from nextclick.monitoring.offline_replay import Replay, replay
 from nextclick.monitoring.reference import Reference
 from nextclick.params import Evaluation, Monitoring, Params, Ranker, Retrieval, Run, Simulator
@@ -69,7 +70,7 @@ class Play:
         else:
             self.before, held_out = self.model(0, 10), self.days(10, 14)
             seen = self.replayed(self.before, held_out)
-            self.promised = float(self.metric(seen.judged).mean())
+            self.promised = float(self.metric(seen.predictions).mean())
             manifest = {"version": kind, "trained_until": held_out["timestamp"].min().isoformat()}
             reference = Reference.of(self.before, manifest, held_out, self.days(0, 10), self.promised, self.params)
             self.monitor = Monitor(reference, self.before.snapshot.vocabulary.ids, self.params)
@@ -91,24 +92,24 @@ class Play:
         types, features = self.params.ingest.event_types, self.params.features
         before = clean(self.events[self.events["timestamp"] < events["timestamp"].min()])
         k, seed = self.params.evaluation.k, self.params.run.seed
-        return replay(model, events, before, types, features=features, k=k, most=ALL, seed=seed)
+        return replay(model, events, before, types, features=features, k=k, max_served=ALL, seed=seed)
 
     def metric(self, judged: pd.DataFrame) -> np.ndarray:
         k = self.params.evaluation.k
         return per_prediction(judged["rank"].to_numpy(np.int64), k)[f"{self.params.evaluation.decide_on}@{k}"]
 
     def decision(self, week: int, random: np.random.Generator | None = None) -> str:
-        return self.judged(week, random)["decision"]["outcome"]
+        return self.found(week, random).decision.outcome
 
-    def judged(self, week: int, random: np.random.Generator | None = None) -> dict[str, Any]:
+    def found(self, week: int, random: np.random.Generator | None = None) -> DriftFinding:
         """A week, or whole sessions drawn from it."""
         events, seen = self.weeks[week], self.replays[week]
-        served, judged = seen.served, seen.judged
+        served, judged = seen.served, seen.predictions
         if random is not None:
             events = drawn(events, "session_id", random)
             names = random.choice(judged["session"].unique(), judged["session"].nunique())
             served, judged = (chosen(table, "session", names) for table in (served, judged))
-        return self.monitor.judge(events, served, self.monitor.performance(judged), limits=self.limits)
+        return self.monitor.evaluate(events, served, self.monitor.performance(judged), limits=self.limits)
 
 
 def clean(events: pd.DataFrame) -> pd.DataFrame:
@@ -142,7 +143,7 @@ def trials(seed: int, years: int = WEEKS) -> dict[str, Any]:
             found[kind]["year"] = [play.decision(week % 2, random) for week in range(years)]
         if kind in ("none", "taste_shift"):  # the same number of days, newer
             new, last = play.model(ONSET - 3, ONSET + 7), clean(play.weeks[1])
-            pair = [play.replayed(model, last).judged for model in (new, play.before)]
+            pair = [play.replayed(model, last).predictions for model in (new, play.before)]
             found[kind]["again"] = [play.metric(judged).tolist() for judged in pair]
             found[kind]["sessions"] = [f"{seed}-{name}" for name in pair[0]["session"]]
     for kind, strength in STRONGER.items():
@@ -154,9 +155,9 @@ def decided(play: Play, random: np.random.Generator) -> dict[str, Any]:
     return {
         "weeks": [play.decision(week) for week in (0, 1)],
         "drawn": [play.decision(0, random) for _ in range(AGAIN)],
-        "moved": [play.judged(week)["drift"] for week in (0, 1)],
+        "moved": [play.found(week).drift for week in (0, 1)],
         "promised": play.promised,
-        "value": [float(play.metric(seen.judged).mean()) for seen in play.replays],
+        "value": [float(play.metric(seen.predictions).mean()) for seen in play.replays],
     }
 
 
@@ -187,7 +188,7 @@ def summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
     for kind in ("none", "taste_shift"):
         new, old = (np.concatenate([run[kind]["again"][side] for run in runs]) for side in (0, 1))
         sessions = np.concatenate([run[kind]["sessions"] for run in runs])
-        again[kind] = paired_ratio(new, old, sessions, 7)
+        again[kind] = ratio_interval(new, old, sessions, 7)
     false = {outcome: year.count(outcome) for outcome in ("retrain", "alert")}
     return {"shops": len(runs), "scenarios": table, "undisturbed_weeks": len(year), "false": false, "retrained": again}
 

@@ -22,13 +22,13 @@ import numpy as np
 import pandas as pd
 
 from nextclick.bundle.bundle import save_bundle
+from nextclick.evaluation.inference import SessionMean, sequence_interval
 from nextclick.evaluation.metrics import per_prediction
 from nextclick.events.ingest import ingest
 from nextclick.events.sessions import SessionLog
 from nextclick.events.simulator import simulate
 from nextclick.lifecycle.candidate import Candidate, Window
 from nextclick.lifecycle.gate import judge
-from nextclick.lifecycle.sequential import Mean, interval
 from nextclick.params import Params
 from nextclick.plots import use_style
 from nextclick.progress import progress_bar
@@ -139,8 +139,8 @@ def _alarm(values: np.ndarray, sessions: np.ndarray, promised: float, params: Pa
     """After how many sessions the watch rolls back, if it does: it looks after every hundredth."""
     table = pd.DataFrame({"session": sessions, "value": values}).groupby("session")["value"].agg(["sum", "count"])
     for n in range(100, len(table) + 1, 100):
-        mean = Mean.of(table["sum"].to_numpy()[:n], table["count"].to_numpy()[:n])
-        if interval(mean, params.lifecycle.alpha)[1] < promised * (1 - params.lifecycle.promise_loss):
+        mean = SessionMean.of(table["sum"].to_numpy()[:n], table["count"].to_numpy()[:n])
+        if sequence_interval(mean, params.lifecycle.alpha)[1] < promised * (1 - params.lifecycle.promise_loss):
             return n
     return None
 

@@ -20,11 +20,11 @@ import pandas as pd
 
 from nextclick.backends.backend import engine_of
 from nextclick.bundle.bundle import load_bundle
-from nextclick.evaluation import metrics, slices
+from nextclick.evaluation import inference, metrics, slices
 from nextclick.evaluation.baselines import BASELINES
 from nextclick.events.prefixes import next_clicks
 from nextclick.events.sessions import SessionLog
-from nextclick.monitoring.reference import FOLDER, Reference
+from nextclick.monitoring.reference import REFERENCE, Reference
 from nextclick.params import Params
 from nextclick.plots import use_style
 from nextclick.project import project_root
@@ -66,7 +66,7 @@ oracle = slices.oracle_ranks(root / params.ingest.path, root / "data/split/test.
 if oracle is not None:
     values["oracle"] = metrics.per_prediction(oracle, k)
 board = pd.DataFrame({name: {metric: v.mean() for metric, v in found.items()} for name, found in values.items()}).T
-ends = {name: metrics.interval(found[decisive], prefixes.sessions, seed) for name, found in values.items()}
+ends = {name: inference.bootstrap_interval(found[decisive], prefixes.sessions, seed) for name, found in values.items()}
 board[["low", "high"]] = pd.DataFrame(ends).T
 board = board.sort_values(decisive)
 fig, ax = plt.subplots()
@@ -77,7 +77,7 @@ print(board.round(4).to_string())
 
 # %%
 rival = max(BASELINES, key=lambda name: board.loc[name, decisive])
-ratio = metrics.paired_ratio(values["nextclick"][decisive], values[rival][decisive], prefixes.sessions, seed)
+ratio = inference.ratio_interval(values["nextclick"][decisive], values[rival][decisive], prefixes.sessions, seed)
 print(
     f"The best baseline by {decisive} is {rival}; ours is {ratio[0]:.3f} to {ratio[1]:.3f} times as good (95 %). "
     + ("That is better beyond chance." if ratio[0] > 1 else "That is not better beyond chance.")
@@ -160,7 +160,7 @@ headline |= {
 (root / "reports/metrics").mkdir(parents=True, exist_ok=True)
 (root / "reports/metrics/evaluate.json").write_text(json.dumps(headline, indent=1) + "\n")
 (root / "reports/plots").mkdir(parents=True, exist_ok=True)
-Reference.of(recommender, manifest, events["test"], events["train"], headline[decisive], params).save(root / FOLDER)
+Reference.of(recommender, manifest, events["test"], events["train"], headline[decisive], params).save(root / REFERENCE)
 by_slice.to_csv(root / "reports/plots/slices.csv", index=False)
 board.rename_axis("method").reset_index().to_csv(root / "reports/plots/baselines.csv", index=False)
 print(json.dumps(headline, indent=1))

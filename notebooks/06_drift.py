@@ -81,7 +81,7 @@ else:
 
 # %%
 columns = pd.DataFrame(found["columns"])
-columns["importance"] = columns["column"].map(reference.about["importance"]).fillna(0)
+columns["importance"] = columns["column"].map(reference.about.importance).fillna(0)
 columns["importance"] /= max(columns["importance"].sum(), 1e-12)
 most = columns.head(15).iloc[::-1]
 fig, ax = plt.subplots(figsize=(8, 5))
@@ -131,7 +131,7 @@ elif performance["interval"] is None:
     print("Nothing tells of hits.")
 else:
     low, high = performance["interval"]
-    print(f"{reference.about['figure']}: {low:.4f} to {high:.4f} (95 %), promised {performance['promised']:.4f}.")
+    print(f"{reference.about.figure}: {low:.4f} to {high:.4f} (95 %), promised {performance['promised']:.4f}.")
 print(f"The model is {found['age_days']:.1f} days old at the window's first event.")
 
 # %% [markdown]

@@ -13,7 +13,8 @@ import ray
 
 from nextclick.backends.backend import Local, engine_of
 from nextclick.errors import InputError
-from nextclick.evaluation.metrics import interval, per_prediction, ranks_of
+from nextclick.evaluation.inference import bootstrap_interval
+from nextclick.evaluation.metrics import per_prediction, ranks_of
 from nextclick.events.prefixes import next_clicks
 from nextclick.params import Pipeline
 from nextclick.ranking import recommender as ranking
@@ -59,7 +60,7 @@ def test_one_worker_trains_the_same_ranker_and_two_one_as_good(on_ray, seen, log
     np.testing.assert_array_equal(lists["local"], Recommender.of(snapshot, boosters["local"]).recommend(asked, 10))
     np.testing.assert_array_equal(lists["local"], lists["one"])
     mrr = {name: per_prediction(ranks_of(found, asked.targets), 10)["mrr@10"] for name, found in lists.items()}
-    low, high = interval(mrr["local"], asked.sessions, 0)
+    low, high = bootstrap_interval(mrr["local"], asked.sessions, 0)
     assert low <= mrr["two"].mean() <= high
 
 

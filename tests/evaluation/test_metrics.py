@@ -5,11 +5,10 @@ import pytest
 from scipy import stats
 from sklearn.metrics import ndcg_score
 
+from nextclick.evaluation.inference import bootstrap_interval, ratio_interval
 from nextclick.evaluation.metrics import (
     catalogue_coverage,
     click_probability,
-    interval,
-    paired_ratio,
     per_prediction,
     popularity_bias,
     ranks_of,
@@ -41,23 +40,23 @@ def test_rank_is_the_place_in_the_list_and_an_unknown_item_is_never_found():
 
 def test_interval_agrees_with_scipy_where_each_session_has_one_prediction():
     values = np.random.default_rng(0).exponential(size=400)
-    ours = interval(values, np.arange(400), seed=1)
+    ours = bootstrap_interval(values, np.arange(400), seed=1)
     theirs = stats.bootstrap((values,), np.mean, method="percentile", rng=2).confidence_interval
     np.testing.assert_allclose(ours, theirs, atol=0.02)
 
 
 def test_interval_is_wider_where_the_predictions_of_a_session_go_together():
     values = np.repeat(np.random.default_rng(0).exponential(size=100), 10)
-    together = interval(values, np.repeat(np.arange(100), 10), seed=1)
-    apart = interval(values, np.arange(1000), seed=1)
+    together = bootstrap_interval(values, np.repeat(np.arange(100), 10), seed=1)
+    apart = bootstrap_interval(values, np.arange(1000), seed=1)
     assert together[1] - together[0] > 2 * (apart[1] - apart[0])
 
 
 def test_a_ratio_of_a_system_to_itself_is_one_and_to_a_worse_one_is_above():
     random = np.random.default_rng(0)
     good, sessions = random.random(500), np.repeat(np.arange(100), 5)
-    assert paired_ratio(good, good, sessions, 0) == [1.0, 1.0]
-    assert paired_ratio(good, good * random.uniform(0.7, 0.9, 500), sessions, 0)[0] > 1.1
+    assert ratio_interval(good, good, sessions, 0) == [1.0, 1.0]
+    assert ratio_interval(good, good * random.uniform(0.7, 0.9, 500), sessions, 0)[0] > 1.1
 
 
 def test_coverage_and_popularity_bias():

@@ -11,12 +11,12 @@ import xgboost as xgb
 
 from nextclick.bundle.bundle import load_bundle
 from nextclick.errors import InputError
+from nextclick.evaluation.inference import Comparison, compare
 from nextclick.events.prefixes import next_clicks
 from nextclick.events.sessions import SessionLog
 from nextclick.lifecycle import candidate
 from nextclick.lifecycle.candidate import Candidate, labels_of
-from nextclick.lifecycle.comparison import Comparison, compare, conclude
-from nextclick.lifecycle.gate import decide, gate, judge
+from nextclick.lifecycle.gate import conclude, decide, gate, judge
 from nextclick.lifecycle.guards import Guard, guards
 from nextclick.params import Params
 from nextclick.ranking.ranker import Examples, train_ranker

@@ -11,12 +11,12 @@ import pytest
 from scipy.stats import norm
 from statsmodels.regression.linear_model import OLS
 
-from nextclick.lifecycle import sequential
+from nextclick.evaluation import inference
+from nextclick.evaluation.inference import SessionMean, gain_interval, sample_ratio_p, sequence_interval
 from nextclick.lifecycle.experiment import compared, results
 from nextclick.lifecycle.promotion import champion, promote, split
 from nextclick.lifecycle.records import read_records
 from nextclick.lifecycle.registry import Version
-from nextclick.lifecycle.sequential import Mean, gain, interval, mismatch
 from nextclick.lifecycle.watch import look
 from nextclick.logs.event_log import LOG, EventLog
 from nextclick.params import Params
@@ -34,7 +34,7 @@ def false_alarms(trials: int = 300) -> float:
     for _ in range(trials):
         counts = random.integers(1, 6, LOOKS[-1])
         sums = random.binomial(counts, random.beta(2, 4, LOOKS[-1])).astype(float)
-        bounds = [interval(Mean.of(sums[:n], counts[:n]), 0.05) for n in LOOKS]
+        bounds = [sequence_interval(SessionMean.of(sums[:n], counts[:n]), 0.05) for n in LOOKS]
         missed += any(low > 1 / 3 or high < 1 / 3 for low, high in bounds)
     return missed / trials
 
@@ -43,7 +43,7 @@ def test_looking_all_the_time_is_safe_and_an_ordinary_interval_would_not_be(monk
     assert false_alarms() <= 0.05
     # the planted bug: the interval of a single look
     monkeypatch.setattr(
-        sequential, "radius", lambda variance, n, alpha: norm.ppf(1 - alpha / 2) * np.sqrt(variance / n)
+        inference, "sequence_radius", lambda variance, n, alpha: norm.ppf(1 - alpha / 2) * np.sqrt(variance / n)
     )
     assert false_alarms() > 0.15
 
@@ -56,7 +56,7 @@ def test_the_variance_of_a_mean_over_sessions_is_that_of_statsmodels():
     by_session = OLS(values, np.ones(len(values))).fit(
         cov_type="cluster", cov_kwds={"groups": sessions, "use_correction": False}
     )
-    mean = Mean.of(np.bincount(sessions, values), counts)
+    mean = SessionMean.of(np.bincount(sessions, values), counts)
     assert mean.value == pytest.approx(by_session.params[0])
     assert np.sqrt(mean.variance / mean.n) == pytest.approx(by_session.bse[0], rel=0.002)
 
@@ -70,7 +70,10 @@ def test_two_arms_that_are_the_same_do_not_differ_and_two_that_are_not_do():
         better = np.where(arms, random.binomial(counts, 0.4), sums)
         for n in LOOKS:
             sides = [(values[:n], arms[:n]) for values in (sums, better)]
-            bounds = [gain(Mean.of(v[~a], counts[:n][~a]), Mean.of(v[a], counts[:n][a]), 0.05) for v, a in sides]
+            bounds = [
+                gain_interval(SessionMean.of(v[~a], counts[:n][~a]), SessionMean.of(v[a], counts[:n][a]), 0.05)
+                for v, a in sides
+            ]
             if bounds[0][0] > 0 or bounds[0][1] < 0:
                 wrong += 1
                 break
@@ -80,9 +83,9 @@ def test_two_arms_that_are_the_same_do_not_differ_and_two_that_are_not_do():
 
 
 def test_shares_that_were_not_asked_for_void_the_split():
-    assert mismatch(9000, 1000, 0.1) > 0.9
-    assert mismatch(9100, 900, 0.1) < 0.01
-    assert mismatch(0, 0, 0.1) == 1
+    assert sample_ratio_p(9000, 1000, 0.1) > 0.9
+    assert sample_ratio_p(9100, 900, 0.1) < 0.01
+    assert sample_ratio_p(0, 0, 0.1) == 1
 
 
 def served(root, rows, clicks, degraded=None, state=STATE, folder="data/predictions") -> None:

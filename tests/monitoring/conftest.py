@@ -13,7 +13,7 @@ from warm_python import WarmPython
 from nextclick.bundle.bundle import load_bundle, save_bundle
 from nextclick.events.sessions import SessionLog
 from nextclick.monitoring import monitor
-from nextclick.monitoring.reference import FOLDER, Reference
+from nextclick.monitoring.reference import REFERENCE, Reference
 from nextclick.params import Evaluation, Features, Monitoring, Params, Ranker, Retrieval
 from nextclick.ranking.recommender import train_recommender
 
@@ -74,7 +74,7 @@ def watched(tmp_path_factory, shop_events) -> Path:
     until = events[~late]["timestamp"].max().isoformat()
     save_bundle(recommender, root / "models/bundle", params=PARAMS, trained_until=until, metrics={})
     recommender, manifest = load_bundle(root / "models/bundle")
-    Reference.of(recommender, manifest, events[late], events[~late], 0.05, PARAMS).save(root / FOLDER)
+    Reference.of(recommender, manifest, events[late], events[~late], 0.05, PARAMS).save(root / REFERENCE)
     (root / "dvc.yaml").write_text("")
     (root / "params.yaml").write_text(yaml.safe_dump(PARAMS.model_dump(mode="json")))
     (root / "notebooks").mkdir()

@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from nextclick.bundle.pointer import Pointer
 from nextclick.errors import InputError
 from nextclick.logs.event_log import LOG, EventLog
-from nextclick.logs.served import service_facts
-from nextclick.monitoring.feedback import as_promised, feedback, figures, judged_lists
-from nextclick.monitoring.reference import FACTS, Reference, reference_of
+from nextclick.logs.served import service_report
+from nextclick.monitoring.data_profile import DataProfile
+from nextclick.monitoring.feedback import ListMetrics, as_promised, clicked_lists, feedback
+from nextclick.monitoring.reference import REQUIRED, About, Reference, reference_of
 from nextclick.params import Params
 from nextclick.serving.prediction_writer import CLICK
 from nextclick.stream.validation import EVENTS
@@ -73,7 +74,7 @@ def click(root: Path, clicks: list[tuple[str, str, float, str]], kind: str = "vi
 
 
 def judged(root: Path) -> pd.DataFrame:
-    return judged_lists(root, *DAY, "view", PATIENCE)
+    return clicked_lists(root, *DAY, "view", PATIENCE)
 
 
 def test_a_click_is_judged_by_the_newest_list_before_it_and_a_list_by_its_first_click(tmp_path):
@@ -110,7 +111,7 @@ def test_the_window_is_that_of_the_list(tmp_path):
     serve(tmp_path, [("r0", "s", -1, ["a"]), ("r1", "t", 24 * 60 - 1, ["a"]), ("r2", "u", 24 * 60, ["a"])])
     click(tmp_path, [("e0", "s", 0, "a"), ("e1", "t", 24 * 60 + 5, "a"), ("e2", "u", 24 * 60 + 5, "a")])
     assert judged(tmp_path)["request_id"].tolist() == ["r1"]
-    assert service_facts(tmp_path, *DAY)["lists"] == 1
+    assert service_report(tmp_path, *DAY).lists == 1
 
 
 @pytest.mark.ml_test("monitor-7")
@@ -118,14 +119,14 @@ def test_figures_are_those_of_the_evaluation_with_their_intervals(tmp_path):
     lists = [(f"r{n}", f"s{n}", 0.0, ["a", "b"]) for n in range(50)]
     serve(tmp_path, lists)
     click(tmp_path, [(f"e{n}", f"s{n}", 1.0, "a" if n < 20 else "b" if n < 30 else "x") for n in range(50)])
-    found = figures(judged(tmp_path), 20, 0)
+    found = ListMetrics.of(judged(tmp_path), 20, 0).to_dict()
     assert found["predictions"] == 50
     assert found["hr@20"] == pytest.approx(0.6)
     assert found["mrr@20"] == pytest.approx(0.5)
     low, high = found["hr@20_interval"]
     assert 0.4 < low < 0.6 < high < 0.8
     assert found["shorter"] == 1
-    assert figures(judged(tmp_path).head(0), 20, 0) == {"predictions": 0}
+    assert ListMetrics.of(judged(tmp_path).head(0), 20, 0).to_dict() == {"predictions": 0}
 
 
 def test_versions_and_degraded_answers_are_told_apart(tmp_path):
@@ -134,8 +135,8 @@ def test_versions_and_degraded_answers_are_told_apart(tmp_path):
     click(tmp_path, [("e1", "s", 1, "a"), ("e2", "t", 1, "a")])
     found = judged(tmp_path)
     assert found[["model_version", "degraded"]].to_numpy().tolist() == [["a", "no"], ["b", "store"]]
-    facts = service_facts(tmp_path, *DAY)
-    assert (facts["versions"], facts["degraded"]) == ({"a": 1, "b": 1}, {"store": 0.5})
+    report = service_report(tmp_path, *DAY)
+    assert (report.versions, report.degraded) == ({"a": 1, "b": 1}, {"store": 0.5})
 
 
 def test_what_is_missing_is_named(tmp_path):
@@ -155,7 +156,7 @@ def test_only_an_interval_beside_the_promise_says_that_it_was_missed(tmp_path, p
     if promise:
         (tmp_path / "reports/metrics").mkdir(parents=True)
         (tmp_path / "reports/metrics/evaluate.json").write_text(json.dumps({"mrr@20": promise}))
-    found = feedback(tmp_path, *DAY, Params())
+    found = feedback(tmp_path, *DAY, Params()).to_dict()
     assert found["verdict"] == verdict
     assert (found["complete"], found["lists"], found["degraded"], found["stale"]) == (True, 50, {}, {})
     assert found["milliseconds"] == {"p50": 2, "p99": 2}
@@ -168,8 +169,12 @@ def placed(root: Path, promise: float) -> None:
     """Bundle a is champion by this promise, and the pipeline's last run made another, b, by a higher one."""
     pointer = Pointer(bundle="models/registry/recommender/v1.0.0", version="a")
     pointer.write(root, "recommender")
-    about = {"bundle": "a", "trained_until": START.isoformat(), "figure": "mrr@20", "promised": promise}
-    about |= {"facts": dict.fromkeys(FACTS), "days": {}, "importance": {}}
+    measured = {"days": 1.0, "mix": {}, "lost": 0.0, "twice": 0.0}
+    profile = DataProfile(events=1, missing=[], **(dict.fromkeys(REQUIRED) | measured))
+    about = About(
+        bundle="a", trained_until=START.isoformat(), figure="mrr@20", promised=promise,
+        facts=profile, days={}, importance={},
+    )  # fmt: skip
     Reference(pd.DataFrame(), about).save(reference_of(root / pointer.bundle))
     (root / "reports/metrics").mkdir(parents=True)
     (root / "reports/metrics/evaluate.json").write_text(json.dumps({"mrr@20": 0.9}))
@@ -182,11 +187,11 @@ def test_the_promise_is_the_champions_and_so_are_the_lists_that_are_held_against
     serve(tmp_path, [(f"p{n}", f"u{n}", 0.0, WHOLE) for n in range(50)], degraded="store")
     clicks = [(f"e{n}", f"s{n}", 1.0, "a" if n < 25 else "x") for n in range(50)]
     click(tmp_path, clicks + [(f"f{session}{n}", f"{session}{n}", 1.0, "x") for session in "tu" for n in range(50)])
-    found = feedback(tmp_path, *DAY, Params())
+    found = feedback(tmp_path, *DAY, Params()).to_dict()
     assert (found["champion"], found["promised"], found["verdict"]) == ("a", {"mrr@20": 0.5}, "as promised")
     assert found["predictions"] == 150
     shutil.rmtree(tmp_path / "models/registry/recommender/v1.0.0-reference")
-    found = feedback(tmp_path, *DAY, Params())
+    found = feedback(tmp_path, *DAY, Params()).to_dict()
     assert (found["promised"], found["verdict"]) == ({"mrr@20": None}, "unknown")
 
 

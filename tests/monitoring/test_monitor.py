@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from warm_python import COLD
 
 from nextclick.cli import app
-from nextclick.monitoring.drift_report import _loaded, _replayed
+from nextclick.monitoring.drift_report import load_monitor, replay_usable
 
 from .conftest import PARAMS
 
@@ -22,14 +22,14 @@ SCREENSHOT = "NEXTCLICK_SCREENSHOT"  # where to keep a picture of the report
 
 @pytest.fixture(scope="module")
 def monitor(watched):
-    recommender, monitor, _ = _loaded(watched / "models/bundle", PARAMS)
+    recommender, monitor, _ = load_monitor(watched / "models/bundle", PARAMS)
     before = pd.read_parquet(watched / "data/split/train.parquet")
 
     def judged(events, change=lambda served: served):
-        seen = _replayed(recommender, events, before, PARAMS)
+        seen = replay_usable(recommender, events, before, PARAMS)
         features = seen.served.drop(columns=["session", "moment"])
         pair = change(features), features
-        return monitor.judge(events, change(seen.served), monitor.performance(seen.judged), pair=pair)
+        return monitor.evaluate(events, change(seen.served), monitor.performance(seen.predictions), pair=pair).to_dict()
 
     return judged
 

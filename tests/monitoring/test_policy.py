@@ -7,19 +7,20 @@ import pandas as pd
 import pytest
 
 from nextclick.events.simulator import Scenario, simulate
-from nextclick.monitoring.data_profile import facts_of
-from nextclick.monitoring.policy import decide, weighted_drift
+from nextclick.logs.served import ServiceReport
+from nextclick.monitoring.data_profile import profile_of
+from nextclick.monitoring.policy import Evidence, Performance, decide, weighted_drift
 from nextclick.params import Monitoring, Simulator
 
 RULES = Monitoring()
-FINE = {"complete": True, "interval": [0.29, 0.31], "promised": 0.3}
-BAD = {"complete": True, "interval": [0.19, 0.21], "promised": 0.3}
+FINE = Performance(complete=True, interval=[0.29, 0.31], promised=0.3)
+BAD = Performance(complete=True, interval=[0.19, 0.21], promised=0.3)
 SHOP = Simulator(sessions=2000, items=300, users=500, days=14, launches=0)
 
 
 @pytest.fixture(scope="module")
 def halves(tmp_path_factory):
-    """Of a scenario: facts before it, facts and events after its onset, and the items known before."""
+    """Of a scenario: the profile before it, profile and events after its onset, and the items known before."""
 
     @cache
     def made(scenario):
@@ -28,7 +29,7 @@ def halves(tmp_path_factory):
         events = pd.read_parquet(folder / "events.parquet")
         late = events["timestamp"] >= pd.Timestamp(SHOP.start, tz="UTC") + pd.Timedelta(days=7)
         known = events[~late]["item_id"].dropna().unique()
-        return facts_of(events[~late], known), facts_of(events[late], known), events[late], known
+        return profile_of(events[~late], known), profile_of(events[late], known), events[late], known
 
     return made
 
@@ -38,7 +39,7 @@ def halves(tmp_path_factory):
     [
         (Scenario(), FINE, ("hold", "performance")),
         (Scenario("taste_shift", 0.8, 7), BAD, ("retrain", "performance")),
-        (Scenario("taste_shift", 0.8, 7), {**BAD, "complete": False}, ("hold", "labels")),
+        (Scenario("taste_shift", 0.8, 7), BAD.model_copy(update={"complete": False}), ("hold", "labels")),
         (Scenario("catalogue_change", 0.3, 7), FINE, ("retrain", "new items")),
         (Scenario("bot_attack", 0.1, 7), BAD, ("alert", "data")),
         (Scenario("tracking_bug", 0.1, 7), BAD, ("alert", "data")),
@@ -47,7 +48,8 @@ def halves(tmp_path_factory):
 )
 def test_each_scenario_leads_to_its_decision(halves, scenario, performance, expected):
     before, now, _, _ = halves(scenario)
-    assert decide(now, before, {}, [], 0.0, performance, 3, RULES)[:2] == expected
+    found = decide(Evidence(now, before, {}, [], 0.0, performance, 3, RULES))
+    assert (found.outcome, found.rule) == expected
 
 
 def test_a_broken_tracker_never_retrains(halves):
@@ -57,7 +59,7 @@ def test_a_broken_tracker_never_retrains(halves):
     for _ in range(100):
         week = events[events["session_id"].isin(random.choice(names, 500, replace=False))]
         # nothing beside the data speaks against retraining: hits below the promise, all drifted, too old
-        found = decide(facts_of(week, known), before, {}, [], 1.0, BAD, 99, RULES)
+        found = decide(Evidence(profile_of(week, known), before, {}, [], 1.0, BAD, 99, RULES))
         assert found.outcome == "alert"
         assert found.words.startswith("Fix the data")
 
@@ -76,7 +78,7 @@ def test_a_broken_tracker_never_retrains(halves):
 )
 def test_odd_windows_are_alerts_in_words(halves, odd):
     before, _, events, known = halves(Scenario())
-    found = decide(facts_of(odd(events), known), before, {}, [], None, FINE, 3, RULES)
+    found = decide(Evidence(profile_of(odd(events), known), before, {}, [], None, FINE, 3, RULES))
     assert found.outcome == "alert"
     assert found.words
 
@@ -126,7 +128,7 @@ def day_of(events) -> pd.Series:
 )
 def test_what_a_broken_tracker_sends_is_named(halves, broken, words):
     before, _, events, known = halves(Scenario())
-    found = decide(facts_of(broken(events), known), before, {}, [], 1.0, BAD, 99, RULES)
+    found = decide(Evidence(profile_of(broken(events), known), before, {}, [], 1.0, BAD, 99, RULES))
     assert (found.outcome, found.rule) == ("alert", "data")
     assert words in found.words
 
@@ -136,43 +138,44 @@ def test_only_whole_days_are_asked_for_their_events(halves, hours, days):
     _, _, events, known = halves(Scenario())
     first = events["timestamp"].min().floor("D") + pd.Timedelta(hours=9)
     until = first + pd.Timedelta(hours=hours)
-    facts = facts_of(events[(events["timestamp"] >= first) & (events["timestamp"] < until)], known, first, until)
-    assert (facts["least_a_day"] is None) == (not days)
-    assert facts["days"] == pytest.approx(hours / 24, abs=0.001)
+    facts = profile_of(events[(events["timestamp"] >= first) & (events["timestamp"] < until)], known, first, until)
+    assert (facts.least_a_day is None) == (not days)
+    assert facts.days == pytest.approx(hours / 24, abs=0.001)
 
 
-SERVICE = {"lists": 1000, "degraded": {}, "stale": {}, "unknown_clicks": 0.0}
+SERVICE = ServiceReport(lists=1000, versions={}, degraded={}, stale={}, milliseconds=None, unknown_clicks=0.0)
 
 
 @pytest.mark.parametrize(
     ("service", "rule"),
     [
         (SERVICE, "performance"),
-        (SERVICE | {"degraded": {"store": 0.04}, "unknown_clicks": 0.04}, "performance"),
-        (SERVICE | {"degraded": {"store": 0.06}}, "service"),
-        (SERVICE | {"unknown_clicks": 0.06}, "service"),
-        (SERVICE | {"lists": 0}, "service"),
+        (SERVICE.model_copy(update={"degraded": {"store": 0.04}, "unknown_clicks": 0.04}), "performance"),
+        (SERVICE.model_copy(update={"degraded": {"store": 0.06}}), "service"),
+        (SERVICE.model_copy(update={"unknown_clicks": 0.06}), "service"),
+        (SERVICE.model_copy(update={"lists": 0}), "service"),
     ],
 )
 def test_a_service_that_is_ill_never_retrains(halves, service, rule):
     _, now, _, _ = halves(Scenario())
-    found = decide(now, now, {}, [], 1.0, BAD, 3, RULES, service)
+    found = decide(Evidence(now, now, {}, [], 1.0, BAD, 3, RULES, service))
     assert found.rule == rule
     assert (found.outcome == "alert") == (rule == "service")
 
 
 def test_what_was_not_compared_is_not_said_to_be_the_same(halves):
     _, now, _, _ = halves(Scenario())
-    unknown = {"complete": True, "interval": None, "promised": 0.3}
-    assert decide(now, now, {}, [], None, unknown, 3, RULES).rule == "no lists"
-    assert "5% of the ranker's weight" in decide(now, now, {}, [], 0.05, unknown, 3, RULES).words
-    assert decide(now, now, {}, [], 0.5, unknown, 3, RULES)[:2] == ("retrain", "drift")
+    unknown = Performance(complete=True, interval=None, promised=0.3)
+    assert decide(Evidence(now, now, {}, [], None, unknown, 3, RULES)).rule == "no lists"
+    assert "5% of the ranker's weight" in decide(Evidence(now, now, {}, [], 0.05, unknown, 3, RULES)).words
+    found = decide(Evidence(now, now, {}, [], 0.5, unknown, 3, RULES))
+    assert (found.outcome, found.rule) == ("retrain", "drift")
 
 
 def test_a_missing_feature_and_skew_are_alerts(halves):
     before, now, _, _ = halves(Scenario())
-    assert decide(now, before, {"missing": ["price"]}, [], 1.0, BAD, 3, RULES).rule == "data"
-    assert decide(now, before, {}, ["price"], 1.0, BAD, 3, RULES).rule == "skew"
+    assert decide(Evidence(now, before, {"missing": ["price"]}, [], 1.0, BAD, 3, RULES)).rule == "data"
+    assert decide(Evidence(now, before, {}, ["price"], 1.0, BAD, 3, RULES)).rule == "skew"
 
 
 def test_drift_counts_by_importance():

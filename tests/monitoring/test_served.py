@@ -26,7 +26,7 @@ from nextclick.logs.event_log import LOG, EventLog
 from nextclick.logs.published_statistics import publish_due
 from nextclick.logs.served import live_events, served_lists
 from nextclick.monitoring import drift_report
-from nextclick.monitoring.drift_report import drift_live, judge_logs
+from nextclick.monitoring.drift_report import drift_live, evaluate_logs
 from nextclick.serving.deployment import Deployment
 from nextclick.serving.item_catalogue import Filters
 from nextclick.serving.prediction_writer import PredictionWriter
@@ -98,7 +98,7 @@ def hours(events) -> tuple[datetime, datetime]:
 
 
 def judged(root, events) -> dict:
-    return judge_logs(root, *hours(events), PARAMS).found
+    return evaluate_logs(root, *hours(events), PARAMS).finding.to_dict()
 
 
 def rewrite(root, change) -> None:

@@ -28,7 +28,7 @@ def feedback(
 
     root = project_root()
     params = Params.read(root / "params.yaml")
-    return feedback(root, utc(since), utc(until), params)
+    return feedback(root, utc(since), utc(until), params).to_dict()
 
 
 def drift(

@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 
 from nextclick.errors import InputError
 from nextclick.evaluation.baselines import BASELINES
-from nextclick.evaluation.metrics import interval, paired_ratio, per_prediction, ranks_of
+from nextclick.evaluation.inference import bootstrap_interval, ratio_interval
+from nextclick.evaluation.metrics import per_prediction, ranks_of
 from nextclick.events.prefixes import Prefixes, next_clicks
 from nextclick.events.schema import LONGEST_ID
 from nextclick.events.sessions import SessionLog
@@ -131,7 +132,8 @@ def measured_baselines(train_log: SessionLog, prefixes: Prefixes, ours: dict[str
     for name, baseline in progress_bar(BASELINES.items(), desc="baselines", unit="method"):
         theirs = _percent(ranks_of(baseline().fit(train_log).recommend(prefixes, K), prefixes.targets))
         measured[name] = _measured(theirs, prefixes.sessions, seed) | {
-            f"{metric}_ratio": paired_ratio(ours[metric], theirs[metric], prefixes.sessions, seed) for metric in METRICS
+            f"{metric}_ratio": ratio_interval(ours[metric], theirs[metric], prefixes.sessions, seed)
+            for metric in METRICS
         }
     return measured
 
@@ -145,5 +147,5 @@ def _measured(values: dict[str, np.ndarray], sessions: np.ndarray, seed: int) ->
     """The mean and the interval of each metric. values: (n,) each; sessions: (n,), those of the predictions."""
     return {
         **{metric: float(values[metric].mean()) for metric in METRICS},
-        **{f"{metric}_interval": interval(values[metric], sessions, seed) for metric in METRICS},
+        **{f"{metric}_interval": bootstrap_interval(values[metric], sessions, seed) for metric in METRICS},
     }

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from nextclick.evaluation.metrics import interval
+from nextclick.evaluation.inference import bootstrap_interval
 from nextclick.events.prefixes import Prefixes
 
 FEW_CLICKS = 5  # an item with fewer in training counts as new
@@ -46,7 +46,7 @@ def by_slice(values: np.ndarray, labelled: pd.DataFrame, sessions: np.ndarray, s
     for slicing in labelled.columns:
         for label in sorted(labelled[slicing].unique()):
             chosen = (labelled[slicing] == label).to_numpy()
-            low, high = interval(values[chosen], sessions[chosen], seed)
+            low, high = bootstrap_interval(values[chosen], sessions[chosen], seed)
             rows.append((slicing, label, int(chosen.sum()), float(values[chosen].mean()), low, high))
     return pd.DataFrame(rows, columns=["slice", "label", "predictions", "value", "low", "high"])
 

@@ -12,10 +12,10 @@ import pandas as pd
 
 from nextclick.bundle.pointer import Pointer
 from nextclick.errors import InputError
+from nextclick.evaluation.inference import SessionMean, gain_interval, sample_ratio_p, sequence_interval
 from nextclick.evaluation.metrics import per_prediction
 from nextclick.lifecycle.records import read_records
-from nextclick.lifecycle.sequential import Mean, gain, interval, mismatch
-from nextclick.monitoring.feedback import MINUTE, SERVED, files_of, judged_lists
+from nextclick.monitoring.feedback import MINUTE, SERVED, clicked_lists, files_of
 from nextclick.params import Params
 from nextclick.serving.prediction_writer import FOLDER
 
@@ -33,11 +33,11 @@ def results(root: Path, name: str, params: Params) -> dict[str, Any]:
     arms = {str(pointer.version): ARMS[0], str(pointer.split.version): ARMS[1]}
     exposed = exposures(root, since, arms)
     patience = round(params.monitoring.label_minutes * MINUTE)
-    judged = judged_lists(root, since, until, params.ingest.event_types[0], patience)
+    clicked = clicked_lists(root, since, until, params.ingest.event_types[0], patience)
     return {
         "since": since.isoformat(),
         "share": pointer.split.share,
-        **compared(judged, exposed, pointer.split.share, params),
+        **compared(clicked, exposed, pointer.split.share, params),
     }
 
 
@@ -53,27 +53,32 @@ def exposures(root: Path, since: datetime, arms: dict[str, str]) -> pd.DataFrame
     return shown.groupby("session_id", as_index=False)["arm"].agg(arm="first", arms="nunique")
 
 
-def compared(judged: pd.DataFrame, exposed: pd.DataFrame, share: float, params: Params) -> dict[str, Any]:
-    """judged: as `judged_lists`, exposed: as `exposures`. A session that saw both arms, because the share was
+def compared(clicked: pd.DataFrame, exposed: pd.DataFrame, share: float, params: Params) -> dict[str, Any]:
+    """clicked: as `clicked_lists`, exposed: as `exposures`. A session that saw both arms, because the share was
     changed in its midst, belongs to neither.
 
     All lists count, whatever a promise is made of: short ones are the same for both arms, a store that is away strikes
     both, and an arm whose lists fail or come too late must not be spared them."""
     figure = params.evaluation.figure
     whole = exposed[exposed["arms"] == 1]
-    lists = judged.merge(whole, "inner", "session_id")
+    lists = clicked.merge(whole, "inner", "session_id")
     lists["value"] = per_prediction(lists["rank"].to_numpy(np.int64), params.evaluation.k)[figure]
     sessions = lists.groupby(["arm", "session_id"], as_index=False)["value"].agg(sum="sum", count="count")
     parts = {arm: sessions[sessions["arm"] == arm] for arm in ARMS}
-    means = {arm: Mean.of(part["sum"].to_numpy(), part["count"].to_numpy()) for arm, part in parts.items()}
+    means = {arm: SessionMean.of(part["sum"].to_numpy(), part["count"].to_numpy()) for arm, part in parts.items()}
     seen = {arm: int((whole["arm"] == arm).sum()) for arm in ARMS}
     alpha = params.lifecycle.alpha
-    pvalue = mismatch(seen["champion"], seen["challenger"], share)
-    low, high = gain(means["champion"], means["challenger"], alpha)
+    pvalue = sample_ratio_p(seen["champion"], seen["challenger"], share)
+    low, high = gain_interval(means["champion"], means["challenger"], alpha)
     return {
         "metric": figure,
         **{
-            arm: {"sessions": seen[arm], "judged": mean.n, "value": mean.value, "interval": interval(mean, alpha)}
+            arm: {
+                "sessions": seen[arm],
+                "judged": mean.n,
+                "value": mean.value,
+                "interval": sequence_interval(mean, alpha),
+            }
             for arm, mean in means.items()
         },
         "mixed": int((exposed["arms"] > 1).sum()),

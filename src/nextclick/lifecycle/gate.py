@@ -8,22 +8,23 @@ import json
 import shutil
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
 from nextclick.bundle.bundle import load_bundle
 from nextclick.errors import InputError
+from nextclick.evaluation.inference import Comparison, compare
 from nextclick.evaluation.metrics import per_prediction
 from nextclick.lifecycle.candidate import Candidate, Window, baseline_ranks, labels_of
-from nextclick.lifecycle.comparison import Comparison, Verdict, compare, conclude
 from nextclick.lifecycle.guards import Guard, guards, lifelike, plausible
 from nextclick.lifecycle.promotion import promise
 from nextclick.lifecycle.records import read_records, sha256, write_record
 from nextclick.notebook import run_notebook
-from nextclick.params import Params
+from nextclick.params import Gate, Params
 
+Verdict = Literal["promote", "hold", "reject"]
 SEEN = Path("data/gate")  # what the notebook draws
 NOTEBOOK = "07_gate"
 
@@ -93,6 +94,21 @@ def decide(
     if look > params.gate.looks:
         return "hold", f"judged {look - 1} times before; gate.looks allows {params.gate.looks}"
     return conclude(comparison, params.gate, fresher)
+
+
+def conclude(comparison: Comparison, limits: Gate, fresher: bool) -> tuple[Verdict, str]:
+    """The verdict of the deciding metric, and the reason. fresher: whether the challenger knows much newer data, so
+    that being no worse justifies a change; of two that know equally new data only a better one is promoted."""
+    low, high = comparison.low, comparison.high
+    if not np.isfinite([low, high]).all():
+        return "hold", "the deciding metric is missing"
+    if high < 0:
+        return "reject", f"worse beyond chance: at most {high:+.2%}"
+    if low > 0:
+        return "promote", f"better beyond chance: at least {low:+.2%}"
+    if fresher and low > -limits.margin:
+        return "promote", f"knows newer data and is no worse: at least {low:+.2%}, the margin is {-limits.margin:.2%}"
+    return "hold", f"not shown to be better, nor worse: {low:+.2%} to {high:+.2%}"
 
 
 def gate(root: Path, params: Params, challenger: Path, champion: Path | None, name: str) -> dict[str, Any]:

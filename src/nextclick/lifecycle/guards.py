@@ -9,9 +9,9 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from nextclick.evaluation.inference import Comparison, compare
 from nextclick.evaluation.metrics import per_prediction
 from nextclick.lifecycle.candidate import Candidate, Window, differing_cells, labels_of, milliseconds
-from nextclick.lifecycle.comparison import Comparison, compare
 from nextclick.params import Params
 
 HOUR = pd.Timedelta(hours=1)

@@ -18,10 +18,9 @@ from nextclick.bundle.bundle import load_bundle
 from nextclick.errors import InputError
 from nextclick.files import locked, scratch_folder
 from nextclick.lifecycle.git_dvc import dvc, git, gto
-from nextclick.monitoring.reference import FOLDER as REFERENCE
-from nextclick.monitoring.reference import reference_of
+from nextclick.monitoring.reference import REFERENCE, reference_of
 
-FOLDER = Path("models/registry")
+REGISTRY = Path("models/registry")
 PROD = "prod"
 
 
@@ -91,7 +90,7 @@ class Registry:
         """
         folder = self.root / self.artifact
         bundle = load_bundle(folder)[1]["version"]
-        with locked(self.root / FOLDER / f".{self.name}.lock"):
+        with locked(self.root / REGISTRY / f".{self.name}.lock"):
             version = self.of_bundle(bundle)
             if version is None:
                 self._committed(folder)
@@ -108,12 +107,12 @@ class Registry:
         return version
 
     def folder(self, version: Version) -> Path:
-        return self.root / FOLDER / self.name / version.number
+        return self.root / REGISTRY / self.name / version.number
 
     def bundle(self, version: Version) -> Path:
         """The folder of its bundle, brought from DVC where it is not here, and checked to be the one registered."""
         folder = self.folder(version)
-        with locked(self.root / FOLDER / f".{self.name}.lock"):
+        with locked(self.root / REGISTRY / f".{self.name}.lock"):
             if not folder.is_dir():
                 with scratch_folder(folder.with_name(f".{version.number}")) as scratch:
                     where = ("--rev", version.number, "-o", str(scratch / "bundle"))

@@ -12,11 +12,11 @@ import pandas as pd
 
 from nextclick.bundle.pointer import Pointer
 from nextclick.errors import InputError
+from nextclick.evaluation.inference import SessionMean, sequence_interval
 from nextclick.evaluation.metrics import per_prediction
 from nextclick.lifecycle.promotion import champion, promise, rollback
 from nextclick.lifecycle.registry import Registry
-from nextclick.lifecycle.sequential import Mean, interval
-from nextclick.monitoring.feedback import MINUTE, as_promised, judged_lists
+from nextclick.monitoring.feedback import MINUTE, as_promised, clicked_lists
 from nextclick.params import Params
 
 
@@ -45,7 +45,7 @@ def look(registry: Registry, params: Params, now: datetime) -> dict[str, Any]:
     ends = since + timedelta(hours=params.lifecycle.watch_hours)
     mean, reason = clicked(registry.root, version.bundle, since, min(now, ends), params)
     least = promised * (1 - params.lifecycle.promise_loss)
-    low, high = interval(mean, params.lifecycle.alpha)
+    low, high = sequence_interval(mean, params.lifecycle.alpha)
     seen = {
         "version": version.number,
         "sessions": mean.n,
@@ -61,20 +61,22 @@ def look(registry: Registry, params: Params, now: datetime) -> dict[str, Any]:
     return {**seen, "verdict": "kept" if now >= ends else "watching", **said}
 
 
-def clicked(root: Path, bundle: str, since: datetime, until: datetime, params: Params) -> tuple[Mean, str | None]:
+def clicked(
+    root: Path, bundle: str, since: datetime, until: datetime, params: Params
+) -> tuple[SessionMean, str | None]:
     """The deciding metric of a bundle's lists that were made as the promise was, by the clicks that followed; and where
     there are none, why."""
     k, patience = params.evaluation.k, round(params.monitoring.label_minutes * MINUTE)
     try:
-        judged = judged_lists(root, since, until, params.ingest.event_types[0], patience)
+        lists = clicked_lists(root, since, until, params.ingest.event_types[0], patience)
     except InputError as error:  # nothing was served or clicked yet
-        return Mean(float("nan"), float("nan"), 0), str(error)
-    its = judged[judged["model_version"] == bundle]
-    told = as_promised(its, k)
-    values = per_prediction(told["rank"].to_numpy(np.int64), k)[params.evaluation.figure]
-    sessions = told.assign(value=values).groupby("session_id")["value"].agg(["sum", "count"])
-    mean = Mean.of(sessions["sum"].to_numpy(), sessions["count"].to_numpy())
-    return mean, _lacking(its, k) if told.empty else None
+        return SessionMean(float("nan"), float("nan"), 0), str(error)
+    its = lists[lists["model_version"] == bundle]
+    comparable = as_promised(its, k)
+    values = per_prediction(comparable["rank"].to_numpy(np.int64), k)[params.evaluation.figure]
+    sessions = comparable.assign(value=values).groupby("session_id")["value"].agg(["sum", "count"])
+    mean = SessionMean.of(sessions["sum"].to_numpy(), sessions["count"].to_numpy())
+    return mean, _lacking(its, k) if comparable.empty else None
 
 
 def _lacking(its: pd.DataFrame, k: int) -> str:

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import numpy as np
@@ -19,6 +18,7 @@ from nextclick.events.prefixes import IDLE
 from nextclick.events.schema import quoted
 from nextclick.events.tables import lock_of, parquet_files
 from nextclick.files import locked
+from nextclick.result import Result
 
 PREDICTIONS, LIVE = Path("data/predictions"), Path("data/live/events")
 COLUMNS = ["session_id", "moment", "model_version", "degraded", "state", "candidates", "scores", "shown", "features"]
@@ -69,21 +69,31 @@ def served_lists(
     )
 
 
-def service_facts(root: Path, since: datetime, until: datetime) -> dict[str, Any]:
-    """Of all lists of a window: lists, versions (lists by bundle), degraded (share by reason), stale (share by feature
-    view), milliseconds (of computing a list: p50 and p99, null where the log does not say)."""
+class ServiceReport(Result):
+    """What the prediction log says of the service in a window."""
+
+    lists: int
+    versions: dict[str, int]  # lists by bundle
+    degraded: dict[str, float]  # share of the lists by reason
+    stale: dict[str, float]  # share of the lists by feature view
+    milliseconds: dict[str, float] | None  # of computing a list, p50 and p99; None if the log has no times
+    unknown_clicks: float | None = None  # see `unknown_clicks`
+
+
+def service_report(root: Path, since: datetime, until: datetime) -> ServiceReport:
+    """The report on all lists of a window, without `unknown_clicks`."""
     columns = ["moment", "model_version", "degraded", "stale", "milliseconds"]
     tables = [_read(file, columns).to_pandas() for file in _files(root, since, until)]
     lists = pd.concat(tables).reindex(columns=columns) if tables else pd.DataFrame(columns=columns)
     lists = lists[(lists["moment"] >= since) & (lists["moment"] < until)] if len(lists) else lists
     count, took = max(1, len(lists)), lists["milliseconds"].astype(float)
-    return {
-        "lists": len(lists),
-        "versions": lists["model_version"].value_counts().sort_index().to_dict(),
-        "degraded": (lists["degraded"].value_counts() / count).to_dict(),
-        "stale": (lists["stale"].explode().value_counts() / count).to_dict(),
-        "milliseconds": {f"p{share}": took.quantile(share / 100) for share in (50, 99)} if took.any() else None,
-    }
+    return ServiceReport(
+        lists=len(lists),
+        versions=lists["model_version"].value_counts().sort_index().to_dict(),
+        degraded=(lists["degraded"].value_counts() / count).to_dict(),
+        stale=(lists["stale"].explode().value_counts() / count).to_dict(),
+        milliseconds={f"p{share}": took.quantile(share / 100) for share in (50, 99)} if took.any() else None,
+    )
 
 
 def unknown_clicks(lists: pd.DataFrame, events: pd.DataFrame) -> float | None:

@@ -1,12 +1,13 @@
-"""How good the served lists were: each click that followed is joined to the list that its visitor had before him.
+"""How good the served lists were: joins each click with the newest list served to its session before it.
 
-The protocol is that of the evaluation: one prediction a click, the newest list served to the session before it, and the
-question where the clicked item stands in it. So the figures stand beside those that the evaluation promised.
+The protocol is that of the evaluation: one prediction a click, and the rank of the clicked item in the list. So the
+metrics can be compared with those that the evaluation promised.
 """
 
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,12 @@ import pandas as pd
 
 from nextclick.bundle.pointer import DEFAULT_BUNDLE, Pointer, served_name
 from nextclick.errors import InputError
-from nextclick.evaluation.metrics import interval, per_prediction
+from nextclick.evaluation.inference import bootstrap_interval
+from nextclick.evaluation.metrics import per_prediction
 from nextclick.events.schema import quoted
 from nextclick.events.tables import lock_of, parquet_files
 from nextclick.files import locked
-from nextclick.logs.served import service_facts
+from nextclick.logs.served import ServiceReport, service_report
 from nextclick.monitoring.reference import Reference, reference_of
 from nextclick.params import Params
 
@@ -29,10 +31,10 @@ MINUTE = 60_000  # ms
 SERVED = "what the service writes while it answers, at the latest after a minute"
 CLICKED = "the clicks that came, by `nextclick stream` or POST /events"
 
-# a click is judged by the newest list before it, a list by the first click after it: a list that was never acted on (a
+# a click belongs to the newest list before it, a list to the first click after it: a list that was never acted on (a
 # page that was loaded again), or that an earlier click had answered, is no prediction of this one;
-# the request's id alone names no list: a batch has one for all, and a client may send the same again
-_JUDGED = """
+# the id of a request identifies no list: a batch has one for all, and a client may send the same again
+_CLICKED = """
     WITH clicks AS (
         SELECT session_id, item_id, timestamp FROM ({clicks})
         QUALIFY row_number() OVER (PARTITION BY event_id ORDER BY timestamp, item_id) = 1
@@ -43,7 +45,7 @@ _JUDGED = """
         len(state) AS known,
         coalesce(list_contains(list_transform(state, lambda click: click.item_id), item_id), false) AS repeat
     FROM clicks ASOF JOIN lists ON clicks.session_id = lists.session_id AND clicks.timestamp > lists.moment
-    WHERE clicks.timestamp - lists.moment <= INTERVAL ({patience}) MILLISECOND
+    WHERE clicks.timestamp - lists.moment <= INTERVAL ({within_ms}) MILLISECOND
     QUALIFY row_number() OVER (
         PARTITION BY request_id, lists.session_id, moment ORDER BY clicks.timestamp, item_id
     ) = 1
@@ -51,12 +53,12 @@ _JUDGED = """
 """
 
 
-def judged_lists(root: Path, since: datetime, until: datetime, target: str, patience_ms: int) -> pd.DataFrame:
-    """Lists served in a window that a click followed within `patience_ms`, a row each: request_id, session_id, moment,
-    model_version, degraded ("no" or why), clicked (the item), shown (how many items), rank (its place, 0: not shown),
-    known (how many clicks of the session), repeat (whether the item was among those).
+def clicked_lists(root: Path, since: datetime, until: datetime, target: str, within_ms: int) -> pd.DataFrame:
+    """Lists served in a window that a click followed within `within_ms`, a row each: request_id, session_id, moment,
+    model_version, degraded ("no" or why), clicked (the item), shown (how many items), rank (of the clicked item, 0: not
+    shown), known (how many clicks of the session the list knew), repeat (whether the item was among those).
 
-    target: the event type that counts as a click. Raises InputError where nothing was served, or no event came.
+    target: the event type that counts as a click. Raises InputError if nothing was served, or no event came.
     """
     served, live = root / "data/predictions", root / "data/live/events"
     window = f"moment >= {_moment(since)} AND moment < {_moment(until)}"
@@ -68,87 +70,136 @@ def judged_lists(root: Path, since: datetime, until: datetime, target: str, pati
             f"WHERE event_type = {quoted(target)} AND timestamp > {_moment(since)}"
         )
         try:
-            return database.sql(_JUDGED.format(clicks=clicks, lists=lists, patience=patience_ms)).df()
+            return database.sql(_CLICKED.format(clicks=clicks, lists=lists, within_ms=within_ms)).df()
         except duckdb.Error as error:
             raise InputError(f"{served} or {live}: a file cannot be read: {error}") from error
 
 
-def as_promised(judged: pd.DataFrame, k: int) -> pd.DataFrame:
-    """Those of the judged lists that were made as a promise at k was: not degraded, of a session with a known click,
+def as_promised(clicked: pd.DataFrame, k: int) -> pd.DataFrame:
+    """Those of the clicked lists that were made as a promise at k was: not degraded, of a session with a known click,
     and long enough to hold the item. The others say nothing of the model."""
-    return judged[(judged["degraded"] == "no") & (judged["known"] > 0) & (judged["shown"] >= k)]
+    return clicked[(clicked["degraded"] == "no") & (clicked["known"] > 0) & (clicked["shown"] >= k)]
 
 
-def figures(judged: pd.DataFrame, k: int, seed: int) -> dict[str, Any]:
-    """HR@k, MRR@k and NDCG@k of judged lists with their 95 % intervals over sessions, and how many they are.
+@dataclass(frozen=True)
+class ListMetrics:
+    """HR@k, MRR@k and NDCG@k of clicked lists by name, with their 95 % intervals over sessions. shorter: the share of
+    lists of fewer than k items, which can only hit less. Without predictions it is None, and there are no metrics."""
 
-    A list shorter than k can only hit less: `shorter` is the share of those.
-    """
-    found: dict[str, Any] = {"predictions": len(judged)}
-    if judged.empty:
-        return found
-    sessions = pd.factorize(judged["session_id"])[0]
-    for name, values in per_prediction(judged["rank"].to_numpy(np.int64), k).items():
-        if not name.startswith("precision"):
-            found |= {name: float(values.mean()), f"{name}_interval": interval(values, sessions, seed)}
-    return {**found, "shorter": float((judged["shown"] < k).mean())}
+    predictions: int
+    means: dict[str, float] = field(default_factory=dict)
+    intervals: dict[str, list[float]] = field(default_factory=dict)
+    shorter: float | None = None
 
+    @classmethod
+    def of(cls, clicked: pd.DataFrame, k: int, seed: int) -> ListMetrics:
+        """clicked: see `clicked_lists`."""
+        if clicked.empty:
+            return cls(0)
+        sessions = pd.factorize(clicked["session_id"])[0]
+        values = per_prediction(clicked["rank"].to_numpy(np.int64), k)
+        values = {name: value for name, value in values.items() if not name.startswith("precision")}
+        return cls(
+            predictions=len(clicked),
+            means={name: float(value.mean()) for name, value in values.items()},
+            intervals={name: bootstrap_interval(value, sessions, seed) for name, value in values.items()},
+            shorter=float((clicked["shown"] < k).mean()),
+        )
 
-def feedback(root: Path, since: datetime, until: datetime, params: Params) -> dict:
-    """What became of the lists served in a window: figures of all, by version, of those that were degraded, and by
-    slice, beside what was promised of the champion, and the facts of `service_facts`. The verdict is on the champion's
-    lists that were made as its promise was.
-
-    Its labels are complete when the last list has had its time to be clicked.
-    """
-    patience = params.monitoring.label_minutes * MINUTE
-    judged = judged_lists(root, since, until, params.ingest.event_types[0], round(patience))
-    k, seed = params.evaluation.k, params.run.seed
-    figure = params.evaluation.figure
-    bundle, promised = _promise(root, figure)
-    its = judged[judged["model_version"] == bundle] if bundle else judged
-    found = figures(judged, k, seed)
-    low, high = figures(as_promised(its, k), k, seed).get(f"{figure}_interval", (None, None))
-    return {
-        "since": since.isoformat(),
-        "until": until.isoformat(),
-        "complete": datetime.now(UTC) >= until + timedelta(milliseconds=patience),
-        **service_facts(root, since, until),
-        **found,
-        "champion": bundle,
-        "promised": {figure: promised},
-        "verdict": _verdict(promised, low, high),
-        "by_version": {version: figures(part, k, seed) for version, part in judged.groupby("model_version")},
-        "by_degraded": {reason: figures(part, k, seed) for reason, part in judged.groupby("degraded")},
-        "by_slice": {
-            slicing: {label: figures(part, k, seed) for label, part in judged.groupby(labels)}
-            for slicing, labels in _slices(judged).items()
-        },
-    }
+    def to_dict(self) -> dict[str, Any]:
+        metrics: dict[str, Any] = {"predictions": self.predictions}
+        for name, mean in self.means.items():
+            metrics |= {name: mean, f"{name}_interval": self.intervals[name]}
+        return metrics if self.shorter is None else {**metrics, "shorter": self.shorter}
 
 
-def _slices(judged: pd.DataFrame) -> dict[str, pd.Series]:
-    """Those of the evaluation that a list and its click tell of."""
-    known = pd.cut(judged["known"], [-1, 0, 1, 2, 4, np.inf], labels=["0", "1", "2", "3-4", "5+"]).astype(str)
-    return {"known events": known, "repeat": judged["repeat"].map({True: "yes", False: "no"})}
+@dataclass(frozen=True)
+class Feedback:
+    """What became of the lists served in a window, see `feedback`. complete: whether every list has had its time to be
+    clicked. champion: the version of the bundle that answers, None if it is unknown. slices: by the name of the
+    slicing, then by label."""
+
+    since: datetime
+    until: datetime
+    complete: bool
+    service: ServiceReport
+    metrics: ListMetrics
+    champion: str | None
+    promised: dict[str, float | None]
+    verdict: str
+    versions: dict[str, ListMetrics]
+    degraded: dict[str, ListMetrics]
+    slices: dict[str, dict[str, ListMetrics]]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "since": self.since.isoformat(),
+            "until": self.until.isoformat(),
+            "complete": self.complete,
+            **self.service.to_dict(),
+            **self.metrics.to_dict(),
+            "champion": self.champion,
+            "promised": self.promised,
+            "verdict": self.verdict,
+            "by_version": {version: part.to_dict() for version, part in self.versions.items()},
+            "by_degraded": {reason: part.to_dict() for reason, part in self.degraded.items()},
+            "by_slice": {
+                slicing: {label: part.to_dict() for label, part in labels.items()}
+                for slicing, labels in self.slices.items()
+            },
+        }
 
 
-def _verdict(promised: float | None, low: float | None, high: float | None) -> str:
-    """Only an interval that lies wholly beside the promise says that it was missed."""
-    if promised is None or low is None or high is None:
+def feedback(root: Path, since: datetime, until: datetime, params: Params) -> Feedback:
+    """The metrics of all lists served in a window that a click followed, by version, by why they were degraded, and by
+    slice. The verdict compares the champion's lists that were made as its promise was with that promise."""
+    label_ms = params.monitoring.label_minutes * MINUTE
+    clicked = clicked_lists(root, since, until, params.ingest.event_types[0], round(label_ms))
+    k, seed, metric = params.evaluation.k, params.run.seed, params.evaluation.figure
+    bundle, promised = _promise(root, metric)
+    its = clicked[clicked["model_version"] == bundle] if bundle else clicked
+
+    def by(labels: str | pd.Series) -> dict[str, ListMetrics]:
+        return {str(label): ListMetrics.of(part, k, seed) for label, part in clicked.groupby(labels)}
+
+    return Feedback(
+        since=since,
+        until=until,
+        complete=datetime.now(UTC) >= until + timedelta(milliseconds=label_ms),
+        service=service_report(root, since, until),
+        metrics=ListMetrics.of(clicked, k, seed),
+        champion=bundle,
+        promised={metric: promised},
+        verdict=_verdict(promised, ListMetrics.of(as_promised(its, k), k, seed).intervals.get(metric)),
+        versions=by("model_version"),
+        degraded=by("degraded"),
+        slices={slicing: by(labels) for slicing, labels in _slices(clicked).items()},
+    )
+
+
+def _slices(clicked: pd.DataFrame) -> dict[str, pd.Series]:
+    """Those of the evaluation's slicings that a list and its click have."""
+    known = pd.cut(clicked["known"], [-1, 0, 1, 2, 4, np.inf], labels=["0", "1", "2", "3-4", "5+"]).astype(str)
+    return {"known events": known, "repeat": clicked["repeat"].map({True: "yes", False: "no"})}
+
+
+def _verdict(promised: float | None, interval: list[float] | None) -> str:
+    """Only an interval that lies wholly beside the promise shows that it was missed."""
+    if promised is None or interval is None:
         return "unknown"
+    low, high = interval
     return "below" if high < promised else "above" if low > promised else "as promised"
 
 
-def _promise(root: Path, figure: str) -> tuple[str | None, float | None]:
-    """The version of the bundle that answers, and what was promised of it; None where that is not known. The last run
-    of the pipeline may have made another, so its figure counts only where no champion was placed."""
+def _promise(root: Path, metric: str) -> tuple[str | None, float | None]:
+    """The version of the bundle that answers, and what was promised of it; None if that is unknown. The last run of the
+    pipeline may have made another bundle, so its metric counts only if no champion was deployed."""
     bundle = Pointer.read(root, served_name()).bundle
     if (folder := reference_of(root / bundle)).is_dir():
         about = Reference.load(folder).about
-        return about["bundle"], about["promised"] if about["figure"] == figure else None
+        return about.bundle, about.promised if about.figure == metric else None
     path = root / "reports/metrics/evaluate.json"
-    return None, json.loads(path.read_text()).get(figure) if bundle == DEFAULT_BUNDLE and path.is_file() else None
+    return None, json.loads(path.read_text()).get(metric) if bundle == DEFAULT_BUNDLE and path.is_file() else None
 
 
 def files_of(folder: Path, what: str) -> str:

@@ -1,4 +1,4 @@
-"""Lists as a bundle would serve them now, with the features that the ranker would see: of events that are on file."""
+"""Recommendations as a bundle would serve them now for recorded events, with the features that the ranker would see."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ CHUNK = 500  # predictions at a time
 
 @dataclass(frozen=True)
 class Replay:
-    """served: a row a shown item: session (id), moment (ms since 1970 UTC), score, and the features. judged: a row a
-    prediction: session (id), rank (of the item that came next, 0: not shown)."""
+    """served: a row a shown item: session (id), moment (ms since 1970 UTC), score, and the features. predictions: a row
+    a prediction: session (id), rank (of the item that came next, 0: not shown)."""
 
     served: pd.DataFrame
-    judged: pd.DataFrame
+    predictions: pd.DataFrame
 
 
 def replay(
@@ -34,21 +34,21 @@ def replay(
     *,
     features: Features,
     k: int,
-    most: int,
+    max_served: int,
     seed: int,
-    judged: int = 0,
+    max_predictions: int = 0,
 ) -> Replay:
     """Predict each next click of canonical `events`, with item statistics published from them and from what came
-    `before`. Of more than `most` predictions, or for the ranks than `judged` where that is more, those of sessions that
-    `seed` draws."""
+    `before`. Of more than `max_served` predictions, or for the ranks than `max_predictions` if that is more, those of
+    sessions that `seed` draws."""
     vocabulary = recommender.snapshot.vocabulary
     prefixes = next_clicks(SessionLog.from_events(events, event_types, vocabulary))
     order = np.random.default_rng(seed).permutation(prefixes.log.n_sessions)
     sizes = np.bincount(prefixes.sessions, minlength=len(order))[order]
-    asked = np.cumsum(sizes)
-    kept = np.isin(prefixes.sessions, order[asked <= most])
-    chosen = np.isin(prefixes.sessions, order[asked <= max(most, judged)])
-    prefixes, kept = prefixes.take(chosen), kept[chosen]
+    total = np.cumsum(sizes)
+    is_served = np.isin(prefixes.sessions, order[total <= max_served])
+    chosen = np.isin(prefixes.sessions, order[total <= max(max_served, max_predictions)])
+    prefixes, is_served = prefixes.take(chosen), is_served[chosen]
     names = list(recommender.snapshot.feature_names)
     if not len(prefixes):
         return Replay(
@@ -66,10 +66,10 @@ def replay(
         scores = recommender.scores_of(candidates, values)
         best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
         lists[first : first + CHUNK, : best.shape[1]] = np.take_along_axis(candidates.items, best, axis=1)
-        shown_and_kept = np.take_along_axis(candidates.present, best, axis=1) & kept[first : first + CHUNK, None]
-        rows, places = np.nonzero(shown_and_kept)
-        shown = best[rows, places]
+        is_shown = np.take_along_axis(candidates.present, best, axis=1) & is_served[first : first + CHUNK, None]
+        rows, ranks = np.nonzero(is_shown)
+        shown = best[rows, ranks]
         about = {"session": ids[chunk.sessions[rows]], "moment": moments[first + rows], "score": scores[rows, shown]}
         served.append(pd.concat([pd.DataFrame(about), pd.DataFrame(values[rows, shown], columns=names)], axis=1))
-    ranks = pd.DataFrame({"session": ids[prefixes.sessions], "rank": ranks_of(lists, prefixes.targets)})
-    return Replay(pd.concat(served, ignore_index=True), ranks)
+    predictions = pd.DataFrame({"session": ids[prefixes.sessions], "rank": ranks_of(lists, prefixes.targets)})
+    return Replay(pd.concat(served, ignore_index=True), predictions)

@@ -1,4 +1,4 @@
-"""What a window is compared with: how the bundle saw the held-out sessions on which its promise rests."""
+"""What a window is compared with: how the bundle served the held-out sessions on which its promise rests."""
 
 from __future__ import annotations
 
@@ -10,31 +10,42 @@ from typing import Any
 import pandas as pd
 
 from nextclick.errors import InputError
-from nextclick.monitoring.data_profile import facts_by_day, facts_of
+from nextclick.monitoring.data_profile import DataProfile, profile_by_day, profile_of
 from nextclick.monitoring.offline_replay import replay
 from nextclick.params import Params
 from nextclick.ranking.recommender import Recommender
+from nextclick.result import Result
 
-FOLDER = Path("models/reference")
-ABOUT = ("session", "moment")  # columns of `served` that are no features
-PIPELINES = Path("models/bundle")  # whose reference lies in FOLDER
-FACTS = {"days", "per_day", "least_a_day", "per_session", "mix", "lost", "twice", "new_items", "top_share", "robots"}
-KEYS = {"bundle", "trained_until", "figure", "promised", "facts", "days", "importance"}
+PIPELINE_BUNDLE, REFERENCE = Path("models/bundle"), Path("models/reference")  # what the pipeline's last run made
+NO_FEATURES = ("session", "moment")  # columns of `served`
+REQUIRED = {"days", "per_day", "least_a_day", "per_session", "mix", "lost", "twice", "new_items", "top_share", "robots"}
+
+
+class About(Result):
+    """What about.json holds."""
+
+    bundle: str  # its version
+    trained_until: str  # ISO text
+    figure: str  # the deciding metric
+    promised: float | None  # its value on the held-out sessions
+    facts: DataProfile  # of the held-out events
+    days: dict[str, DataProfile]
+    importance: dict[str, float]  # gain of each feature
 
 
 def reference_of(bundle: Path) -> Path:
-    """The folder of a bundle's reference, from where the bundle lies: a registered one has its own beside it."""
-    return bundle.with_name(FOLDER.name if bundle.name == PIPELINES.name else f"{bundle.name}-{FOLDER.name}")
+    """The folder of a bundle's reference, by the bundle's own folder: a registered bundle has it beside itself."""
+    return bundle.with_name(
+        REFERENCE.name if bundle.name == PIPELINE_BUNDLE.name else f"{bundle.name}-{REFERENCE.name}"
+    )
 
 
 @dataclass(frozen=True)
 class Reference:
-    """served: see `Replay`, with numbers in place of the sessions' ids. about: bundle (its version), trained_until (ISO
-    text), figure (the deciding metric), promised (its value), facts (see `facts_of`), days (see `facts_by_day`),
-    importance (gain of each feature)."""
+    """served: see `Replay`, with numbers in place of the sessions' ids."""
 
     served: pd.DataFrame
-    about: dict[str, Any]
+    about: About
 
     @classmethod
     def of(
@@ -55,33 +66,33 @@ class Reference:
             types,
             features=params.features,
             k=params.evaluation.k,
-            most=params.evaluation.reference,
+            max_served=params.evaluation.reference,
             seed=params.run.seed,
         ).served
         served["session"] = pd.factorize(served["session"])[0]  # who they were is of no use here
-        about = {
-            "bundle": manifest["version"],
-            "trained_until": manifest["trained_until"],
-            "figure": params.evaluation.figure,
-            "promised": promised,
-            "facts": facts_of(events, vocabulary.ids),
-            "days": facts_by_day(events, vocabulary.ids),
-            "importance": dict(sorted(recommender.ranker.get_score(importance_type="total_gain").items())),
-        }
+        about = About(
+            bundle=manifest["version"],
+            trained_until=manifest["trained_until"],
+            figure=params.evaluation.figure,
+            promised=promised,
+            facts=profile_of(events, vocabulary.ids),
+            days=profile_by_day(events, vocabulary.ids),
+            importance=dict(sorted(recommender.ranker.get_score(importance_type="total_gain").items())),
+        )
         return cls(served, about)
 
     def save(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.served.to_parquet(folder / "served.parquet", index=False, compression="zstd")
-        (folder / "about.json").write_text(json.dumps(self.about, indent=1) + "\n")
+        (folder / "about.json").write_text(json.dumps(self.about.to_dict(), indent=1) + "\n")
 
     @classmethod
     def load(cls, folder: Path) -> Reference:
-        """Raises InputError, naming the file, where one is missing or broken."""
+        """Raises InputError, which names the file, if one is missing or corrupt."""
         try:
-            about = json.loads((folder / "about.json").read_text())
-            if lacking := KEYS - set(about) or FACTS - set(about["facts"]):
-                raise ValueError(f"about.json has no {', '.join(sorted(lacking))}")
+            about = About.from_dict(json.loads((folder / "about.json").read_text()))
+            if missing := REQUIRED - about.facts.model_fields_set:
+                raise ValueError(f"about.json has no {', '.join(sorted(missing))}")
             return cls(pd.read_parquet(folder / "served.parquet"), about)
         except (OSError, ValueError) as error:
             raise InputError(

@@ -1,5 +1,5 @@
-"""What training's code makes of the very lists that were served: what differs is skew, since nothing is left to chance
-or to another time."""
+"""Recomputes served features with the code of training: a difference is skew, since neither chance nor another time can
+explain it."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ from nextclick.ranking.recommender import Recommender
 CHUNK = 500  # lists at a time
 
 
-def computed_again(
+def recomputed(
     recommender: Recommender, served: Served, known: pd.DataFrame, params: Params
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The served features of the lists that knew a click, and beside each row what training's code gives for the same
-    state, item and moment; null where it would not have retrieved the item.
+    """The served features of the lists that knew a click, and for each row what the code of training computes for the
+    same state, item and time; null if it would not have retrieved the item.
 
-    known: canonical events from the beginning to the window's end, of which item statistics are made as for training.
+    known: canonical events from the beginning to the end of the window, of which item statistics are made as for
+    training.
     """
     lists = served.lists
     names = [name for name in served.features.columns if name not in ("session", "moment")]
@@ -46,8 +47,8 @@ def computed_again(
         _of_chunk(recommender, prefixes.take(slice(start, start + CHUNK)), lists["ranked"].iloc[start : start + CHUNK])
         for start in progress_bar(range(0, len(lists), CHUNK), desc="skew", unit="chunk")
     ]
-    again = pd.DataFrame(np.concatenate(parts), columns=["score", *recommender.snapshot.feature_names])
-    return rows, again.reindex(columns=names)
+    trained = pd.DataFrame(np.concatenate(parts), columns=["score", *recommender.snapshot.feature_names])
+    return rows, trained.reindex(columns=names)
 
 
 def _history(recommender: Recommender, log: SessionLog, moments: np.ndarray, params: Params) -> ItemHistory:
@@ -69,8 +70,8 @@ def _of_chunk(recommender: Recommender, prefixes: Prefixes, ranked: pd.Series) -
     lengths = ranked.str.len().to_numpy(np.int64)
     of = np.repeat(np.arange(len(ranked)), lengths)
     shown = recommender.snapshot.vocabulary.numbers(np.concatenate(ranked.to_list()).astype(np.str_))
-    found = candidates.items[of] == shown[:, None]
-    place = found.argmax(axis=1)
-    made = np.column_stack([scores[of, place], values[of, place]])
-    made[~found.any(axis=1)] = np.nan
-    return made
+    is_candidate = candidates.items[of] == shown[:, None]
+    index = is_candidate.argmax(axis=1)
+    computed = np.column_stack([scores[of, index], values[of, index]])
+    computed[~is_candidate.any(axis=1)] = np.nan
+    return computed

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
+from nextclick.evaluation import inference
 from nextclick.evaluation.metrics import per_prediction
-from nextclick.lifecycle import comparison
+from nextclick.lifecycle import gate as gate_module
 from nextclick.lifecycle.candidate import Candidate
 from nextclick.params import Gate, Params
 
@@ -35,7 +36,7 @@ def trials(simulated, champion, tmp_path_factory) -> Iterator[Trials]:
     values = np.stack([per_prediction(one.ranks, 20)["mrr@20"] for one in both], axis=1)
     assert (values[:, 0] != values[:, 1]).mean() > 0.1
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(comparison, "resampled_sessions", comparison.resampled_sessions)  # put back at the end
+        patch.setattr(inference, "resampled_sessions", inference.resampled_sessions)  # put back at the end
         fast_resamples()
         yield Trials(values, both[0].prefixes.sessions)
 
@@ -57,7 +58,7 @@ def test_what_is_no_better_is_promoted_at_most_as_often_as_alpha_says(trials):
 
 
 def test_a_gate_that_always_promotes_is_found_out(trials, monkeypatch):
-    monkeypatch.setattr(comparison, "conclude", lambda *_: ("promote", "planted"))
+    monkeypatch.setattr(gate_module, "conclude", lambda *_: ("promote", "planted"))
     assert min(false_promotions(trials, Params())) > MOST
 
 
@@ -65,14 +66,14 @@ def test_a_gate_that_looks_at_the_mean_alone_is_found_out(trials, monkeypatch):
     def planted(seen, gate: Gate, fresher: bool):
         return ("promote" if seen.difference > (-gate.margin if fresher else 0) else "hold"), "planted"
 
-    monkeypatch.setattr(comparison, "conclude", planted)
+    monkeypatch.setattr(gate_module, "conclude", planted)
     assert min(false_promotions(trials, Params())) > MOST
 
 
 def missing_promotes() -> bool:
     values, sessions = np.full(400, 0.5), np.arange(400)
-    broken = comparison.compare(values * np.nan, values, sessions, 0, 0.05)
-    return any(comparison.conclude(broken, Params().gate, fresher)[0] == "promote" for fresher in (False, True))
+    broken = inference.compare(values * np.nan, values, sessions, 0, 0.05)
+    return any(gate_module.conclude(broken, Params().gate, fresher)[0] == "promote" for fresher in (False, True))
 
 
 def test_missing_evidence_never_promotes_and_a_gate_in_which_it_does_is_found_out(monkeypatch):
@@ -81,5 +82,5 @@ def test_missing_evidence_never_promotes_and_a_gate_in_which_it_does_is_found_ou
     def planted(seen, gate: Gate, fresher: bool):
         return ("hold" if seen.low <= 0 else "promote"), "planted"  # NaN <= 0 is false
 
-    monkeypatch.setattr(comparison, "conclude", planted)
+    monkeypatch.setattr(gate_module, "conclude", planted)
     assert missing_promotes()

@@ -5,6 +5,7 @@ One small shop, for every day; `python benchmarks/monitoring.py` has many, at th
 
 import importlib.util
 import sys
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -24,7 +25,7 @@ def plays():
     nothing and is left out; a quarter of the resamples is enough for limits that chance passes once in two years."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(drift, "RESAMPLES", 250)
-        patch.setattr(monitor, "facts_by_day", lambda *_: {})
+        patch.setattr(monitor, "profile_by_day", lambda *_: {})
         patch.setattr(monitor, "by_day", lambda *_: pd.DataFrame())
         yield played()
 
@@ -53,7 +54,7 @@ def test_each_week_is_judged_rightly(plays):
 
 
 def always(outcome):
-    return lambda *_: Decision(outcome, "planted", "planted")
+    return lambda *_: Decision(outcome=outcome, rule="planted", words="planted")
 
 
 def test_a_monitor_that_always_holds_is_found_out(plays, monkeypatch):
@@ -73,6 +74,7 @@ def test_a_monitor_that_does_not_look_at_the_data_is_found_out(plays, monkeypatc
 
 def test_a_monitor_that_forgets_what_was_promised_is_found_out(plays, monkeypatch):
     for play in plays.values():
-        about = play.monitor.reference.about
-        monkeypatch.setitem(about, "promised", 0.0)
+        reference = play.monitor.reference
+        forgotten = reference.about.model_copy(update={"promised": 0.0})
+        monkeypatch.setattr(play.monitor, "reference", replace(reference, about=forgotten))
     assert wrong(plays) == {"taste_shift"}
