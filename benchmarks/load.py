@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 import numpy as np
 import uvloop
 
-PATIENCE = 10.0  # seconds that an answer may take
+TIMEOUT = 10.0  # seconds that an answer may take
 
 
 @dataclass
 class Answers:
-    """seconds, statuses, due: of each request, in order of their answers; status 0 is one without an answer.
-    bodies: kept where asked for."""
+    """What came back. seconds, statuses and due: an entry for each request, in the order of the answers; status 0 means
+    no answer. bodies: empty unless requested."""
 
     seconds: list[float] = field(default_factory=list)
     statuses: list[int] = field(default_factory=list)
@@ -27,7 +27,7 @@ class Answers:
     bodies: list[bytes] = field(default_factory=list)
     problems: Counter = field(default_factory=Counter)
 
-    def figures(self) -> dict:
+    def summary(self) -> dict:
         taken = np.array([s for s, status in zip(self.seconds, self.statuses, strict=True) if status == 200])
         shown = {f"p{p:g}_ms": round(float(np.percentile(taken, p)) * 1e3, 2) for p in (50, 95, 99, 99.9) if len(taken)}
         statuses = {str(status): count for status, count in sorted(Counter(self.statuses).items())}
@@ -96,7 +96,7 @@ async def send(
             while idle and not idle[-1].open:
                 idle.pop()
             connection = idle.pop() if idle else (await loop.create_connection(Connection, "127.0.0.1", port))[1]
-            status, body = await asyncio.wait_for(connection.ask(request), PATIENCE)
+            status, body = await asyncio.wait_for(connection.ask(request), TIMEOUT)
             if connection.open:
                 idle.append(connection)
         except (OSError, TimeoutError) as error:

@@ -133,7 +133,7 @@ def highest(port: int, requests: list[bytes], start: float) -> tuple[float, dict
     """The highest rate, in steps of an eighth, with p99 at most HELD_MS and at most one in 1,000 refused."""
     best, figures, rate = 0.0, {}, start
     while True:
-        found = load(port, requests[: int(rate * 8)], rate).figures()
+        found = load(port, requests[: int(rate * 8)], rate).summary()
         if found["statuses"].get("200", 0) < 0.999 * found["requests"] or found["p99_ms"] > HELD_MS:
             return best, figures
         best, figures, rate = rate, found, rate * 1.125
@@ -176,7 +176,7 @@ def redis_dies(
     ended = [due + taken for due, taken in zip(answers.due, answers.seconds, strict=True)]
     degraded = [i for i, body in enumerate(answers.bodies) if b'"degraded":true' in body]
     return {
-        **answers.figures(),
+        **answers.summary(),
         "degraded": len(degraded),
         "degraded_ms": percentiles([answers.seconds[i] * 1e3 for i in degraded]),
         "recovery_seconds": round(max(ended[i] for i in degraded) - times["back"], 2),
@@ -230,7 +230,7 @@ def main() -> None:
         with process(uvicorn, cwd=root, **quiet):
             wait_for(f"http://127.0.0.1:{echo_port}/openapi.json")
             some = requests[: int(asked.rate * 20)]
-            found["echo"] = load(echo_port, some, asked.rate).figures()
+            found["echo"] = load(echo_port, some, asked.rate).summary()
         service = ["bentoml", "serve", "nextclick.serving.service:NextClick", "--port", str(port)]
         bin_folder = Path(sys.executable).parent
         environment = os.environ | {"NEXTCLICK_METRICS": f"127.0.0.1:{free_port()}"}
@@ -238,7 +238,7 @@ def main() -> None:
         wait_for(f"http://127.0.0.1:{port}/readyz")
         load(port, requests[:1000], asked.rate)
         answers = load(port, requests[: int(asked.rate * asked.seconds)], asked.rate, keep=True)
-        found["service"] = {"rate": asked.rate, **answers.figures(), "stages": split(answers)}
+        found["service"] = {"rate": asked.rate, **answers.summary(), "stages": split(answers)}
         found["click_to_change"] = click_to_change(port, [state[-1].item_id for state in states.values()], 500)
         found["redis_dies"] = redis_dies(
             port, requests, asked.rate, running.kill, lambda: redis_life.enter_context(process(redis, **quiet))
@@ -249,7 +249,7 @@ def main() -> None:
         if asked.overload:
             rate = best or asked.rate
             found["overload"] = {
-                f"{times}x of {rate:.0f}/s": load(port, requests[: int(rate * times * 10)], rate * times).figures()
+                f"{times}x of {rate:.0f}/s": load(port, requests[: int(rate * times * 10)], rate * times).summary()
                 for times in (1, 2, 5, 10)
             }
         print(json.dumps(found, indent=1))

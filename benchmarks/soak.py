@@ -30,10 +30,10 @@ TENTHS = 10
 
 
 def main() -> None:
-    options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--requests", type=int, default=500_000)
-    options.add_argument("--rate", type=float, default=300)
-    asked = options.parse_args()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--requests", type=int, default=500_000)
+    parser.add_argument("--rate", type=float, default=300)
+    options = parser.parse_args()
     project = project_root()
     params = Params.read(project / "params.yaml")
     unlimited = params.serving.model_copy(update={"requests_per_second": 1e9, "max_wait_ms": 1e4})
@@ -55,9 +55,9 @@ def main() -> None:
             for tenth in progress_bar(range(TENTHS), desc="soak", unit="tenth"):
                 requests = [
                     post("/recommend", {"session_id": f"{tenth}-{n}", "clicks": [{"item_id": str(item)}]})
-                    for n, item in enumerate(rng.choice(items, asked.requests // TENTHS))
+                    for n, item in enumerate(rng.choice(items, options.requests // TENTHS))
                 ]
-                statuses.update(load(port, requests, asked.rate).statuses)
+                statuses.update(load(port, requests, options.rate).statuses)
                 megabytes.append(round(worker.memory_info().rss / 1e6, 1))
     growth = megabytes[-1] / megabytes[0] - 1
     found = {"requests": sum(statuses.values()), "statuses": statuses, "megabytes": megabytes, "growth": growth}

@@ -58,7 +58,7 @@ The tests that hold these are their full size already.
 class Claim(BaseModel):
     """What the pages say (said: words by page), the tests that hold it, and the command that shows it at full size.
 
-    trials, hits, result and interval are places in what the command prints, such as `service/p99_ms`; hits are counted
+    trials, hits, result and interval are paths in what the command prints, such as `service/p99_ms`; hits are counted
     among the trials. must: what has to be so, such as `violations == 0`. In a command, `$NAME` is of the environment.
     """
 
@@ -104,7 +104,7 @@ def printed(text: str) -> Any:
 
 
 def tests_run(arguments: list[str]) -> tuple[int, dict[str, int]]:
-    """pytest's exit code, and how many tests there were and how many did not pass."""
+    """pytest's exit code, the number of tests and the number of those that did not pass."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "tests.xml"
         command = [sys.executable, "-m", "pytest", *arguments, f"--junitxml={report}"]
@@ -117,7 +117,7 @@ def tests_run(arguments: list[str]) -> tuple[int, dict[str, int]]:
 
 
 def ran(command: str) -> dict[str, Any]:
-    """What came of a command: its exit code, what it printed, and the seconds that it took."""
+    """Run a command; returns its exit code, what it printed, and the seconds that it took."""
     began = time.perf_counter()
     program, *arguments = shlex.split(os.path.expandvars(command))
     if program == "pytest":
@@ -132,8 +132,8 @@ def ran(command: str) -> dict[str, Any]:
     return {"code": code, "found": found, "seconds": round(time.perf_counter() - began, 1)}
 
 
-def place(found: Any, path: str) -> Any:
-    """KeyError where there is none."""
+def value_at(found: Any, path: str) -> Any:
+    """The value at a path such as `service/p99_ms`. Raises KeyError if there is none."""
     try:
         return reduce(lambda part, key: part[int(key) if isinstance(part, list) else key], path.split("/"), found)
     except (LookupError, TypeError, ValueError):
@@ -141,9 +141,10 @@ def place(found: Any, path: str) -> Any:
 
 
 def holds(found: Any, condition: str) -> bool:
-    """Of a condition such as `service/p99_ms <= 50`; on the right there may be a place, too."""
+    """Whether a condition such as `service/p99_ms <= 50` is true; its right side may be a path, too."""
     path, sign, limit = re.split(r" ([<=>]+) ", condition)
-    return bool(COMPARE[sign](place(found, path), float(limit) if NUMBER.fullmatch(limit) else place(found, limit)))
+    expected = float(limit) if NUMBER.fullmatch(limit) else value_at(found, limit)
+    return bool(COMPARE[sign](value_at(found, path), expected))
 
 
 def outcome(claim: Claim, raw: dict[str, Any]) -> dict[str, Any]:
@@ -153,11 +154,11 @@ def outcome(claim: Claim, raw: dict[str, Any]) -> dict[str, Any]:
     tested = (claim.full or "").startswith("pytest ")
     trials, hits = (claim.trials or "tests", claim.hits or "failed") if tested else (claim.trials, claim.hits)
     try:
-        shown["trials"] = place(found, trials) if trials else None
-        shown["result"] = {path: place(found, path) for path in claim.result}
-        shown["interval"] = [place(found, path) for path in claim.interval] or None
+        shown["trials"] = value_at(found, trials) if trials else None
+        shown["result"] = {path: value_at(found, path) for path in claim.result}
+        shown["interval"] = [value_at(found, path) for path in claim.interval] or None
         if hits:
-            count = place(found, hits)
+            count = value_at(found, hits)
             if tested and (count or not shown["trials"]):
                 why.append(f"{count} of {shown['trials']} tests did not pass")
             shown["result"] |= {hits: count}
@@ -190,7 +191,7 @@ def prove(claim: Claim, done: dict[str, dict[str, Any]], now: str) -> dict[str, 
 
 
 def kept(root: Path, claim: Claim) -> dict[str, Any] | None:
-    """The outcome on disk, if it is of the same command, as the register reads it today."""
+    """The outcome on disk, evaluated by the register as it is now, if it is of the same command."""
     path = root / REPORTS / f"{claim.id}.json"
     raw = json.loads(path.read_text()) if path.exists() else None
     return raw | outcome(claim, raw) if raw and raw["command"] == claim.full else None
@@ -238,23 +239,23 @@ def page(root: Path = ROOT) -> str:
 
 
 def main() -> None:
-    options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--only", metavar="ID", default="", help="one claim, or several with commas between")
-    options.add_argument("--again", action="store_true", help="also what is done at this commit")
-    options.add_argument("--page", action="store_true", help="run nothing")
-    asked = options.parse_args()
-    named = {name for name in asked.only.split(",") if name}
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", metavar="ID", default="", help="one claim, or several with commas between")
+    parser.add_argument("--again", action="store_true", help="also what is done at this commit")
+    parser.add_argument("--page", action="store_true", help="run nothing")
+    options = parser.parse_args()
+    named = {name for name in options.only.split(",") if name}
     todo = [claim for claim in claims() if claim.full and (not named or claim.id in named)]
     if unknown := named - {claim.id for claim in todo}:
         sys.exit(f"no claim with a full size: {', '.join(sorted(unknown))}")
     now, done, failed = commit(), {}, []
     (ROOT / REPORTS).mkdir(parents=True, exist_ok=True)
-    for count, claim in enumerate([] if asked.page else todo, 1):
+    for count, claim in enumerate([] if options.page else todo, 1):
         said = f"[{count}/{len(todo)}] {claim.id}"
         lacking = [name for name in re.findall(r"\$(\w+)", claim.full or "") if name not in os.environ]
         before = kept(ROOT, claim)
         whole = before and before["passed"] and before["commit"] == now and not now.endswith("+")
-        if before and whole and not asked.again:
+        if before and whole and not options.again:
             print(f"{said}: done at {now}", file=sys.stderr)
             record, done[before["command"]] = before, before
         elif lacking:
