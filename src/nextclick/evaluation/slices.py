@@ -1,4 +1,4 @@
-"""For whom the lists are better or worse."""
+"""Slices of the predictions: for whom the recommendations are better or worse."""
 
 from __future__ import annotations
 
@@ -13,10 +13,18 @@ from nextclick.events.prefixes import Prefixes
 FEW_CLICKS = 5  # an item with fewer in training counts as new
 
 
+def by_known_events(counts: np.ndarray) -> np.ndarray:
+    """(n,) the slice of each prediction by the number of events of its session that are known. counts: (n,)."""
+    return pd.cut(counts, [-1, 0, 1, 2, 4, np.inf], labels=["0", "1", "2", "3-4", "5+"]).astype(str)
+
+
 def labels(prefixes: Prefixes, clicks: np.ndarray, event_types: list[str]) -> pd.DataFrame:
-    """One row a prediction, one column a slicing. clicks: (n_items,), of each item in training."""
+    """The slice of each prediction: a row for each, a column for each way to slice them.
+
+    clicks: (n_items,), the number of clicks on each item in training.
+    """
     log, targets = prefixes.log, prefixes.targets
-    known = np.where(targets >= 0, clicks[targets], 0)
+    training_clicks = np.where(targets >= 0, clicks[targets], 0)
     ranks = np.empty(len(clicks))
     ranks[np.argsort(-clicks, kind="stable")] = np.arange(len(clicks)) / max(1, len(clicks))
     popularity = np.where(targets >= 0, ranks[targets], 1.0)
@@ -30,8 +38,8 @@ def labels(prefixes: Prefixes, clicks: np.ndarray, event_types: list[str]) -> pd
     hours = (log.times[prefixes.ends - 1] // 3_600_000) % 24
     return pd.DataFrame(
         {
-            "known events": pd.cut(prefixes.lengths, [0, 1, 2, 4, np.inf], labels=["1", "2", "3-4", "5+"]).astype(str),
-            "next item": np.select([targets < 0, known < FEW_CLICKS], ["never seen", "rarely seen"], "known"),
+            "known events": by_known_events(prefixes.lengths),
+            "next item": np.select([targets < 0, training_clicks < FEW_CLICKS], ["never seen", "rarely seen"], "known"),
             "popularity": np.select([popularity < 0.1, popularity < 0.5], ["head", "middle"], "tail"),
             "repeat": np.where(repeated, "yes", "no"),
             "last event": np.asarray(event_types)[log.types[prefixes.ends - 1]],
@@ -52,7 +60,7 @@ def by_slice(values: np.ndarray, labelled: pd.DataFrame, sessions: np.ndarray, s
 
 
 def oracle_ranks(source: Path, test: Path, prefixes: Prefixes) -> np.ndarray | None:
-    """(n,) the rank of each next item by the oracle, where the source is a simulated shop that has one.
+    """(n,) the rank of each next item in the oracle's list, 0 if it is not in it; None if the source has no oracle.
 
     test: the canonical events that `prefixes` were made of.
     """

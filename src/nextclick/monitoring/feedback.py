@@ -20,6 +20,7 @@ from nextclick.bundle.pointer import DEFAULT_BUNDLE, Pointer, served_name
 from nextclick.errors import InputError
 from nextclick.evaluation.inference import bootstrap_interval
 from nextclick.evaluation.metrics import per_prediction
+from nextclick.evaluation.slices import by_known_events
 from nextclick.events.schema import quoted
 from nextclick.events.tables import lock_of, parquet_files
 from nextclick.files import locked
@@ -179,7 +180,7 @@ def feedback(root: Path, since: datetime, until: datetime, params: Params) -> Fe
 
 def _slices(clicked: pd.DataFrame) -> dict[str, pd.Series]:
     """Those of the evaluation's slicings that a list and its click have."""
-    known = pd.cut(clicked["known"], [-1, 0, 1, 2, 4, np.inf], labels=["0", "1", "2", "3-4", "5+"]).astype(str)
+    known = pd.Series(by_known_events(clicked["known"].to_numpy()), clicked.index)
     return {"known events": known, "repeat": clicked["repeat"].map({True: "yes", False: "no"})}
 
 
