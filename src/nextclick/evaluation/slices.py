@@ -15,7 +15,7 @@ FEW_CLICKS = 5  # an item with fewer in training counts as new
 
 def by_known_events(counts: np.ndarray) -> np.ndarray:
     """(n,) the slice of each prediction by the number of events of its session that are known. counts: (n,)."""
-    return pd.cut(counts, [-1, 0, 1, 2, 4, np.inf], labels=["0", "1", "2", "3-4", "5+"]).astype(str)
+    return np.asarray(pd.cut(counts, [-1, 0, 1, 2, 4, np.inf], labels=["0", "1", "2", "3-4", "5+"]).astype(str))
 
 
 def labels(prefixes: Prefixes, clicks: np.ndarray, event_types: list[str]) -> pd.DataFrame:
