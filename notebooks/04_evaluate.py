@@ -39,7 +39,7 @@ vocabulary = recommender.snapshot.vocabulary
 train = SessionLog.read(root / "data/split/train.parquet", types, vocabulary)
 test = SessionLog.read(root / "data/split/test.parquet", types, vocabulary)
 prefixes = next_clicks(test)
-# live, item statistics are published as the clicks of the test come in, and each prediction reads the newest
+# a service publishes item statistics as the clicks of the test come in, and each prediction reads the newest
 events = {part: pd.read_parquet(root / f"data/split/{part}.parquet") for part in ("train", "test")}
 both = pd.concat(events.values())
 snapshot = recommender.snapshot.over(
@@ -48,9 +48,9 @@ snapshot = recommender.snapshot.over(
 )  # fmt: skip
 recommender = replace(recommender, snapshot=snapshot)
 clicks = np.bincount(train.items[train.items >= 0], minlength=len(vocabulary))
-judged = len(np.unique(prefixes.sessions))
+evaluated = len(np.unique(prefixes.sessions))
 print(
-    f"{len(prefixes):,} predictions in {judged:,} sessions that training never saw; {test.n_sessions - judged:,} more have "
+    f"{len(prefixes):,} predictions in {evaluated:,} sessions that training never saw; {test.n_sessions - evaluated:,} more have "
     "nothing to predict."
 )
 
@@ -58,15 +58,17 @@ print(
 # ## Ours and the baselines, on the same predictions
 
 # %%
-lists = {"nextclick": engine_of(params.pipeline).recommend(recommender, prefixes, k)}
+recommended = {"nextclick": engine_of(params.pipeline).recommend(recommender, prefixes, k)}
 for name, baseline in BASELINES.items():
-    lists[name] = baseline().fit(train).recommend(prefixes, k)
-values = {name: metrics.per_prediction(metrics.ranks_of(shown, prefixes.targets), k) for name, shown in lists.items()}
+    recommended[name] = baseline().fit(train).recommend(prefixes, k)
+values = {
+    name: metrics.per_prediction(metrics.ranks_of(shown, prefixes.targets), k) for name, shown in recommended.items()
+}
 oracle = slices.oracle_ranks(root / params.ingest.path, root / "data/split/test.parquet", prefixes)
 if oracle is not None:
     values["oracle"] = metrics.per_prediction(oracle, k)
-board = pd.DataFrame({name: {metric: v.mean() for metric, v in found.items()} for name, found in values.items()}).T
-ends = {name: inference.bootstrap_interval(found[decisive], prefixes.sessions, seed) for name, found in values.items()}
+board = pd.DataFrame({name: {metric: v.mean() for metric, v in of.items()} for name, of in values.items()}).T
+ends = {name: inference.bootstrap_interval(of[decisive], prefixes.sessions, seed) for name, of in values.items()}
 board[["low", "high"]] = pd.DataFrame(ends).T
 board = board.sort_values(decisive)
 fig, ax = plt.subplots()
@@ -88,8 +90,8 @@ if oracle is not None:
 
 # %% [markdown]
 # **Decision.** `evaluation.decide_on` names the metric that decides between experiments. A shop shows a handful of
-# places, and the first are seen most: a miss costs the sale that the click would have led to, a wrong item only its
-# place. So the place matters and not only presence in the list: MRR. Where all places are seen alike, choose `hr`.
+# items, and the first are seen most: a miss costs the sale that the click would have led to, a wrong item only its
+# rank. So the rank matters, and not only presence: MRR. If all ranks are seen alike, choose `hr`.
 
 # %% [markdown]
 # ## What else do the lists do?
@@ -101,7 +103,7 @@ behaviour = pd.DataFrame(
             "coverage": metrics.catalogue_coverage(shown, len(vocabulary)),
             "to the top tenth": metrics.popularity_bias(shown, clicks),
         }
-        for name, shown in lists.items()
+        for name, shown in recommended.items()
     }
 ).T
 print(behaviour.round(3).to_string())
@@ -119,7 +121,7 @@ for row in worst.itertuples():
 
 # %% [markdown]
 # ## Does a score say how likely the click is?
-# A half of the sessions teaches the mapping from score to probability, the other half judges it.
+# On one half of the sessions the mapping from score to probability is fitted, on the other it is evaluated.
 
 # %%
 clicked, probabilities = click_probabilities(recommender, prefixes, seed)
@@ -141,10 +143,10 @@ print(
 # %%
 first = np.flatnonzero(prefixes.lengths == 3)[:1]
 for i in first:
-    known = test.items[prefixes.starts[i] : prefixes.ends[i]]
-    names = [vocabulary.ids[item] if item >= 0 else "unknown" for item in known]
-    shown = [str(vocabulary.ids[item]) for item in lists["nextclick"][i, :10] if item >= 0]
-    rank = metrics.ranks_of(lists["nextclick"][i : i + 1], prefixes.targets[i : i + 1])[0]
+    clicked_before = test.items[prefixes.starts[i] : prefixes.ends[i]]
+    names = [vocabulary.ids[item] if item >= 0 else "unknown" for item in clicked_before]
+    shown = [str(vocabulary.ids[item]) for item in recommended["nextclick"][i, :10] if item >= 0]
+    rank = metrics.ranks_of(recommended["nextclick"][i : i + 1], prefixes.targets[i : i + 1])[0]
     print(f"Known: {', '.join(map(str, names))}. First ten: {', '.join(shown)}.")
     print(f"The next item stood in place {rank}." if rank else f"The next item was not among the first {k}.")
 

@@ -1,6 +1,7 @@
 # %% [markdown]
 # # Has the shop moved away from what the bundle knows?
-# Written by `nextclick drift`: a window as served is compared with the held-out sessions on which the promise rests.
+# `nextclick drift` runs this notebook: a window as served is compared with the held-out sessions on which the promise
+# rests.
 
 # %% tags=["parameters"]
 from nextclick.params import section
@@ -25,10 +26,10 @@ from nextclick.project import project_root
 use_style()
 root = project_root()
 folder = root / json.loads((root / "data/drift/window.json").read_text())["folder"]
-found, decision = (json.loads((folder / f"{name}.json").read_text()) for name in ("drift", "decision"))
+evidence, decision = (json.loads((folder / f"{name}.json").read_text()) for name in ("drift", "decision"))
 reference = Reference.load(root / "data/drift/reference")
 served = pd.read_parquet(root / "data/drift/served.parquet")
-facts, before = found["facts"], found["facts_before"]
+profile, before = evidence["facts"], evidence["facts_before"]
 print(f"Window {folder.name}, bundle {decision['inputs']['bundle']}.")
 print(f"{decision['outcome'].upper()} ({decision['rule']}): {decision['words']}")
 
@@ -38,13 +39,13 @@ print(f"{decision['outcome'].upper()} ({decision['rule']}): {decision['words']}"
 
 # %%
 counts = ("events", "sessions", "per_day", "least_a_day", "per_session")
-shown = [name for name in (*counts, "lost", "twice", "new_items", "top_share", "robots") if name in facts]
-print(pd.DataFrame({"window": facts, "reference": before}).loc[shown].astype(float).round(4).to_string())
-said = {"lost": "lack a value", "twice": "came twice", "new_items": "fall on items that the model does not know"}
-told = [f"{facts[name]:.1%} {what}" for name, what in said.items() if name in facts]
-print("Of the events " + ", ".join(told) + "." if told else "There are no events.")
-mix = pd.DataFrame({"window": facts.get("mix", {}), "reference": before["mix"]}, dtype=float).fillna(0)
-days = pd.DataFrame(found["days"]).T
+shown = [name for name in (*counts, "lost", "twice", "new_items", "top_share", "robots") if name in profile]
+print(pd.DataFrame({"window": profile, "reference": before}).loc[shown].astype(float).round(4).to_string())
+meanings = {"lost": "lack a value", "twice": "came twice", "new_items": "fall on items that the model does not know"}
+shares = [f"{profile[name]:.1%} {what}" for name, what in meanings.items() if name in profile]
+print("Of the events " + ", ".join(shares) + "." if shares else "There are no events.")
+mix = pd.DataFrame({"window": profile.get("mix", {}), "reference": before["mix"]}, dtype=float).fillna(0)
+days = pd.DataFrame(evidence["days"]).T
 fig, (left, right) = plt.subplots(1, 2, figsize=(10, 3))
 mix.plot.bar(ax=left, rot=0)
 left.set(title="Mix of events", xlabel="type", ylabel="share of the events")
@@ -56,11 +57,10 @@ plt.show()
 
 # %% [markdown]
 # ## Is the service well?
-# Lists that were degraded, or that did not know their visitor's clicks, say nothing of the model. Without the logs there
-# is nothing to say here.
+# Degraded lists, and lists that lack clicks of their visitor, say nothing of the model. A replay has neither.
 
 # %%
-service = found["service"]
+service = evidence["service"]
 if service:
     of = ", ".join(f"{lists:,} of bundle {version}" for version, lists in service["versions"].items())
     print(f"{service['lists']:,} lists: {of or 'none'}. Judged are those of {decision['inputs']['bundle']}.")
@@ -76,11 +76,11 @@ else:
 
 # %% [markdown]
 # ## Which features moved, and does the ranker lean on them?
-# Jensen-Shannon distance, 0 to 1: it does not grow with the sample. A column moved where it passes `monitoring.effect`
-# and what chance alone gives, once in `monitoring.windows_to_false_alarm` windows, in whole sessions drawn again.
+# Jensen-Shannon distance, 0 to 1, does not grow with the sample. A column moved if it passes `monitoring.effect` and what
+# chance alone gives once in `monitoring.windows_to_false_alarm` windows; whole sessions are resampled.
 
 # %%
-columns = pd.DataFrame(found["columns"])
+columns = pd.DataFrame(evidence["columns"])
 columns["importance"] = columns["column"].map(reference.about.importance).fillna(0)
 columns["importance"] /= max(columns["importance"].sum(), 1e-12)
 most = columns.head(15).iloc[::-1]
@@ -92,11 +92,11 @@ plt.show()
 print(columns.head(15).round(3).to_string(index=False))
 score = columns[columns["column"] == "score"]["distance"].astype(float).sum()
 print(f"The scores, the model's own output, moved by {score:.3f}.")
-if found["drift"] is not None:
+if evidence["drift"] is not None:
     print(
-        f"{int(columns['drifted'].sum())} of {len(columns)} columns moved, with {found['drift']:.0%} of the importance."
+        f"{int(columns['drifted'].sum())} of {len(columns)} columns moved, with {evidence['drift']:.0%} of the importance."
     )
-for what, names in {**found["said"], "served other than trained": found["skewed"]}.items():
+for what, names in {**evidence["said"], "served other than trained": evidence["skewed"]}.items():
     if names:
         print(f"{what}: {', '.join(names)}")
 
@@ -104,7 +104,7 @@ for what, names in {**found["said"], "served other than trained": found["skewed"
 # ## Since when?
 
 # %%
-chart = pd.DataFrame(found["map"]).T
+chart = pd.DataFrame(evidence["map"]).T
 if chart.size:
     chart = chart.loc[[name for name in columns["column"].head(30) if name in chart.index]].sort_index(axis=1)
     fig, ax = plt.subplots(figsize=(8, 7))
@@ -124,7 +124,7 @@ else:
 # ## Did it do harm?
 
 # %%
-performance = found["performance"]
+performance = evidence["performance"]
 if not performance["complete"]:
     print("The clicks on the last lists are not all in: hits are not judged yet.")
 elif performance["interval"] is None:
@@ -132,12 +132,12 @@ elif performance["interval"] is None:
 else:
     low, high = performance["interval"]
     print(f"{reference.about.figure}: {low:.4f} to {high:.4f} (95 %), promised {performance['promised']:.4f}.")
-print(f"The model is {found['age_days']:.1f} days old at the window's first event.")
+print(f"The model is {evidence['age_days']:.1f} days old at the window's first event.")
 
 # %% [markdown]
 # ## Evidently's report
 # The 30 columns that moved most, of at most 5,000 rows of each side, evenly spaced. Its distance takes natural logarithms
-# and bins of equal width, so its figures differ from those above, whose limits are passed on in its unit. The decision
+# and bins of equal width, so its numbers differ from those above, whose limits are passed on in its unit. The decision
 # rests on those above.
 
 # %%
@@ -157,8 +157,8 @@ if len(moved):
     )
 if left_out and len(served):
     words += f"<p>Missing or null throughout: {html.escape(', '.join(left_out))}.</p>"
-if found["skewed"]:
-    words += f"<p>Served other than trained: {html.escape(', '.join(found['skewed']))}.</p>"
+if evidence["skewed"]:
+    words += f"<p>Served other than trained: {html.escape(', '.join(evidence['skewed']))}.</p>"
 head = f'<section style="font-family: sans-serif; margin: 2em; max-width: 60em">{words}</section>'
 if len(served) > 1 and names:
     definition = DataDefinition(numerical_columns=names)
@@ -179,7 +179,7 @@ if len(served) > 1 and names:
     report.save_html(str(folder / "report.html"))
     text = (folder / "report.html").read_text().replace("<body>", f"<body>{head}", 1)
     drawn: dict[str, str] = {}  # Evidently draws its ids anew each time; the same window is to give the same bytes
-    text = UUID.sub(lambda found: drawn.setdefault(found[0].replace("-", ""), f"{len(drawn):032x}"), text)
+    text = UUID.sub(lambda match: drawn.setdefault(match[0].replace("-", ""), f"{len(drawn):032x}"), text)
 else:
     text = f"<!doctype html><html><title>Drift</title><body>{head}</body></html>"
 (folder / "report.html").write_text(text)
@@ -187,5 +187,5 @@ print(f"{folder.relative_to(root)}/report.html")
 display(HTML(f'<iframe title="Evidently" style="width: 100%; height: 60em" srcdoc="{html.escape(text)}"></iframe>'))
 
 # %% [markdown]
-# **Decision.** `retrain` calls for `nextclick retrain`; `alert` says what to mend first, since a model that learns a
+# **Decision.** `retrain` calls for `nextclick retrain`; `alert` says what to fix first, since a model that learns a
 # fault keeps it; `hold` leaves things as they are. The thresholds are those of `monitoring` in params.yaml.

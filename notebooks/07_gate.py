@@ -1,6 +1,6 @@
 # %% [markdown]
 # # May the challenger take over?
-# Written by `nextclick gate`: both bundles were judged on the newest sessions, which neither of them knows.
+# `nextclick gate` runs this notebook: both bundles were evaluated on the newest sessions, which neither of them knows.
 
 # %% tags=["parameters"]
 from nextclick.params import section
@@ -46,7 +46,7 @@ print(guards.round(4).to_string(index=False))
 
 # %% [markdown]
 # ## How far apart are they?
-# Each resample draws whole sessions; both are read on the same ones.
+# Each resample draws whole sessions, the same ones for both.
 
 # %%
 indices, drawn = inference.resampled_sessions(sessions, seed)
