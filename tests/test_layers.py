@@ -37,9 +37,14 @@ def test_each_layer_imports_only_those_below():
             "def late():\n    import nextclick.lifecycle.gate",
             "nextclick.serving.item_catalogue -> nextclick.lif",
         ),
+        (
+            "monitoring/policy.py",
+            "from nextclick.serving import reasons",
+            "nextclick.monitoring.policy -> nextclick.serving.reasons",
+        ),
         ("progress.py", "import nextclick.evaluation.metrics", "nextclick.progress -> nextclick.evaluation.metrics"),
     ],
-    ids=["at the top", "within a function", "by way of a module beside the layers"],
+    ids=["at the top", "within a function", "beside", "by way of a module beside the layers"],
 )
 def test_an_import_against_the_flow_would_be_found(tmp_path, file, line, named):
     shutil.copytree(ROOT / "src", tmp_path / "src", ignore=shutil.ignore_patterns("__pycache__"))

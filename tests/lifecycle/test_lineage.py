@@ -26,8 +26,8 @@ from nextclick.lifecycle.lineage import lineage, made_of, reproduce
 from nextclick.lifecycle.promotion import promote
 from nextclick.lifecycle.records import read_records
 from nextclick.lifecycle.registry import Registry
-from nextclick.logs.event_log import LOG
-from nextclick.serving.prediction_writer import FLUSH_SECONDS
+from nextclick.logs.event_log import LIVE_EVENTS
+from nextclick.logs.prediction_log import FLUSH_SECONDS
 
 from .conftest import Project, early
 from .test_retrain import happen
@@ -177,11 +177,11 @@ def named_in(root: Path, names: set[str]) -> list[tuple[Path, str]]:
 
 
 def test_files_that_come_and_go_meanwhile_hide_nobody(project, monkeypatch):
-    root, day = project.root, project.root / LOG / "date=2026-01-10"
+    root, day = project.root, project.root / LIVE_EVENTS / "date=2026-01-10"
     for session in "st":
         visit(root, project.second.bundle, NOW, 1, 1.0, session)
     with ThreadPoolExecutor() as pool:
-        with locked(lock_of(root / LOG)):  # as `compact` holds it
+        with locked(lock_of(root / LIVE_EVENTS)):  # as `compact` holds it
             asked = pool.submit(forget, root, project.params, None, "s0", held=0)
             time.sleep(1)
             files = parquet_files(day)
@@ -189,7 +189,7 @@ def test_files_that_come_and_go_meanwhile_hide_nobody(project, monkeypatch):
             for file in files:
                 file.unlink()
         removed = asked.result()["removed"]
-    assert removed[f"{LOG}/date=2026-01-10/once.parquet"] == 1
+    assert removed[f"{LIVE_EVENTS}/date=2026-01-10/once.parquet"] == 1
     assert named_in(root, {"s0"}) == []
 
     def listed_then_deleted(folder: Path) -> list[Path]:

@@ -17,9 +17,8 @@ from nextclick.lifecycle import retrain as module
 from nextclick.lifecycle.promotion import champion, rollback, shadow
 from nextclick.lifecycle.records import read_records
 from nextclick.lifecycle.retrain import JOURNAL, LOCK, retrain
-from nextclick.lifecycle.training_window import cut_window, newest_day
-from nextclick.logs.event_log import LOG, EventLog
-from nextclick.stream.validation import EVENTS
+from nextclick.lifecycle.training_window import cut_window
+from nextclick.logs.event_log import EVENT_SCHEMA, LIVE_EVENTS, EventLog, newest_day
 
 from .conftest import ROOT, Project, starting
 
@@ -42,8 +41,8 @@ ARTIFACTS = {"recommender": {"path": "models/bundle", "type": "model"}}
 def happen(root: Path, events: pd.DataFrame) -> None:
     """Events come in live."""
     rows = events.assign(arrived=events["timestamp"], late=False)
-    table = pa.Table.from_pandas(rows[EVENTS.names].astype({"event_id": str, "session_id": str}), EVENTS)
-    EventLog(root / LOG).append(table)
+    table = pa.Table.from_pandas(rows[EVENT_SCHEMA.names].astype({"event_id": str, "session_id": str}), EVENT_SCHEMA)
+    EventLog(root / LIVE_EVENTS).append(table)
 
 
 @pytest.fixture(scope="module")
@@ -210,7 +209,7 @@ def test_code_that_is_in_no_commit_is_not_trained(begun, tmp_path):
 @pytest.mark.ml_test("monitor-2")
 def test_a_week_of_bad_data_is_learned_from_and_not_deployed(begun, days, tmp_path):
     project = copied(begun, tmp_path / "bad")
-    shutil.rmtree(project.root / LOG)
+    shutil.rmtree(project.root / LIVE_EVENTS)
     # every click of the newest days is logged with an item of another: a broken join upstream
     bad = days[1][days[1]["timestamp"] < days[1]["timestamp"].max() - pd.Timedelta(days=1)]
     good = days[1].drop(bad.index)

@@ -18,10 +18,9 @@ from nextclick.lifecycle.promotion import champion, promote, split
 from nextclick.lifecycle.records import read_records
 from nextclick.lifecycle.registry import Version
 from nextclick.lifecycle.watch import look
-from nextclick.logs.event_log import LOG, EventLog
+from nextclick.logs.event_log import EVENT_SCHEMA, LIVE_EVENTS, EventLog
+from nextclick.logs.prediction_log import CLICK
 from nextclick.params import Params
-from nextclick.serving.prediction_writer import CLICK
-from nextclick.stream.validation import EVENTS
 
 LOOKS = np.arange(200, 4001, 100)
 SHOWN = ["a", "b", *(f"z{n}" for n in range(18))]  # as many as the promise is of
@@ -109,7 +108,7 @@ def served(root, rows, clicks, degraded=None, state=STATE, folder="data/predicti
          "event_type": "view", "timestamp": moment, "arrived": moment, "late": False}
         for session, moment, item in clicks
     ]  # fmt: skip
-    EventLog(root / LOG).append(pa.Table.from_pylist(events, EVENTS))
+    EventLog(root / LIVE_EVENTS).append(pa.Table.from_pylist(events, EVENT_SCHEMA))
 
 
 def visit(

@@ -14,14 +14,12 @@ from hypothesis import strategies as st
 
 from nextclick.bundle.pointer import Pointer
 from nextclick.errors import InputError
-from nextclick.logs.event_log import LOG, EventLog
-from nextclick.logs.served import service_report
+from nextclick.logs.event_log import EVENT_SCHEMA, LIVE_EVENTS, EventLog
+from nextclick.logs.prediction_log import CLICK, service_report
 from nextclick.monitoring.data_profile import DataProfile
 from nextclick.monitoring.feedback import ListMetrics, as_promised, clicked_lists, feedback
 from nextclick.monitoring.reference import REQUIRED, About, Reference, reference_of
 from nextclick.params import Params
-from nextclick.serving.prediction_writer import CLICK
-from nextclick.stream.validation import EVENTS
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 DAY = (START, START + timedelta(days=1))
@@ -70,7 +68,7 @@ def click(root: Path, clicks: list[tuple[str, str, float, str]], kind: str = "vi
         }
         for event, session, minute, item in clicks
     ]
-    EventLog(root / LOG).append(pa.Table.from_pylist(rows, EVENTS))
+    EventLog(root / LIVE_EVENTS).append(pa.Table.from_pylist(rows, EVENT_SCHEMA))
 
 
 def judged(root: Path) -> pd.DataFrame:

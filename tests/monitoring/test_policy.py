@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from nextclick.events.simulator import Scenario, simulate
-from nextclick.logs.served import ServiceReport
+from nextclick.logs.prediction_log import ServiceReport
 from nextclick.monitoring.data_profile import profile_of
 from nextclick.monitoring.policy import Evidence, Performance, decide, weighted_drift
 from nextclick.params import Monitoring, Simulator

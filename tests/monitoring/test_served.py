@@ -22,9 +22,8 @@ from nextclick.features.statistics_versions import publication_moments
 from nextclick.features.store.connect import apply_definitions, connect
 from nextclick.features.store.online import OnlineStates
 from nextclick.files import locked
-from nextclick.logs.event_log import LOG, EventLog
-from nextclick.logs.published_statistics import publish_due
-from nextclick.logs.served import live_events, served_lists
+from nextclick.logs.event_log import EVENT_SCHEMA, LIVE_EVENTS, EventLog, live_events
+from nextclick.logs.prediction_log import served_lists
 from nextclick.monitoring import drift_report
 from nextclick.monitoring.drift_report import drift_live, evaluate_logs
 from nextclick.serving.deployment import Deployment
@@ -33,7 +32,7 @@ from nextclick.serving.prediction_writer import PredictionWriter
 from nextclick.serving.query import Query
 from nextclick.serving.runtime import RecommendationEngine
 from nextclick.serving.session_reader import SessionReader
-from nextclick.stream.validation import EVENTS
+from nextclick.stream.publish_statistics import publish_due
 
 from .conftest import PARAMS, TYPES
 
@@ -46,8 +45,9 @@ def serve(root, events, *, publishing: bool = True) -> list:
     train.to_parquet(root / "data/interim/events.parquet")
     shutil.rmtree(root / "data/live", ignore_errors=True)
     shutil.rmtree(root / "data/predictions", ignore_errors=True)
-    logged = events.assign(arrived=events["timestamp"], late=False).reindex(columns=EVENTS.names)
-    EventLog(root / LOG).append(pa.Table.from_pylist(logged.replace({np.nan: None}).to_dict("records"), EVENTS))
+    logged = events.assign(arrived=events["timestamp"], late=False).reindex(columns=EVENT_SCHEMA.names)
+    rows = logged.replace({np.nan: None}).to_dict("records")
+    EventLog(root / LIVE_EVENTS).append(pa.Table.from_pylist(rows, EVENT_SCHEMA))
     apply_definitions(root, PARAMS)
     store = connect(root, PARAMS, timeout=5)
     deployment, states = Deployment(root, PARAMS.features), SessionReader(OnlineStates(store))
@@ -199,10 +199,10 @@ def test_events_that_are_compacted_meanwhile_are_all_read(live, copied):
     root, events, _ = live
     before = live_events(root, *hours(events))
     with ThreadPoolExecutor() as pool:
-        with locked(lock_of(copied / LOG)):  # as `compact` holds it
+        with locked(lock_of(copied / LIVE_EVENTS)):  # as `compact` holds it
             asked = pool.submit(live_events, copied, *hours(events))
             time.sleep(1)
-            for file in parquet_files(copied / LOG):
+            for file in parquet_files(copied / LIVE_EVENTS):
                 file.rename(file.with_name("once.parquet"))
         pd.testing.assert_frame_equal(asked.result(), before)
 

@@ -11,10 +11,11 @@ from prometheus_client import REGISTRY
 from nextclick.bundle.pointer import DeployedBundle, Pointer, TrafficSplit, in_challenger_arm
 from nextclick.features.store.connect import apply_definitions, connect
 from nextclick.features.store.online import OnlineStates
+from nextclick.logs.prediction_log import SHADOW
 from nextclick.params import Params
 from nextclick.serving.deployment import Deployment
 from nextclick.serving.item_catalogue import Filters
-from nextclick.serving.prediction_writer import SHADOW, PredictionWriter
+from nextclick.serving.prediction_writer import PredictionWriter
 from nextclick.serving.query import Query
 from nextclick.serving.runtime import RecommendationEngine
 from nextclick.serving.session_reader import SessionReader

@@ -16,10 +16,11 @@ from nextclick.events.sessions import SessionLog
 from nextclick.features.statistics_versions import lateness_ms
 from nextclick.features.store.connect import apply_definitions, connect
 from nextclick.features.store.online import OnlineStates
-from nextclick.logs.published_statistics import FOLDER, moment_of, publish_due, published
+from nextclick.logs.published_statistics import STATISTICS, published_at, published_versions
 from nextclick.params import Params
 from nextclick.serving import deployment
 from nextclick.serving.deployment import Deployment
+from nextclick.stream.publish_statistics import publish_due
 
 from .conftest import PARAMS
 
@@ -165,7 +166,7 @@ def test_items_that_the_bundle_does_not_know_are_left_out(shop, publish, deploye
         (newest.last_click, "last_click"),
     ):
         assert found.tolist() == expected[name].tolist()
-    assert (shop / FOLDER).is_dir()
-    assert moment_of(published(shop)[-1]) == deployed.champion.statistics_at
+    assert (shop / STATISTICS).is_dir()
+    assert published_at(published_versions(shop)[-1]) == deployed.champion.statistics_at
     state = (Click(deployed.champion.statistics_at + 1, "e", "strange-i01", 0),)
     assert np.isfinite(deployed.champion.recommender.scores(prefixes_of([state], snapshot.vocabulary))[1]).any()

@@ -26,7 +26,7 @@ from nextclick.events.session_state import EMPTY
 from nextclick.events.tables import parquet_files
 from nextclick.features.store.connect import apply_definitions, connect
 from nextclick.features.store.online import OnlineStates
-from nextclick.logs.event_log import LOG
+from nextclick.logs.event_log import LIVE_EVENTS
 from nextclick.params import Params
 from nextclick.stream import consumer as module
 from nextclick.stream.consumer import StreamConsumer
@@ -47,7 +47,7 @@ def lag(port: int) -> dict[str, float]:
 
 
 def rows_logged(live) -> int:
-    return sum(pq.read_metadata(file).num_rows for file in parquet_files(live.root / LOG))
+    return sum(pq.read_metadata(file).num_rows for file in parquet_files(live.root / LIVE_EVENTS))
 
 
 @pytest.fixture
@@ -150,7 +150,7 @@ def test_headers_and_times_of_records_neither_stop_it_nor_move_its_clock(live, p
     assert [click.event_id for click in online.read(["odd"])[0].state] == [f"odd-{n}" for n in reversed(range(6))]
     assert {message.value() for message in quarantined(params)} == {future, later}
     # by which the moments of item statistics come
-    arrived = pd.concat(pd.read_parquet(file, columns=["arrived"]) for file in parquet_files(live.root / LOG))
+    arrived = pd.concat(pd.read_parquet(file, columns=["arrived"]) for file in parquet_files(live.root / LIVE_EVENTS))
     assert arrived["arrived"].max() <= pd.Timestamp.now("UTC")
 
 
@@ -241,7 +241,7 @@ def test_it_ends_when_asked_though_the_broker_is_gone(
 def test_a_log_that_cannot_be_written_ends_it_in_one_line_and_nothing_is_lost(live, params, shop_events):
     events = shop_events(30, 2).assign(user_id=None)
     replay(schedule(events, 0), params.stream, 0)
-    day = live.root / LOG / f"date={events['timestamp'].min().date()}"
+    day = live.root / LIVE_EVENTS / f"date={events['timestamp'].min().date()}"
     day.parent.mkdir(parents=True)
     day.touch()  # where a folder is needed
     with socket.create_server(("127.0.0.1", 0)) as taken:

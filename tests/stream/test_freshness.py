@@ -6,8 +6,8 @@ from nextclick.errors import InputError, StoreUnavailableError
 from nextclick.events.sessions import SessionLog
 from nextclick.events.tables import parquet_files
 from nextclick.features.store.connect import apply_definitions
-from nextclick.logs.event_log import LOG
-from nextclick.logs.published_statistics import published
+from nextclick.logs.event_log import LIVE_EVENTS
+from nextclick.logs.published_statistics import published_versions
 from nextclick.params import Params, Ranker, Retrieval
 from nextclick.ranking.recommender import Recommender, train_recommender
 from nextclick.stream import freshness as module
@@ -40,8 +40,8 @@ def test_every_watched_click_is_seen_and_changes_a_list(project, params, recomme
     assert 0 < found["p50_ms"] <= found["p90_ms"] <= found["p99_ms"] <= found["p100_ms"]
     assert found["p100_ms"] <= found["recommended_p100_ms"]
     # nobody is to learn from them
-    assert parquet_files(project / LOG) == []
-    assert published(project) == []
+    assert parquet_files(project / LIVE_EVENTS) == []
+    assert published_versions(project) == []
     left = {path.name.strip(".").removesuffix(".lock") for path in (project / "data/live").iterdir()}
     assert left <= {"events", "quarantine", "statistics"}
 

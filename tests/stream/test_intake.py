@@ -14,7 +14,7 @@ from nextclick.events.session_state import EMPTY
 from nextclick.features.store.connect import apply_definitions, connect
 from nextclick.features.store.offline import KEYS, states_of
 from nextclick.features.store.online import OnlineStates
-from nextclick.logs.event_log import LOG, QUARANTINE
+from nextclick.logs.event_log import LIVE_EVENTS, QUARANTINE
 from nextclick.params import Ingest
 from nextclick.stream.intake import open_intake
 
@@ -57,7 +57,7 @@ def test_several_workers_at_once_lead_to_the_batch(project, params, recent):
         expected = dict(states_of(recent, key, TYPES))
         found = OnlineStates(connect(project, params, timeout=5), view).read(list(expected))
         assert [row.state for row in found] == list(expected.values())
-    ingest(Ingest(path=str(LOG)), project, project / "ingested")
+    ingest(Ingest(path=str(LIVE_EVENTS)), project, project / "ingested")
     logged = pd.read_parquet(project / "ingested/events.parquet")[list(FIELDS)]
     expected = recent.sort_values("event_id")[list(FIELDS)]
     pd.testing.assert_frame_equal(
@@ -77,14 +77,14 @@ def test_what_is_too_late_is_counted_and_kept_but_changes_no_state(project, para
     receipt = open_intake(project, params).accept(messages(late))
     assert (receipt.accepted, receipt.late) == (5, 5)
     assert OnlineStates(connect(project, params, timeout=5)).read(["late"])[0].state == EMPTY
-    ingest(Ingest(path=str(LOG)), project, project / "ingested")
+    ingest(Ingest(path=str(LIVE_EVENTS)), project, project / "ingested")
     assert len(pd.read_parquet(project / "ingested/events.parquet")) == 5
 
 
 def test_a_log_that_cannot_be_written_is_an_error_and_the_same_events_can_be_sent_again(project, params, recent):
     apply_definitions(project, params)
     intake, sent = open_intake(project, params), messages(recent)
-    days = {project / LOG / f"date={moment.date()}" for moment in recent["timestamp"]}
+    days = {project / LIVE_EVENTS / f"date={moment.date()}" for moment in recent["timestamp"]}
     for day in days:
         day.touch()  # where a folder is needed
     for _ in range(2):

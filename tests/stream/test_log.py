@@ -6,9 +6,8 @@ import pytest
 
 from nextclick.events.ingest import ingest
 from nextclick.events.schema import FIELDS
-from nextclick.logs.event_log import EventLog
+from nextclick.logs.event_log import EVENT_SCHEMA, EventLog
 from nextclick.params import Ingest
-from nextclick.stream.validation import EVENTS
 
 ASKED = Ingest(path="live/events")
 
@@ -19,7 +18,9 @@ def log(tmp_path) -> EventLog:
 
 
 def table(events: pd.DataFrame) -> pa.Table:
-    return pa.Table.from_pandas(events.assign(arrived=events["timestamp"], late=False), EVENTS, preserve_index=False)
+    return pa.Table.from_pandas(
+        events.assign(arrived=events["timestamp"], late=False), EVENT_SCHEMA, preserve_index=False
+    )
 
 
 def ingested(root) -> pd.DataFrame:

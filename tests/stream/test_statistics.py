@@ -13,17 +13,18 @@ from nextclick.errors import StoreUnavailableError
 from nextclick.features.store import item_rows
 from nextclick.features.store.connect import apply_definitions, connect, redis_client
 from nextclick.features.store.publish import publish
-from nextclick.logs.event_log import LOG, EventLog
-from nextclick.logs.published_statistics import publish_due, published
+from nextclick.logs.event_log import EVENT_SCHEMA, LIVE_EVENTS, EventLog
+from nextclick.logs.published_statistics import published_versions
 from nextclick.stream import live_events
 from nextclick.stream.live_events import LiveEvents
-from nextclick.stream.validation import EVENTS
+from nextclick.stream.publish_statistics import publish_due
 
 HOUR = 3_600_000
 
 
 def logged(events: pd.DataFrame) -> pa.Table:
-    return pa.Table.from_pandas(events.assign(arrived=events["timestamp"], late=False), EVENTS, preserve_index=False)
+    rows = events.assign(arrived=events["timestamp"], late=False)
+    return pa.Table.from_pandas(rows, EVENT_SCHEMA, preserve_index=False)
 
 
 @pytest.fixture
@@ -35,12 +36,12 @@ def versions(project, redis_params, redis_server, monkeypatch, shop):
     ordered = shop.sort_values("timestamp")
     half = len(ordered) // 2
     ordered[:half].to_parquet(project / "data/interim/events.parquet")
-    log = EventLog(project / LOG)
+    log = EventLog(project / LIVE_EVENTS)
     for part in np.array_split(np.arange(half - 20, len(ordered)), 15):
         live = ordered.iloc[part]
         log.append(logged(live))
         publish_due(project, redis_params, store, int(live["timestamp"].max().timestamp() * 1000))
-    return published(project), store
+    return published_versions(project), store
 
 
 def test_each_version_is_the_offline_one(project, redis_params, versions):
@@ -80,12 +81,12 @@ def test_where_the_store_is_gone_the_files_are_there_and_the_next_call_brings_th
     monkeypatch.setenv("NEXTCLICK_REDIS", server.address)
     apply_definitions(project, redis_params)
     store = connect(project, redis_params, timeout=5)
-    EventLog(project / LOG).append(logged(shop))
+    EventLog(project / LIVE_EVENTS).append(logged(shop))
     until = int(shop["timestamp"].max().timestamp() * 1000) + 24 * HOUR
     server.kill()
     with pytest.raises(StoreUnavailableError, match="item_statistics: "):
         publish_due(project, redis_params, store, until)
-    files = published(project)
+    files = published_versions(project)
     assert files
     server.start()
     assert publish_due(project, redis_params, store, until) == []

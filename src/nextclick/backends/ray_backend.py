@@ -31,6 +31,7 @@ import xgboost as xgb
 from ray.train.xgboost import XGBoostTrainer
 
 from nextclick.events.prefixes import Prefixes
+from nextclick.events.schema import REQUIRED_FIELDS
 from nextclick.events.sessions import SessionLog, Vocabulary
 from nextclick.events.shards import merged
 from nextclick.params import Pipeline, Ranker
@@ -39,7 +40,6 @@ from nextclick.ranking.ranker import Examples, newest_checkpoint, run_key, train
 from nextclick.ranking.recommender import Recommender, chunks, examples_of, joined
 from nextclick.ranking.snapshot import Snapshot
 
-COLUMNS = ["event_id", "session_id", "item_id", "event_type", "timestamp"]
 LOG = ("offsets", "items", "types", "times", "session_ids")
 RESTARTS = 3  # of the workers that train
 NO_ITEMS = Vocabulary(np.array([], np.str_))
@@ -58,7 +58,7 @@ class OnRay:
         ray.data.DataContext.get_current().enable_progress_bars = is_watched()
 
     def read(self, path: Path, event_types: list[str]) -> SessionLog:
-        events = ray.data.read_parquet(str(path.resolve())).select_columns(COLUMNS)
+        events = ray.data.read_parquet(str(path.resolve())).select_columns(list(REQUIRED_FIELDS))
         shards = events.repartition(self._pipeline.workers * AHEAD, keys=["session_id"]).map_batches(
             _grouped, batch_size=None, batch_format="pandas", fn_args=[event_types]
         )

@@ -156,11 +156,11 @@ def compact() -> dict:
 
     Example: nextclick compact
     """
-    from nextclick.logs.event_log import LOG, EventLog
+    from nextclick.logs.event_log import LIVE_EVENTS, EventLog
     from nextclick.progress import progress_bar
     from nextclick.project import project_root
 
-    log = EventLog(project_root() / LOG)
+    log = EventLog(project_root() / LIVE_EVENTS)
     days = log.days()
     return {
         "days": len(days),

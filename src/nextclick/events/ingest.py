@@ -13,7 +13,7 @@ import pandas as pd
 from nextclick.errors import InputError
 from nextclick.events.schema import EARLIEST_MS, FIELDS, ITEM_FIELDS, MOMENT, judged, quoted
 from nextclick.events.sources import Feed, Source, open_source
-from nextclick.events.tables import lock_of
+from nextclick.events.tables import each_event_once, lock_of, utc_database
 from nextclick.files import locked, move_files, scratch_folder
 from nextclick.params import Ingest
 from nextclick.progress import progress_bar
@@ -24,8 +24,7 @@ ASSUMED_DAYS = 90  # over which the training sessions of a source without times 
 
 def connect(scratch: Path) -> duckdb.DuckDBPyConnection:
     """A database on disk in `scratch`, so that data larger than memory can pass through."""
-    connection = duckdb.connect(str(scratch / "scratch.duckdb"))
-    connection.execute("SET TimeZone = 'UTC'")
+    connection = utc_database(str(scratch / "scratch.duckdb"))
     connection.execute("SET enable_progress_bar = false")  # it would go to stdout, which is for results
     connection.execute(f"SET temp_directory = {quoted(str(scratch / 'spill'))}")
     limit = connection.execute("SELECT current_setting('memory_limit')").fetchall()[0][0]
@@ -149,11 +148,11 @@ def _staged(feed: Feed, params: Ingest) -> str:
 
 
 # only rows whose id came more than once are compared with each other; all others just pass through
-_FIRST_OF_EACH_ID = """
+_FIRST_OF_EACH_ID = f"""
     SELECT * FROM staged ANTI JOIN repeated USING (event_id) WHERE reason IS NULL
     UNION ALL
     SELECT * FROM staged SEMI JOIN repeated USING (event_id) WHERE reason IS NULL
-    QUALIFY row_number() OVER (PARTITION BY event_id ORDER BY source_file, row) = 1
+    {each_event_once("source_file, row")}
 """
 
 # sessions in the order of their ids (by number where they are numbers), train before test, evenly spread and apart

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 FIELDS = ("event_id", "session_id", "user_id", "item_id", "event_type", "timestamp")
+REQUIRED_FIELDS = tuple(name for name in FIELDS if name != "user_id")
 ITEM_FIELDS = ("item_id", "title", "category", "price", "launched")
 LONGEST_ID = 256
 EARLIEST_MS = 631_152_000_000  # 1990: before it, a clock was not set

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from nextclick.errors import InputError
+from nextclick.events.schema import REQUIRED_FIELDS
 
 
 @dataclass(frozen=True)
@@ -122,5 +123,4 @@ class SessionLog:
     @classmethod
     def read(cls, path: Path, event_types: list[str], vocabulary: Vocabulary | None = None) -> SessionLog:
         """The sessions of a canonical Parquet file."""
-        columns = ["event_id", "session_id", "item_id", "event_type", "timestamp"]
-        return cls.from_events(pd.read_parquet(path, columns=columns), event_types, vocabulary)
+        return cls.from_events(pd.read_parquet(path, columns=list(REQUIRED_FIELDS)), event_types, vocabulary)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+import duckdb
 import pyarrow.parquet as pq
 
 from nextclick.errors import InputError
@@ -102,6 +104,29 @@ def lock_of(folder: Path) -> Path:
     return folder.with_name(f".{folder.name}.lock")
 
 
+def parquet_rows(files: Iterable[Path], **options: str) -> str:
+    """SQL: the table of the rows of Parquet files, in which a folder's `date=...` is no column.
+
+    options: further ones of DuckDB's read_parquet, as SQL.
+    """
+    listed = ", ".join(quoted(str(file)) for file in files)
+    given = {"hive_partitioning": "false", **options}
+    return f"read_parquet([{listed}], {', '.join(f'{name} = {value}' for name, value in given.items())})"
+
+
+def each_event_once(order: str = "timestamp, file, session_id") -> str:
+    """SQL: the clause that keeps one row of each event_id, the first in this order. By default it is the oldest, and of
+    those the first by the name of its `file`, since a writer that was killed may write an event again."""
+    return f"QUALIFY row_number() OVER (PARTITION BY event_id ORDER BY {order}) = 1"
+
+
+def utc_database(path: str = ":memory:", **config: int) -> duckdb.DuckDBPyConnection:
+    """A DuckDB connection that reads and writes times in UTC, whatever the machine's time zone is."""
+    database = duckdb.connect(path, config=dict(config))
+    database.execute("SET TimeZone = 'UTC'")
+    return database
+
+
 def parquet(path: Path) -> Table:
     """A Parquet file, or a folder of them (partitions) that have the same columns; moments become milliseconds."""
     files = parquet_files(path) if path.is_dir() else [path]
@@ -118,12 +143,11 @@ def parquet(path: Path) -> Table:
         for field in schema
     }
     packed = ", ".join(f"{named(name)} := CAST({text} AS VARCHAR)" for name, text in texts.items())
-    listed = ", ".join(quoted(str(file)) for file in files)
     row = "file_row_number + 1" if path.is_file() else "row_number() OVER (ORDER BY filename, file_row_number)"
     rows = (
         "SELECT row, cells, CAST(to_json(cells) AS VARCHAR) AS raw, NULL AS problem FROM ("
-        f"SELECT {row} AS row, struct_pack({packed}) AS cells FROM "
-        f"read_parquet([{listed}], file_row_number=true, filename={path.is_dir()}, hive_partitioning=false))"
+        f"SELECT {row} AS row, struct_pack({packed}) AS cells "
+        f"FROM {parquet_rows(files, file_row_number='true', filename=str(path.is_dir()))})"
     )
     return Table(path, rows, {name: f"cells.{named(name)}" for name in texts})
 

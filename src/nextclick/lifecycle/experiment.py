@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import numpy as np
 import pandas as pd
 
@@ -15,9 +14,9 @@ from nextclick.errors import InputError
 from nextclick.evaluation.inference import SessionMean, gain_interval, sample_ratio_p, sequence_interval
 from nextclick.evaluation.metrics import per_prediction
 from nextclick.lifecycle.records import read_records
-from nextclick.monitoring.feedback import MINUTE, SERVED, clicked_lists, files_of
+from nextclick.logs.prediction_log import sessions_by_version
+from nextclick.monitoring.feedback import MINUTE, clicked_lists
 from nextclick.params import Params
-from nextclick.serving.prediction_writer import FOLDER
 
 ARMS = ("champion", "challenger")
 MISMATCH = 0.01  # p-value below which the shares are not those that were asked for, and nothing can be concluded
@@ -43,14 +42,9 @@ def results(root: Path, name: str, params: Params) -> dict[str, Any]:
 
 def exposures(root: Path, since: datetime, arms: dict[str, str]) -> pd.DataFrame:
     """Sessions that got a list: session_id, its arm, and how many arms it saw. arms: by model_version."""
-    files = files_of(root / FOLDER, SERVED)
-    with duckdb.connect() as database:
-        shown = database.sql(
-            f"SELECT DISTINCT session_id, model_version FROM read_parquet({files}, hive_partitioning = false) "
-            f"WHERE moment >= make_timestamptz({round(since.timestamp() * 1e6)})"
-        ).df()
+    shown = sessions_by_version(root, since)
     shown = shown.assign(arm=shown["model_version"].map(arms)).dropna(subset=["arm"])
-    return shown.groupby("session_id", as_index=False)["arm"].agg(arm="first", arms="nunique")
+    return shown.groupby("session_id", as_index=False).agg(arm=("arm", "first"), arms=("arm", "nunique"))
 
 
 def compared(clicked: pd.DataFrame, exposed: pd.DataFrame, share: float, params: Params) -> dict[str, Any]:

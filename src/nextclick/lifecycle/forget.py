@@ -16,19 +16,19 @@ import yaml
 
 from nextclick.errors import InputError
 from nextclick.events.schema import quoted
-from nextclick.events.tables import lock_of, parquet_files
+from nextclick.events.tables import lock_of, parquet_files, utc_database
 from nextclick.features.store.connect import apply_definitions, connect
 from nextclick.features.store.online import OnlineStates
 from nextclick.files import locked
 from nextclick.lifecycle.git_dvc import dvc, git
 from nextclick.lifecycle.records import write_record
 from nextclick.lifecycle.registry import Registry, registries
-from nextclick.logs.event_log import LOG, QUARANTINE
+from nextclick.logs.event_log import LIVE_EVENTS, QUARANTINE
+from nextclick.logs.prediction_log import FLUSH_SECONDS, PREDICTIONS, SHADOW
 from nextclick.params import Params
 from nextclick.progress import progress_bar
-from nextclick.serving.prediction_writer import FLUSH_SECONDS, FOLDER, SHADOW
 
-LIVE = (LOG, FOLDER, SHADOW, QUARANTINE)
+LIVE = (LIVE_EVENTS, PREDICTIONS, SHADOW, QUARANTINE)
 OFFLINE = (Path("data/raw"), Path("data/interim"), Path("data/split"), Path("data/features/store"))
 HELD = round(FLUSH_SECONDS) + 5  # s until what the service, or a consumer, holds in memory is in its files
 APART = "[^A-Za-z0-9_-]"  # what stands between one id and the next
@@ -54,7 +54,7 @@ def forget(root: Path, params: Params, user: str | None, session: str | None, he
     for seconds in (0, held):
         for _ in progress_bar(range(seconds), desc="until what was held in memory is in files", unit="s"):
             time.sleep(1)
-        with locked(lock_of(root / LOG)):  # from the listing on, since `compact` deletes files and writes others
+        with locked(lock_of(root / LIVE_EVENTS)):  # before listing, since `compact` deletes files and writes others
             listed = [file for folder in (*LIVE, *OFFLINE) for file in parquet_files(root / folder)]
             files = [file for file in listed if file not in seen]
             for file in files if user else ():
@@ -114,7 +114,7 @@ def _unless_gone(file: Path) -> Iterator[None]:
 
 
 def _sessions_of(file: Path, user: str) -> set[str]:
-    with duckdb.connect() as database:
+    with utc_database() as database:
         table = database.read_parquet(str(file), hive_partitioning=False)
         if not {"user_id", "session_id"} <= set(table.columns):
             return set()
@@ -143,7 +143,7 @@ def _theirs(table: duckdb.DuckDBPyRelation, user: str | None, sessions: set[str]
 
 
 def _count(file: Path, user: str | None, sessions: set[str]) -> int:
-    with duckdb.connect() as database:
+    with utc_database() as database:
         table = database.read_parquet(str(file), hive_partitioning=False)
         condition = _theirs(table, user, sessions)
         return int(table.filter(condition).count("*").fetchall()[0][0]) if condition else 0
@@ -154,8 +154,7 @@ def _rewrite(file: Path, user: str | None, sessions: set[str]) -> int:
     count = _count(file, user, sessions)
     if count:
         scratch = file.with_name(f".{file.name}")
-        with duckdb.connect(config={"threads": 1}) as database:
-            database.execute("SET TimeZone = 'UTC'")
+        with utc_database(threads=1) as database:
             table = database.read_parquet(str(file), hive_partitioning=False)
             kept = table.filter(f"NOT coalesce({_theirs(table, user, sessions)}, false)")
             kept.write_parquet(str(scratch), compression="zstd")

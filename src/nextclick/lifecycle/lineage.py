@@ -7,19 +7,16 @@ import subprocess
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
+from typing import Any
 
-import duckdb
 import yaml
 
 from nextclick.bundle.bundle import load_bundle
 from nextclick.errors import InputError
-from nextclick.events.schema import quoted
-from nextclick.events.tables import parquet_files
 from nextclick.lifecycle.git_dvc import DVC, dvc, git
 from nextclick.lifecycle.records import read_records
 from nextclick.lifecycle.registry import Registry, Version
-from nextclick.serving.prediction_writer import FOLDER, SHADOW
+from nextclick.logs.prediction_log import PREDICTIONS, SHADOW, logged_answers
 
 
 def lineage(registry: Registry, request_id: str, session_id: str | None = None) -> dict[str, Any]:
@@ -28,14 +25,14 @@ def lineage(registry: Registry, request_id: str, session_id: str | None = None) 
 
     Raises InputError where the prediction log does not hold it, or its bundle is no version.
     """
-    found = _logged(registry.root, FOLDER, request_id, session_id)
+    found = logged_answers(registry.root, PREDICTIONS, request_id, session_id)
     if not found:
         of = f" of session {session_id}" if session_id else ""
-        raise InputError(f"{registry.root / FOLDER}: holds no answer {request_id}{of}")
+        raise InputError(f"{registry.root / PREDICTIONS}: holds no answer {request_id}{of}")
     newest, *others = found
     shadows = [
         row.bundle
-        for row in _logged(registry.root, SHADOW, request_id, newest.session_id)
+        for row in logged_answers(registry.root, SHADOW, request_id, newest.session_id)
         if row.moment == newest.moment
     ]
     answer: dict[str, Any] = {
@@ -55,32 +52,6 @@ def lineage(registry: Registry, request_id: str, session_id: str | None = None) 
             f"{request_id}: bundle {newest.bundle} is no version of {registry.name}; `nextclick register` names one"
         )
     return {**answer, **made_of(registry, version)}
-
-
-class _Logged(NamedTuple):
-    session_id: str
-    moment: str
-    bundle: str
-    degraded: str | None
-    shown: list[str]
-    file: str
-
-
-def _logged(root: Path, folder: Path, request_id: str, session_id: str | None) -> list[_Logged]:
-    """The answers of an id, and of a session if it is given, newest first."""
-    files = parquet_files(root / folder)
-    if not files:
-        return []
-    listed = ", ".join(quoted(str(file)) for file in files)
-    with duckdb.connect() as database:
-        database.execute("SET TimeZone = 'UTC'")
-        found = database.execute(
-            "SELECT session_id, CAST(moment AS VARCHAR), model_version, degraded, shown, filename "
-            f"FROM read_parquet([{listed}], hive_partitioning = false, filename = true) "
-            "WHERE request_id = ? AND session_id = coalesce(?, session_id) ORDER BY moment DESC, session_id",
-            [request_id, session_id],
-        ).fetchall()
-    return [_Logged(*row) for row in found]
 
 
 def made_of(registry: Registry, version: Version) -> dict[str, Any]:

@@ -23,7 +23,8 @@ from nextclick.lifecycle.records import FOLDER as RECORDS
 from nextclick.lifecycle.records import write_record
 from nextclick.lifecycle.registry import Registry, Version
 from nextclick.lifecycle.training_window import FOLDER as WINDOW
-from nextclick.lifecycle.training_window import cut_window, newest_day
+from nextclick.lifecycle.training_window import cut_window
+from nextclick.logs.event_log import newest_day
 from nextclick.params import Params
 
 JOURNAL, LOCK = Path("models/retrain.json"), Path("models/.retrain.lock")

@@ -1,32 +1,45 @@
 """The offline log of live events: Parquet files by the date on which an event happened, which `ingest` reads.
 
-Every accepted event is in a file before its sender, or Kafka, hears that it was taken. A writer that was killed may
-write the same again, so the files hold each event at least once; `ingest` and `compact` keep one of each event_id.
+Every accepted event is in a file before its sender, or Kafka, receives the acknowledgement. A writer that was killed
+may write an event again, so the files hold each event at least once; `ingest` and `compact` keep one of each event_id.
 """
 
 from __future__ import annotations
 
 import os
 import time
+from datetime import date, datetime
 from pathlib import Path
 from uuid import uuid4
 
 import duckdb
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from nextclick.errors import LogUnavailableError
-from nextclick.events.schema import quoted
-from nextclick.events.tables import lock_of, parquet_files
+from nextclick.errors import InputError, LogUnavailableError
+from nextclick.events.schema import FIELDS, REQUIRED_FIELDS, quoted
+from nextclick.events.tables import each_event_once, lock_of, parquet_files, parquet_rows, utc_database
 from nextclick.files import locked
+from nextclick.logs.parquet_log import TIMESTAMP_MS, day_of, partition, partitions, sql_time
 
-LOG, QUARANTINE = Path("data/live/events"), Path("data/live/quarantine")
-HOUR = 3600  # s
+LIVE_EVENTS, QUARANTINE = Path("data/live/events"), Path("data/live/quarantine")
+INGESTED = Path("data/interim/events.parquet")  # what was known before events came live
+SCRATCH_SECONDS = 3600  # a scratch file that is older belongs to a writer that was killed
+_FILE = "'file'"  # SQL: the name of the column by which `each_event_once` orders files
+EVENT_SCHEMA = pa.schema(
+    [
+        *((name, pa.string()) for name in FIELDS[:-1]),
+        ("timestamp", TIMESTAMP_MS),
+        ("arrived", TIMESTAMP_MS),
+        ("late", pa.bool_()),
+    ]
+)
 
 
 class EventLog:
-    """folder: holds a folder `date=YYYY-MM-DD` for each day, and in it files of the columns of `validation.EVENTS`."""
+    """folder: holds the partitions; their files have the columns of `EVENT_SCHEMA`, or those of the quarantine."""
 
     def __init__(self, folder: Path) -> None:
         """Raises LogUnavailableError."""
@@ -38,18 +51,21 @@ class EventLog:
             raise LogUnavailableError(f"{folder}: cannot be written: {error.strerror or error}") from error
 
     def append(self, events: pa.Table) -> list[Path]:
-        """A file for each date, on disk when it returns. Returns the days that got one. Raises LogUnavailableError."""
+        """Write a file for each date, on disk when it returns. Returns the partitions that got one.
+
+        Raises LogUnavailableError.
+        """
         dates = pc.strftime(events["timestamp"], "%Y-%m-%d")
-        days = {date: self._folder / f"date={date}" for date in pc.unique(dates).to_pylist()}
-        for date, day in days.items():
+        days = {day: partition(self._folder, day) for day in pc.unique(dates).to_pylist()}
+        for day, folder in days.items():
             try:
-                self._write(events.filter(pc.equal(dates, date)), day)
+                self._write(events.filter(pc.equal(dates, day)), folder)
             except OSError as error:
-                raise LogUnavailableError(f"{day}: cannot be written: {error.strerror or error}") from error
+                raise LogUnavailableError(f"{folder}: cannot be written: {error.strerror or error}") from error
         return list(days.values())
 
     def _write(self, events: pa.Table, day: Path) -> None:
-        # in the order of time, so that of events with the same id the first that came is read first
+        # named by the time of writing, so that of events with the same id the first that came is read first
         name = f"{time.time_ns()}-{uuid4().hex}.parquet"
         day.mkdir(parents=True, exist_ok=True)
         scratch = day / f".{name}"
@@ -62,34 +78,81 @@ class EventLog:
             _sync(folder)
 
     def days(self) -> list[Path]:
-        return sorted(self._folder.glob("date=*"))
+        """The partitions, oldest first."""
+        return partitions(self._folder)
 
-    def compact(self, day: Path, most: int = 1) -> bool:
-        """One file, each event once and in the order of time, in place of the day's files if they are more than `most`,
-        or where that is 1, if the only one holds an event twice.
+    def compact(self, day: Path, max_files: int = 1) -> bool:
+        """Replace the files of a partition by one that holds each event once, ordered by time, if they are more than
+        `max_files`, or, where that is 1, if the only file holds an event twice. Returns whether it did.
 
-        Of events with the same id the oldest is kept, as `advance` does. Killed at any moment, it leaves each event in
-        at least one file.
+        Of events with the same id the oldest is kept, as `advance` does. Killed at any time, it leaves each event in at
+        least one file.
         """
         with locked(lock_of(self._folder)):
-            for left in day.glob(".*.parquet"):  # by a writer that was killed
-                if left.stat().st_mtime < time.time() - HOUR:
-                    left.unlink()
+            for scratch in day.glob(".*.parquet"):
+                if scratch.stat().st_mtime < time.time() - SCRATCH_SECONDS:
+                    scratch.unlink()
             files = parquet_files(day)
-            if len(files) <= most and not (most == 1 and files and _has_repeats(files[0])):
+            if len(files) <= max_files and not (max_files == 1 and files and _has_repeats(files[0])):
                 return False
-            listed = ", ".join(quoted(str(file)) for file in files)
-            with duckdb.connect(config={"threads": 1}) as database:
-                database.execute("SET TimeZone = 'UTC'")
+            with utc_database(threads=1) as database:
                 once = database.sql(
-                    f"SELECT * FROM read_parquet([{listed}], hive_partitioning = false, filename = 'file') "
-                    "QUALIFY row_number() OVER (PARTITION BY event_id ORDER BY timestamp, file, session_id) = 1 "
+                    f"SELECT * FROM {parquet_rows(files, filename=_FILE)} {each_event_once()} "
                     "ORDER BY timestamp, event_id"
                 )
                 self._write(once.to_arrow_table().drop_columns("file"), day)
             for file in files:
                 file.unlink()
             return True
+
+
+def newest_day(root: Path) -> date:
+    """The date of the newest event, a day that is not over yet. Raises InputError if the log is empty."""
+    days = [day for day in partitions(root / LIVE_EVENTS) if parquet_files(day)]
+    if not days:
+        raise InputError(f"{root / LIVE_EVENTS}: no live events; ingest.path asks for a window of them")
+    return date.fromisoformat(day_of(days[-1]))
+
+
+def write_events_once(files: list[Path], out: Path) -> int:
+    """Write the events of log files to one Parquet file `out`, each event once and ordered by time, in the columns that
+    ingest reads; returns how many they are. The caller holds the log's lock."""
+    with utc_database(threads=1) as database:
+        database.execute(
+            f"COPY (SELECT * EXCLUDE (arrived, late, file) FROM {parquet_rows(files, filename=_FILE)} "
+            f"{each_event_once()} ORDER BY timestamp, event_id) TO {quoted(str(out))} (FORMAT parquet)"
+        )
+    return pq.read_metadata(out).num_rows
+
+
+def live_events(root: Path, since: datetime, until: datetime) -> pd.DataFrame:
+    """The events of `since` (inclusive) to `until` (exclusive) in the columns REQUIRED_FIELDS, as they came: an event
+    that was written again is there again. Raises InputError if a file cannot be read."""
+    folder = root / LIVE_EVENTS
+    with locked(lock_of(folder), shared=True), utc_database() as database:
+        files = parquet_files(folder)  # listed under the lock, since `compact` deletes files
+        if not files:
+            return pd.DataFrame(columns=list(REQUIRED_FIELDS)).astype({"timestamp": "datetime64[ms, UTC]"})
+        try:
+            return database.sql(
+                f"SELECT {', '.join(REQUIRED_FIELDS)} FROM {parquet_rows(files)} "
+                f"WHERE timestamp >= {sql_time(since)} AND timestamp < {sql_time(until)} ORDER BY timestamp, event_id"
+            ).df()
+        except duckdb.Error as error:
+            raise InputError(f"{folder}: a file cannot be read: {error}") from error
+
+
+def events_before(root: Path, before_ms: int) -> pd.DataFrame:
+    """All events before a time (ms since 1970 UTC), ingested or live, each once, in the columns FIELDS."""
+    folder = root / LIVE_EVENTS
+    with locked(lock_of(folder), shared=True), utc_database() as database:
+        files = [file for file in (root / INGESTED, *parquet_files(folder)) if file.is_file()]
+        if not files:
+            return pd.DataFrame(columns=list(FIELDS))
+        return database.sql(
+            f"SELECT {', '.join(FIELDS)} FROM {parquet_rows(files, filename=_FILE, union_by_name='true')} "
+            f"WHERE CAST(timestamp AS TIMESTAMPTZ) < make_timestamptz({before_ms * 1000}) {each_event_once()}"
+        ).df()
 
 
 def _has_repeats(file: Path) -> bool:

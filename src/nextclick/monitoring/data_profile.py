@@ -6,16 +6,16 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
+from nextclick.events.schema import REQUIRED_FIELDS
 from nextclick.result import Result
 
-EVENT_COLUMNS = ("event_id", "session_id", "item_id", "event_type", "timestamp")
 DAY = pd.Timedelta(days=1)
 RESENT_WITHIN = pd.Timedelta(seconds=1)  # what is sent again under another id; fewer people click so soon
 ROBOT_EVENTS = 40  # a session of so many events that never returns to an item is a robot's
 
 
 class DataProfile(Result):
-    """A profile of raw events. Without any event, or without one of EVENT_COLUMNS, it has `events` and `missing` only;
+    """A profile of raw events. Without any event, or without one of REQUIRED_FIELDS, it has only `events`, `missing`;
     shares of nothing are None."""
 
     events: int
@@ -45,7 +45,7 @@ def profile_of(
 
     vocabulary: (n,) item ids. Never raises for what the data holds.
     """
-    missing = [name for name in EVENT_COLUMNS if name not in events]
+    missing = [name for name in REQUIRED_FIELDS if name not in events]
     if missing or events.empty:
         return DataProfile(events=len(events), missing=missing)
     items, times = events["item_id"], events["timestamp"]
@@ -65,7 +65,7 @@ def profile_of(
         least_a_day=_least_a_day(times, since, until),
         per_session=float(size.mean()) if len(size) else None,
         mix={str(kind): float(share) for kind, share in types.value_counts(normalize=True).sort_index().items()},
-        lost=float(events[list(EVENT_COLUMNS)].isna().any(axis=1).mean()),
+        lost=float(events[list(REQUIRED_FIELDS)].isna().any(axis=1).mean()),
         twice=float(_repeated(events).mean()),
         new_items=float((~items.dropna().isin(vocabulary)).mean()) if items.notna().any() else None,
         top_item=str(popular.index[0]) if len(popular) else None,
@@ -87,7 +87,7 @@ def profile_by_day(events: pd.DataFrame, vocabulary: np.ndarray) -> dict[str, Da
 
 def _repeated(events: pd.DataFrame) -> np.ndarray:
     """(n,) bool, in an order of its own."""
-    same = list(EVENT_COLUMNS[1:4])
+    same = list(REQUIRED_FIELDS[1:4])
     ordered = events.sort_values([*same, "timestamp"])
     before = ordered.shift()
     resent = (ordered[same] == before[same]).all(axis=1) & (ordered["timestamp"] - before["timestamp"] <= RESENT_WITHIN)

@@ -19,9 +19,9 @@ from nextclick.bundle.pointer import Pointer, served_name
 from nextclick.errors import InputError
 from nextclick.events.tables import lock_of
 from nextclick.files import locked
-from nextclick.logs.published_statistics import known_events
-from nextclick.logs.served import keys_of, live_events, served_lists, service_report, unknown_clicks
-from nextclick.monitoring.data_profile import EVENT_COLUMNS
+from nextclick.logs.event_log import events_before, live_events
+from nextclick.logs.prediction_log import keys_of, served_lists, service_report, unknown_clicks
+from nextclick.monitoring.data_profile import REQUIRED_FIELDS
 from nextclick.monitoring.feedback import MINUTE, ListMetrics, as_promised, clicked_lists
 from nextclick.monitoring.monitor import DriftFinding, Monitor
 from nextclick.monitoring.offline_replay import Replay, replay
@@ -106,7 +106,7 @@ def evaluate_logs(root: Path, since: datetime, until: datetime, params: Params) 
         performance, followed = _live_performance(root, since, until, version, promised, params)
     served = served_lists(root, since, until, params.evaluation.reference, version, followed)
     service = service.model_copy(update={"unknown_clicks": unknown_clicks(served.lists, events)})
-    known = known_events(root, round(until.timestamp() * 1000))
+    known = events_before(root, round(until.timestamp() * 1000))
     known = known[known["event_type"].isin(params.ingest.event_types)]
     whole = (served.lists["shown"] >= params.evaluation.k).to_numpy(bool)
     lengths = served.lists["ranked"].str.len().to_numpy(np.int64)
@@ -176,11 +176,11 @@ def load_monitor(bundle: Path, params: Params) -> tuple[Recommender, Monitor, di
 
 def replay_usable(recommender: Recommender, events: pd.DataFrame, before: pd.DataFrame, params: Params) -> Replay:
     """Replay the events that have all columns and a known type. before: those that came earlier."""
-    if not set(EVENT_COLUMNS) <= set(events):
+    if not set(REQUIRED_FIELDS) <= set(events):
         return Replay(pd.DataFrame({"session": [], "moment": []}), pd.DataFrame({"session": [], "rank": []}))
     types = params.ingest.event_types
     usable, earlier = (
-        table.dropna(subset=list(EVENT_COLUMNS))
+        table.dropna(subset=list(REQUIRED_FIELDS))
         .drop_duplicates("event_id")
         .loc[lambda rows: rows["event_type"].isin(types)]
         for table in (events, before)

@@ -22,14 +22,15 @@ from nextclick.evaluation.inference import bootstrap_interval
 from nextclick.evaluation.metrics import per_prediction
 from nextclick.evaluation.slices import by_known_events
 from nextclick.events.schema import quoted
-from nextclick.events.tables import lock_of, parquet_files
+from nextclick.events.tables import each_event_once, lock_of, parquet_rows, utc_database
 from nextclick.files import locked
-from nextclick.logs.served import ServiceReport, service_report
+from nextclick.logs.event_log import LIVE_EVENTS
+from nextclick.logs.parquet_log import existing_files, sql_time
+from nextclick.logs.prediction_log import PREDICTIONS, ServiceReport, lists_sql, service_report
 from nextclick.monitoring.reference import Reference, reference_of
 from nextclick.params import Params
 
 MINUTE = 60_000  # ms
-SERVED = "what the service writes while it answers, at the latest after a minute"
 CLICKED = "the clicks that came, by `nextclick stream` or POST /events"
 
 # a click belongs to the newest list before it, a list to the first click after it: a list that was never acted on (a
@@ -38,9 +39,9 @@ CLICKED = "the clicks that came, by `nextclick stream` or POST /events"
 _CLICKED = """
     WITH clicks AS (
         SELECT session_id, item_id, timestamp FROM ({clicks})
-        QUALIFY row_number() OVER (PARTITION BY event_id ORDER BY timestamp, item_id) = 1
+        {once}
     ),
-    lists AS (SELECT request_id, session_id, moment, model_version, degraded, shown, state FROM ({lists}))
+    lists AS (SELECT request_id, session_id, moment, model_version, degraded, shown, state FROM {lists})
     SELECT request_id, lists.session_id, moment, model_version, coalesce(degraded, 'no') AS degraded,
         item_id AS clicked, len(shown) AS shown, coalesce(list_position(shown, item_id), 0) AS rank,
         len(state) AS known,
@@ -61,19 +62,18 @@ def clicked_lists(root: Path, since: datetime, until: datetime, target: str, wit
 
     target: the event type that counts as a click. Raises InputError if nothing was served, or no event came.
     """
-    served, live = root / "data/predictions", root / "data/live/events"
-    window = f"moment >= {_moment(since)} AND moment < {_moment(until)}"
-    lists = f"SELECT * FROM read_parquet({files_of(served, SERVED)}, hive_partitioning = false) WHERE {window}"
-    with locked(lock_of(live), shared=True), duckdb.connect() as database:
-        database.execute("SET TimeZone = 'UTC'")
+    live = root / LIVE_EVENTS
+    lists = lists_sql(root, since, until)
+    with locked(lock_of(live), shared=True), utc_database() as database:
         clicks = (
-            f"SELECT * FROM read_parquet({files_of(live, CLICKED)}, hive_partitioning = false) "
-            f"WHERE event_type = {quoted(target)} AND timestamp > {_moment(since)}"
+            f"SELECT * FROM {parquet_rows(existing_files(live, CLICKED))} "
+            f"WHERE event_type = {quoted(target)} AND timestamp > {sql_time(since)}"
         )
+        once = each_event_once("timestamp, item_id")
         try:
-            return database.sql(_CLICKED.format(clicks=clicks, lists=lists, within_ms=within_ms)).df()
+            return database.sql(_CLICKED.format(clicks=clicks, once=once, lists=lists, within_ms=within_ms)).df()
         except duckdb.Error as error:
-            raise InputError(f"{served} or {live}: a file cannot be read: {error}") from error
+            raise InputError(f"{root / PREDICTIONS} or {live}: a file cannot be read: {error}") from error
 
 
 def as_promised(clicked: pd.DataFrame, k: int) -> pd.DataFrame:
@@ -201,15 +201,3 @@ def _promise(root: Path, metric: str) -> tuple[str | None, float | None]:
         return about.bundle, about.promised if about.figure == metric else None
     path = root / "reports/metrics/evaluate.json"
     return None, json.loads(path.read_text()).get(metric) if bundle == DEFAULT_BUNDLE and path.is_file() else None
-
-
-def files_of(folder: Path, what: str) -> str:
-    """A list of its Parquet files in SQL. Raises InputError, with what is expected there, where there are none."""
-    files = parquet_files(folder) if folder.is_dir() else []
-    if not files:
-        raise InputError(f"{folder}: no Parquet files; expected {what}")
-    return "[" + ", ".join(quoted(str(file)) for file in files) + "]"
-
-
-def _moment(at: datetime) -> str:
-    return f"make_timestamptz({round(at.timestamp() * 1e6)})"

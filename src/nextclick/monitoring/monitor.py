@@ -11,8 +11,8 @@ import pandas as pd
 
 from nextclick.evaluation.inference import bootstrap_interval
 from nextclick.evaluation.metrics import per_prediction
-from nextclick.logs.served import ServiceReport
-from nextclick.monitoring.data_profile import EVENT_COLUMNS, DataProfile, profile_by_day, profile_of
+from nextclick.logs.prediction_log import ServiceReport
+from nextclick.monitoring.data_profile import REQUIRED_FIELDS, DataProfile, profile_by_day, profile_of
 from nextclick.monitoring.drift import Column, ColumnDrift, by_day, column_drift, thresholds
 from nextclick.monitoring.policy import Decision, Evidence, Performance, decide, weighted_drift
 from nextclick.monitoring.reference import NO_FEATURES, Reference
@@ -118,7 +118,7 @@ class Monitor:
             skewed=evidence.skewed,
             columns=[ColumnDrift.model_validate(row) for row in rows],
             map=by_day(self.columns, features, times).to_dict("index") if times is not None else {},
-            days=profile_by_day(events, self._vocabulary) if set(EVENT_COLUMNS) <= set(events) else {},
+            days=profile_by_day(events, self._vocabulary) if set(REQUIRED_FIELDS) <= set(events) else {},
         )
 
     def _skewed(self, served: pd.DataFrame, trained: pd.DataFrame) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 
 import pandas as pd
 
-from nextclick.logs.served import ServiceReport
+from nextclick.logs.prediction_log import ServiceReport
 from nextclick.monitoring.data_profile import DataProfile
 from nextclick.params import Monitoring
 from nextclick.result import Result

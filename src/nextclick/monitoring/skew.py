@@ -10,7 +10,7 @@ from nextclick.events.prefixes import Prefixes
 from nextclick.events.session_state import Click, prefixes_of
 from nextclick.events.sessions import SessionLog
 from nextclick.features.statistics_versions import ItemHistory, lateness_ms
-from nextclick.logs.served import Served
+from nextclick.logs.prediction_log import Served
 from nextclick.params import Params
 from nextclick.progress import progress_bar
 from nextclick.ranking.recommender import Recommender

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from nextclick.bundle.pointer import DeployedBundle, Pointer, in_challenger_arm, pointer_path, served_name
 from nextclick.errors import InputError
-from nextclick.logs.published_statistics import published
+from nextclick.logs.published_statistics import published_versions
 from nextclick.params import Features
 from nextclick.serving.loaded_bundle import LoadedBundle
 from nextclick.serving.observability import BUNDLE, REFUSED_BUNDLES, STATISTICS_AT, SWAPS
@@ -100,7 +100,7 @@ class Deployment:
         SWAPS.inc()
 
     def _adopt_statistics(self) -> None:
-        current = [bundle.version for bundle in self.now.bundles], published(self._root)[-1:]
+        current = [bundle.version for bundle in self.now.bundles], published_versions(self._root)[-1:]
         if current == self._adopted:
             return
         self._adopted = current

@@ -7,19 +7,13 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from nextclick.bundle.bundle import bundled_items, load_bundle
-from nextclick.errors import InputError
 from nextclick.events.session_state import EMPTY, Click, prefixes_of
-from nextclick.features.item_statistics import ItemStatistics
 from nextclick.features.statistics_versions import ItemHistory, lateness_ms
-from nextclick.features.store.offline import statistics_of
-from nextclick.logs.published_statistics import moment_of, published
+from nextclick.logs.published_statistics import published_at, published_versions, read_version
 from nextclick.params import Features
 from nextclick.ranking.recommender import Recommender
-from nextclick.ranking.snapshot import Snapshot
 from nextclick.retrieval.candidates import all_cosines, best_places
 from nextclick.serving.item_catalogue import ItemCatalogue
 
@@ -68,13 +62,12 @@ class LoadedBundle:
         snapshot = self.recommender.snapshot
         bundled = snapshot.knowledge.statistics
         until = int(bundled.last_click.max(initial=0))
-        newer = [
-            file for file in published(root)[-STATISTICS_VERSIONS:] if moment_of(file) - lateness_ms(features) > until
-        ]
-        if self.statistics_at is None or not newer or moment_of(newer[-1]) == self.statistics_at:
+        newest = published_versions(root)[-STATISTICS_VERSIONS:]
+        newer = [file for file in newest if published_at(file) - lateness_ms(features) > until]
+        if self.statistics_at is None or not newer or published_at(newer[-1]) == self.statistics_at:
             return self
-        published_at = np.array([until, *map(moment_of, newer)], np.int64)
-        history = ItemHistory(published_at, (bundled, *(_read_statistics(file, snapshot) for file in newer)))
+        statistics = (read_version(file, snapshot.vocabulary, bundled) for file in newer)
+        history = ItemHistory(np.array([until, *map(published_at, newer)], np.int64), (bundled, *statistics))
         updated = replace(self, recommender=self.recommender.with_history(history))
         _fill_caches(updated, updated.recommender.snapshot.knowledge)
         return updated
@@ -107,15 +100,3 @@ def _fill_caches(*owners: object) -> None:
         for name, attribute in vars(type(owner)).items():
             if isinstance(attribute, cached_property):
                 getattr(owner, name)
-
-
-def _read_statistics(file: Path, snapshot: Snapshot) -> ItemStatistics:
-    """A published version for the items of the snapshot. Raises InputError."""
-    bundled = snapshot.knowledge.statistics
-    try:
-        statistics = statistics_of(pq.read_table(file), snapshot.vocabulary, bundled)
-    except (OSError, KeyError, pa.ArrowException) as error:
-        raise InputError(f"{file}: no item statistics of this shop: {error}") from error
-    if statistics.clicks.sum() < bundled.clicks.sum():
-        raise InputError(f"{file}: knows of fewer clicks than the bundle: data/interim was missing when it was made")
-    return statistics

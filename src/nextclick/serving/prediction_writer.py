@@ -19,16 +19,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from nextclick.logs.parquet_log import day_of, partition, partitions
+from nextclick.logs.prediction_log import FLUSH_SECONDS, PREDICTIONS, with_feature_names
 from nextclick.serving.observability import DROPPED_PREDICTIONS, LOGGED_PREDICTIONS
 from nextclick.serving.query import Answer
 
-FOLDER, SHADOW = Path("data/predictions"), Path("data/shadow")
 MAX_WAITING = 20_000  # answers, some 150 MB; more are dropped, and counted
-FILE_ROWS, FLUSH_SECONDS = 2048, 60.0  # a file is written for so many answers, or after so long
+FILE_ROWS = 2048  # a file is written for so many answers, or after FLUSH_SECONDS
 CHECK_SECONDS = 0.5  # between two checks of the queue
-CLICK = pa.struct(
-    [("timestamp", pa.int64()), ("event_id", pa.string()), ("item_id", pa.string()), ("event_type", pa.int8())]
-)
 log = logging.getLogger(__name__)
 
 
@@ -36,7 +34,7 @@ class PredictionWriter:
     """Writes the answers of one bundle and day to `folder`/date=YYYY-MM-DD/, in files that appear whole; `folder` is
     SHADOW for what was not shown. Deletes days older than `days`."""
 
-    def __init__(self, root: Path, days: int, folder: Path = FOLDER) -> None:
+    def __init__(self, root: Path, days: int, folder: Path = PREDICTIONS) -> None:
         self._folder = root / folder
         self._days = days
         # not a queue.Queue: waking the writer at each answer would cost the next request more than the answer's row
@@ -82,7 +80,7 @@ class PredictionWriter:
             date = datetime.fromtimestamp(answer.at_ms / 1e3, UTC).date().isoformat()
             parts.setdefault((date, answer.query.bundle.version), []).append(answer)
         for (date, version), part in parts.items():
-            folder = self._folder / f"date={date}"
+            folder = partition(self._folder, date)
             folder.mkdir(parents=True, exist_ok=True)
             path = folder / f"{version}-{os.getpid()}-{time.time_ns()}.parquet"
             pq.write_table(table_of(part), path.with_suffix(".part"), compression="zstd")
@@ -92,8 +90,8 @@ class PredictionWriter:
 
     def _delete_old_days(self) -> None:
         oldest = (datetime.now(UTC).date() - timedelta(days=self._days)).isoformat()
-        for folder in self._folder.glob("date=*"):
-            if folder.name.removeprefix("date=") < oldest:
+        for folder in partitions(self._folder):
+            if day_of(folder) < oldest:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -113,23 +111,22 @@ def table_of(answers: list[Answer]) -> pa.Table:
     counts = [np.count_nonzero(ranking.candidates >= 0) for ranking in rankings]
     return pa.table(
         {
-            "request_id": pa.array([answer.query.request_id for answer in answers], pa.string()),
-            "session_id": pa.array([answer.query.session_id for answer in answers], pa.string()),
-            "moment": pa.array([answer.at_ms for answer in answers], pa.timestamp("ms", "UTC")),
-            "model_version": pa.array([bundle.version] * len(answers), pa.string()),
-            "degraded": pa.array([answer.degraded for answer in answers], pa.string()),
-            "stale": pa.array([answer.stale for answer in answers], pa.list_(pa.string())),
-            "statistics_at": pa.array(
-                [answer.query.bundle.statistics_at for answer in answers], pa.timestamp("ms", "UTC")
-            ),
-            "state": pa.array([[click._asdict() for click in answer.state] for answer in answers], pa.list_(CLICK)),
+            "request_id": [answer.query.request_id for answer in answers],
+            "session_id": [answer.query.session_id for answer in answers],
+            "moment": [answer.at_ms for answer in answers],
+            "model_version": [bundle.version] * len(answers),
+            "degraded": [answer.degraded for answer in answers],
+            "stale": [answer.stale for answer in answers],
+            "statistics_at": [answer.query.bundle.statistics_at for answer in answers],
+            "state": [[click._asdict() for click in answer.state] for answer in answers],
             "candidates": items([ranking.candidates[:n] for ranking, n in zip(rankings, counts, strict=True)]),
             "scores": numbers([ranking.scores[:n] for ranking, n in zip(rankings, counts, strict=True)]),
             "shown": items([np.array(answer.items, np.int32) for answer in answers]),
             "features": numbers([ranking.features.ravel() for ranking in rankings]),
-            "milliseconds": pa.array([answer.milliseconds.get("total") for answer in answers], pa.float32()),
-        }
-    ).replace_schema_metadata({"features": ",".join(bundle.recommender.snapshot.feature_names)})
+            "milliseconds": [answer.milliseconds.get("total") for answer in answers],
+        },
+        schema=with_feature_names(bundle.recommender.snapshot.feature_names),
+    )
 
 
 def _offsets(columns: list[np.ndarray]) -> pa.Array:

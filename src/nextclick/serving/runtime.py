@@ -15,11 +15,12 @@ from numba import set_num_threads
 
 from nextclick.features.store.connect import apply_definitions, connect, require_meant_store
 from nextclick.features.store.online import OnlineStates, StoredState
+from nextclick.logs.prediction_log import PREDICTIONS, SHADOW
 from nextclick.params import Params
 from nextclick.serving.admission import API_KEY, AdmissionQueue
 from nextclick.serving.deployment import Deployment
 from nextclick.serving.observability import FALLBACKS, STAGE, STALE, STATE_AGE
-from nextclick.serving.prediction_writer import FOLDER, SHADOW, PredictionWriter
+from nextclick.serving.prediction_writer import PredictionWriter
 from nextclick.serving.query import Answer, Query
 from nextclick.serving.recommend import popular, recommend
 from nextclick.serving.session_reader import SessionReader
@@ -161,7 +162,7 @@ class Runtime:
         deployment = Deployment(root, params.features)
         sessions = SessionReader(OnlineStates(connect(root, params)))
         sessions.warm_up()
-        shown, unseen = (PredictionWriter(root, serving.log_days, folder) for folder in (FOLDER, SHADOW))
+        shown, unseen = (PredictionWriter(root, serving.log_days, folder) for folder in (PREDICTIONS, SHADOW))
         max_staleness_ms = serving.max_staleness * HOUR
         shadow = Shadow(unseen, max_staleness_ms)
         engine = RecommendationEngine(

@@ -13,10 +13,11 @@ import pyarrow.compute as pc
 
 from nextclick.features.store.connect import connect
 from nextclick.logs.event_log import QUARANTINE, EventLog
+from nextclick.logs.parquet_log import TIMESTAMP_MS
 from nextclick.params import Params
 from nextclick.stream.live_events import LiveEvents
 from nextclick.stream.settings import brokers
-from nextclick.stream.validation import MOMENT_MS, Broken, Judged, Message
+from nextclick.stream.validation import Broken, Judged, Message
 
 STORE_PATIENCE = 0.5  # seconds that Redis may take
 
@@ -82,7 +83,7 @@ def receipt(judged: Judged) -> Receipt:
 
 def _rows(broken: Sequence[Broken], messages: Sequence[bytes], now: int) -> pa.Table:
     columns = {
-        "timestamp": pa.array([now] * len(broken), MOMENT_MS),
+        "timestamp": pa.array([now] * len(broken), TIMESTAMP_MS),
         "field": [bad.field for bad in broken],
         "reason": [bad.reason for bad in broken],
         "raw": pa.array([messages[bad.place] for bad in broken], pa.binary()),

@@ -22,9 +22,10 @@ from nextclick.features.store.connect import PATIENT_TIMEOUT, connect
 from nextclick.features.store.offline import KEYS
 from nextclick.features.store.online import OnlineStates
 from nextclick.files import scratch_folder
-from nextclick.logs.event_log import LOG, EventLog
-from nextclick.logs.published_statistics import moment_of, publish_due, published
+from nextclick.logs.event_log import LIVE_EVENTS, EventLog
+from nextclick.logs.published_statistics import published_at, published_versions
 from nextclick.params import Params
+from nextclick.stream.publish_statistics import publish_due
 from nextclick.stream.validation import Judged, Message, Validator
 
 log = logging.getLogger(__name__)
@@ -46,12 +47,12 @@ class LiveEvents:
         self._types = {name: place for place, name in enumerate(params.ingest.event_types)}
         self._validator = validator(params)
         self._states = {key: OnlineStates(store, view) for view, key in KEYS.items()}
-        self._log = EventLog(root / LOG)
+        self._log = EventLog(root / LIVE_EVENTS)
         self._to_keep: list[pa.Table] = []
         self._files: Counter[Path] = Counter()  # written by this process
-        there = published(root)
+        existing = published_versions(root)
         # arrival in the log, ms; before any, that to which the newest version owes its moment
-        self._newest = moment_of(there[-1]) + lateness_ms(params.features) if there else 0
+        self._newest = published_at(existing[-1]) + lateness_ms(params.features) if existing else 0
         self._published = 0  # the step whose versions are there; 0 where that must be looked at
         self._looked = time.monotonic()
 

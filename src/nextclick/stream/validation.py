@@ -6,11 +6,12 @@ import json
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from nextclick.events.schema import FIELDS, MOMENT, judged
+from nextclick.events.tables import utc_database
+from nextclick.logs.event_log import EVENT_SCHEMA
 
 LARGEST = 64 * 1024  # bytes of a message; an event takes some 200
 CLOCK_SKEW = 60_000  # ms by which the clock of whoever sends may be ahead
@@ -32,21 +33,12 @@ class Broken(NamedTuple):
 
 
 class Judged(NamedTuple):
-    """events: the good ones in their order, with the columns of `EVENTS`; broken: all others."""
+    """events: the good ones in their order, with the columns of `EVENT_SCHEMA`; broken: all others."""
 
     events: pa.Table
     broken: list[Broken]
 
 
-MOMENT_MS = pa.timestamp("ms", tz="UTC")
-EVENTS = pa.schema(
-    [
-        *((name, pa.string()) for name in FIELDS[:-1]),
-        ("timestamp", MOMENT_MS),
-        ("arrived", MOMENT_MS),
-        ("late", pa.bool_()),
-    ]
-)
 _KNOWN = frozenset(FIELDS)
 _MESSAGES = pa.schema(
     [("place", pa.int64()), ("arrived", pa.int64()), *((name, pa.string()) for name in ("problem", *FIELDS))]
@@ -57,8 +49,7 @@ class Validator:
     """lateness_ms: an event that arrives later after it happened is `late`. Not for several threads at once."""
 
     def __init__(self, event_types: list[str], lateness_ms: int) -> None:
-        self._database = duckdb.connect(config={"threads": 1})
-        self._database.execute("SET TimeZone = 'UTC'")
+        self._database = utc_database(threads=1)
         self._database.execute(MOMENT)
         rows = "SELECT *, moment_ms(timestamp) AS moment FROM messages"
         good = "reason IS NULL"  # only then is a moment sure to be one that can be calculated with
@@ -80,7 +71,7 @@ class Validator:
         good = pc.is_null(found["reason"])
         broken = found.filter(pc.invert(good)).select(Broken._fields).to_pydict()
         return Judged(
-            found.filter(good).select(EVENTS.names).cast(EVENTS),
+            found.filter(good).select(EVENT_SCHEMA.names).cast(EVENT_SCHEMA),
             [Broken(*row) for row in zip(*broken.values(), strict=True)],
         )
 

@@ -21,7 +21,7 @@ from nextclick.events.tables import parquet_files
 from nextclick.features.store.connect import apply_definitions, connect, redis_client
 from nextclick.features.store.offline import KEYS, states_of
 from nextclick.features.store.online import OnlineStates
-from nextclick.logs.event_log import LOG
+from nextclick.logs.event_log import LIVE_EVENTS
 from nextclick.params import Ingest, Params
 from nextclick.stream.kafka import quarantine_of
 from nextclick.stream.positions import Positions
@@ -121,7 +121,7 @@ class Trial:
         return found
 
     def _log_violated(self) -> list[str]:
-        ingest(Ingest(path=str(LOG)), self.root, self.root / "ingested")
+        ingest(Ingest(path=str(LIVE_EVENTS)), self.root, self.root / "ingested")
         logged = pd.read_parquet(self.root / "ingested/events.parquet")[list(FIELDS)].sort_values("event_id")
         expected = self.events.sort_values("event_id")
         lost = set(expected["event_id"]) - set(logged["event_id"])
@@ -133,7 +133,7 @@ class Trial:
         return [] if same else ["log: events differ from those that were sent"]
 
     def rows_in_files(self) -> int:
-        return sum(pq.read_metadata(file).num_rows for file in parquet_files(self.root / LOG))
+        return sum(pq.read_metadata(file).num_rows for file in parquet_files(self.root / LIVE_EVENTS))
 
     def _quarantine_violated(self) -> list[str]:
         topic = quarantine_of(self.params.stream.topic)
@@ -202,7 +202,7 @@ class Watcher(threading.Thread):
             self._known[name] = row.state
 
     def _look_at_files(self) -> None:
-        for file in set(parquet_files(self._trial.root / LOG)) - self._files:
+        for file in set(parquet_files(self._trial.root / LIVE_EVENTS)) - self._files:
             self._files.add(file)
             if not set(pq.read_table(file)["event_id"].to_pylist()) <= set(self._trial.events["event_id"]):
                 self.violations.append(f"{file}: holds what was not sent")
