@@ -70,7 +70,7 @@ def test_what_a_stage_has_not_made_yet_is_named(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     ended = CliRunner().invoke(app, ["publish"])
     assert ended.exit_code == 2
-    assert re.search("train.parquet: not there; files of the pipeline are made by `dvc repro`", ended.stderr)
+    assert re.search("train.parquet: file not found; `dvc repro` makes the files of the pipeline", ended.stderr)
 
 
 @pytest.mark.parametrize("asked", [["dance"], ["parity", "--most", "many"], ["simulate", "--fast"]])

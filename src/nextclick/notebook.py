@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_info
 from nextclick.errors import InputError
 from nextclick.files import scratch_folder
 from nextclick.params import Params
-from nextclick.progress import SHOWN_BY_PARENT, is_watched
+from nextclick.progress import is_watched
 
 ASSIGNED = re.compile(r"^(\w+)\s*(?::[^=]+)?=", re.MULTILINE)
 FAILED = Path("reports/failed")
@@ -44,7 +44,7 @@ def run_notebook(name: str, root: Path, folder: Path = Path("reports/notebooks")
         raise InputError(f"{script}: {error}") from error
     out = root / folder / f"{name}.ipynb"
     out.parent.mkdir(parents=True, exist_ok=True)
-    environment = _same_sums(params.run.threads) | ({SHOWN_BY_PARENT: "1"} if is_watched() else {})
+    environment = _same_sums(params.run.threads) | ({"NEXTCLICK_PROGRESS": "1"} if is_watched() else {})
     with scratch_folder(out.parent / f".running-{name}") as scratch:
         source, executed = scratch / "source.ipynb", scratch / "executed.ipynb"
         nbformat.write(notebook, source)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import Any
 
 from tqdm import tqdm
 
-# A notebook's process has no terminal of its own; what started it says here whether it has one.
-SHOWN_BY_PARENT = "NEXTCLICK_PROGRESS"
+from nextclick.settings import ProgressSettings
 
 
 def is_watched() -> bool:
-    return sys.stderr.isatty() or bool(os.environ.get(SHOWN_BY_PARENT))
+    return sys.stderr.isatty() or bool(ProgressSettings.read().progress)
 
 
 def progress_bar(*args: Any, **kwargs: Any) -> tqdm:

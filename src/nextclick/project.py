@@ -1,16 +1,35 @@
-"""Where the project is, found from any folder inside it."""
+"""The project: its root, found from any folder inside it, and its params."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from nextclick.errors import InputError
+from nextclick.params import Params
 
 MARKER = "dvc.yaml"
 
 
+@dataclass(frozen=True)
+class Project:
+    """root: the folder that holds dvc.yaml, absolute. params: what its params.yaml says."""
+
+    root: Path
+    params: Params
+
+    @classmethod
+    def open(cls) -> Project:
+        """The project around the working directory. Raises InputError if there is none, or its params are invalid."""
+        root = project_root()
+        return cls(root, Params.read(root / "params.yaml"))
+
+
 def project_root(start: Path | None = None) -> Path:
-    """The nearest folder, from `start` (default: the working directory) upwards, that holds dvc.yaml."""
+    """The nearest folder, from `start` (default: the working directory) upwards, that holds dvc.yaml, absolute.
+
+    Raises InputError if there is none.
+    """
     start = (start or Path.cwd()).resolve()
     for folder in (start, *start.parents):
         if (folder / MARKER).is_file():

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from nextclick.evaluation.baselines import BASELINES, STAN, VSKNN, ItemKNN, OwnItems, SequentialRules
 from nextclick.events.prefixes import next_clicks
 from nextclick.events.sessions import SessionLog, Vocabulary
+from nextclick.units import MS_PER_DAY
 
 N_ITEMS = 7
-DAY = 86_400_000
 session_lists = st.lists(st.lists(st.integers(0, N_ITEMS - 1), min_size=1, max_size=6), min_size=1, max_size=10)
 
 
@@ -23,7 +23,7 @@ def log_of(sessions: list[list[int]]) -> SessionLog:
         np.cumsum([0, *map(len, sessions)]),
         np.concatenate(sessions).astype(np.int32),
         np.zeros(n, np.int8),
-        np.arange(n) * DAY,
+        np.arange(n) * MS_PER_DAY,
         np.arange(len(sessions)).astype(np.str_),
     )
 

@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 from nextclick.errors import InputError
 from nextclick.events.split import PARTS, split
 from nextclick.params import Split
-
-DAY = 86_400_000
+from nextclick.units import MS_PER_DAY
 
 
 def write(path, rows, part=None):
@@ -23,13 +22,13 @@ def write(path, rows, part=None):
 
 @settings(max_examples=25, deadline=None)
 @given(
-    st.lists(st.tuples(st.sampled_from("abcdefgh"), st.integers(0, 10 * DAY)), min_size=1, max_size=40),
+    st.lists(st.tuples(st.sampled_from("abcdefgh"), st.integers(0, 10 * MS_PER_DAY)), min_size=1, max_size=40),
     st.floats(0, 30),
 )
 def test_by_time_every_event_is_in_one_part_and_nothing_leaks(tmp_path_factory, rows, embargo):
     folder = tmp_path_factory.mktemp("split")
     # a first and a last session, so that both sides have one
-    write(folder / "events.parquet", [*rows, ("first", 0), ("last", 15 * DAY)])
+    write(folder / "events.parquet", [*rows, ("first", 0), ("last", 15 * MS_PER_DAY)])
     counts = split(folder / "events.parquet", Split(test_days=4, embargo_hours=embargo), folder)
     parts = {part: pd.read_parquet(folder / f"{part}.parquet") for part in PARTS}
     assert sum(len(part) for part in parts.values()) == len(rows) + 2
@@ -55,7 +54,7 @@ def test_an_empty_side_says_what_to_change(tmp_path):
 
 
 def test_a_moment_far_ahead_is_named_as_it_leaves_nothing_to_test(tmp_path):
-    write(tmp_path / "events.parquet", [("a", 1), ("b", 2 * DAY), ("b", 40_000 * DAY)])
+    write(tmp_path / "events.parquet", [("a", 1), ("b", 2 * MS_PER_DAY), ("b", 40_000 * MS_PER_DAY)])
     with pytest.raises(InputError, match="its last on 2079-07-08"):
         split(tmp_path / "events.parquet", Split(), tmp_path)
 

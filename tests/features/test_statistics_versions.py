@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 
 from nextclick.events.sessions import SessionLog, Vocabulary
 from nextclick.features.item_statistics import ItemStatistics
-from nextclick.features.statistics_versions import HOUR, MINUTE, ItemHistory, publication_moments
+from nextclick.features.statistics_versions import ItemHistory, publication_moments
 from nextclick.params import Features
+from nextclick.units import MS_PER_HOUR, MS_PER_MINUTE
 
 TYPES = ["view", "cart"]
 START = 1_767_225_600_000  # 2026-01-01
@@ -37,7 +38,7 @@ def test_what_happens_at_or_after_a_moment_changes_nothing_published_by_then(pas
     until = hour * 3600 - late * 60
     past = both + [click for click in past if click[0] < until]
     later = [click for click in future if click[0] >= until]
-    at = (TYPES, Features(item_stats_every=1, lateness_minutes=late), START, START + hour * HOUR)
+    at = (TYPES, Features(item_stats_every=1, lateness_minutes=late), START, START + hour * MS_PER_HOUR)
     alone, with_future = ItemHistory.of(log_of(past), *at), ItemHistory.of(log_of(past + later), *at)
     for first, second in zip(alone.versions, with_future.versions, strict=True):
         assert same(first, second)
@@ -53,7 +54,7 @@ def test_the_order_of_the_events_changes_no_bit(events, random):
 @pytest.mark.ml_test("data-7")
 def test_a_version_counts_what_a_filter_counts_and_halves_with_age():
     log = log_of([(0, 1, 0), (0, 1, 1), (3600, 1, 0), (7200, 1, 0), (7199, 2, 0)])
-    version = ItemStatistics.of(log, TYPES, True, START + 2 * HOUR)
+    version = ItemStatistics.of(log, TYPES, True, START + 2 * MS_PER_HOUR)
     assert version.clicks.tolist() == [0, 3, 1, 0, 0]
     assert version.by_type[:, 1].tolist() == [2, 1]
     six_hours = 2 * 0.5 ** (2 / 6) + 0.5 ** (1 / 6)  # the half-life of a quarter of a day
@@ -62,20 +63,20 @@ def test_a_version_counts_what_a_filter_counts_and_halves_with_age():
         np.float32(six_hours - 0.5 ** (2 / 6)),
         np.float32(0.5 ** (2 / 6)),
     ]
-    assert version.last_click[1] == START + HOUR
+    assert version.last_click[1] == START + MS_PER_HOUR
 
 
 def test_each_moment_reads_the_newest_version_published_by_then():
-    hourly, late = Features(item_stats_every=1, lateness_minutes=10), 10 * MINUTE
+    hourly, late = Features(item_stats_every=1, lateness_minutes=10), 10 * MS_PER_MINUTE
     log = log_of([(0, 0, 0), (0, 0, 1), (1800, 0, 0)])
-    history = ItemHistory.of(log, TYPES, hourly, START + late, START + 3 * HOUR + late)
-    moments = np.array([START - 1, START, START + HOUR, START + HOUR + late - 1, START + HOUR + late, START + 9 * HOUR])
+    history = ItemHistory.of(log, TYPES, hourly, START + late, START + 3 * MS_PER_HOUR + late)
+    moments = START + np.array([-1, 0, MS_PER_HOUR, MS_PER_HOUR + late - 1, MS_PER_HOUR + late, 9 * MS_PER_HOUR])
     assert history.at(moments).tolist() == [0, 0, 0, 0, 1, 3]
     assert [version.clicks[0] for version in history.versions] == [0, 3, 3, 3]
 
 
 def test_publication_moments_do_not_depend_on_where_the_log_begins():
     features = Features(item_stats_every=6, lateness_minutes=5)
-    moments = publication_moments(features, START + 5 * HOUR + 17, START + 11 * HOUR).tolist()
-    assert moments == [START + 5 * MINUTE, START + 6 * HOUR + 5 * MINUTE]
-    assert publication_moments(features, START + 7 * HOUR, START + 11 * HOUR).tolist() == moments[1:]
+    moments = publication_moments(features, START + 5 * MS_PER_HOUR + 17, START + 11 * MS_PER_HOUR).tolist()
+    assert moments == [START + 5 * MS_PER_MINUTE, START + 6 * MS_PER_HOUR + 5 * MS_PER_MINUTE]
+    assert publication_moments(features, START + 7 * MS_PER_HOUR, START + 11 * MS_PER_HOUR).tolist() == moments[1:]

@@ -16,9 +16,9 @@ from nextclick.features.store.offline import states_of
 from nextclick.features.store.online import OnlineStates
 from nextclick.features.store.publish import materialise, publish
 from nextclick.params import Params
+from nextclick.units import MS_PER_HOUR
 
 TYPES = ["view", "cart", "purchase"]
-HOUR = 3_600_000  # ms
 EXPIRES = {"session_id": {True}, "user_id": {False}, "item_id": {False}}
 
 
@@ -35,7 +35,7 @@ def test_a_point_in_time_join_by_feast_gives_what_the_ranker_learns_from(store, 
     history = ItemHistory.of(log, TYPES, params.features, int(times.min()), int(times.max()))
     random = np.random.default_rng(0)
     items = random.integers(0, len(log.vocabulary), 400)
-    moments = random.integers(times.min() - HOUR, times.max() + HOUR, 400)
+    moments = random.integers(times.min() - MS_PER_HOUR, times.max() + MS_PER_HOUR, 400)
     moments[:100] = random.choice(history.published_at, 100)  # the very moment of a publication
     asked = pd.DataFrame(
         {

@@ -16,12 +16,13 @@ import yaml
 from typer.testing import CliRunner
 from warm_python import WarmPython
 
-from nextclick.bundle.bundle import _sha256, _version_of, save_bundle
+from nextclick.bundle.bundle import _version_of, save_bundle
 from nextclick.cli import app
 from nextclick.events.ingest import ingest
 from nextclick.events.sessions import SessionLog
 from nextclick.events.simulator import simulate
 from nextclick.events.split import split
+from nextclick.files import sha256_of
 from nextclick.lifecycle import git_dvc, lineage, retrain
 from nextclick.lifecycle.candidate import Window
 from nextclick.lifecycle.registry import Registry, Version
@@ -145,7 +146,7 @@ def rewritten(folder: Path, **changes) -> None:
     manifest = json.loads((folder / "manifest.json").read_text())
     del manifest["version"]
     manifest |= changes
-    manifest["files"] = {name: _sha256(folder / name) for name in manifest["files"]}
+    manifest["files"] = {name: sha256_of(folder / name) for name in manifest["files"]}
     (folder / "manifest.json").write_text(json.dumps({"version": _version_of(manifest), **manifest}))
 
 

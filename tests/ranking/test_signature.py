@@ -7,9 +7,10 @@ import subprocess
 import numpy as np
 import pytest
 
-from nextclick.bundle.bundle import _sha256, _version_of, load_bundle, save_bundle
+from nextclick.bundle.bundle import _version_of, load_bundle, save_bundle
 from nextclick.errors import InputError
 from nextclick.events.sessions import SessionLog, Vocabulary
+from nextclick.files import sha256_of
 from nextclick.params import Params, Ranker, Retrieval
 from nextclick.ranking.recommender import train_recommender
 
@@ -76,7 +77,7 @@ def resealed(folder):
     manifest = json.loads((folder / "manifest.json").read_text())
     del manifest["version"]
     kept = {"manifest.json", "manifest.sig"}
-    manifest["files"] = {path.name: _sha256(path) for path in sorted(folder.iterdir()) if path.name not in kept}
+    manifest["files"] = {path.name: sha256_of(path) for path in sorted(folder.iterdir()) if path.name not in kept}
     (folder / "manifest.json").write_text(json.dumps({"version": _version_of(manifest), **manifest}, indent=1) + "\n")
 
 

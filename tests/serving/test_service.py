@@ -164,26 +164,38 @@ def test_only_what_is_public_is_on_the_public_port(running):
     assert pickled.status_code in (400, 422)
 
 
-def test_nothing_is_unpickled_in_the_process():
+def test_nothing_is_unpickled_in_the_process(tmp_path):
+    """Neither by functions that were imported before, nor by pure Python; but Numba loads what it compiled before."""
     program = """
-import io, pickle, dill
+import importlib, io, pickle, dill, compiled
+from pickle import loads, load
 from nextclick.serving.no_pickle import PickleRefusedError, refuse_pickle
-made = pickle.dumps([1])
+class Attack:
+    def __reduce__(self):
+        return print, ("unpickled",)
+made = pickle.dumps(Attack())
+compiled.double(2)
 refuse_pickle()
-for load in (pickle.loads, dill.loads):
+for unpickle in (loads, pickle.loads, pickle._loads, dill.loads):
     try:
-        load(made)
+        unpickle(made)
     except PickleRefusedError:
         continue
     raise SystemExit("unpickled")
-for load in (pickle.load, dill.load):
+for unpickle in (load, pickle.load, pickle._load, dill.load):
     try:
-        load(io.BytesIO(made))
+        unpickle(io.BytesIO(made))
     except PickleRefusedError:
         continue
     raise SystemExit("unpickled")
+assert loads(pickle.dumps({"s": [1, None]})) == {"s": [1, None]}, "plain values are no program"
+assert importlib.reload(compiled).double(2) == 4
+assert compiled.double.stats.cache_hits
 """
-    subprocess.run([sys.executable, "-c", program], check=True)
+    (tmp_path / "compiled.py").write_text(
+        "from numba import njit\n@njit(cache=True)\ndef double(x):\n    return 2 * x\n"
+    )
+    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True)
 
 
 def test_after_sigterm_it_still_answers_until_others_have_taken_over(running):

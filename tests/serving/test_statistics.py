@@ -8,7 +8,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from nextclick.bundle.pointer import DEFAULT_NAME, Pointer
+from nextclick.bundle.pointer import Pointer, served_name
 from nextclick.evaluation.parity import parity
 from nextclick.events.prefixes import next_clicks
 from nextclick.events.session_state import Click, prefixes_of
@@ -21,11 +21,11 @@ from nextclick.params import Params
 from nextclick.serving import deployment
 from nextclick.serving.deployment import Deployment
 from nextclick.stream.publish_statistics import publish_due
+from nextclick.units import MS_PER_DAY
 
 from .conftest import PARAMS
 
 TYPES = ["view", "cart", "purchase"]
-DAY = 86_400_000  # ms
 LATE = lateness_ms(PARAMS.features)
 
 
@@ -70,17 +70,17 @@ def milliseconds(moment: pd.Timestamp) -> int:
 @pytest.mark.ml_test("monitor-3")
 def test_what_is_served_is_what_is_computed_offline(shop, params, publish, deployed, known, coming):
     bundled = deployed.champion.recommender.snapshot
-    first = milliseconds(coming["timestamp"].min()) // DAY * DAY + DAY + LATE
-    for moment in (first, first + DAY):
+    first = milliseconds(coming["timestamp"].min()) // MS_PER_DAY * MS_PER_DAY + MS_PER_DAY + LATE
+    for moment in (first, first + MS_PER_DAY):
         publish(moment)
         deployed.poll()
     served = deployed.champion.recommender.snapshot
-    assert deployed.champion.statistics_at == first + DAY
+    assert deployed.champion.statistics_at == first + MS_PER_DAY
     log = SessionLog.from_events(pd.concat([known, coming]), TYPES, bundled.vocabulary)
     offline = bundled.over(log, TYPES, params.features, first, milliseconds(coming["timestamp"].max()))
     prefixes = next_clicks(SessionLog.from_events(coming, TYPES, bundled.vocabulary))
-    prefixes = prefixes.take((prefixes.moments >= first) & (prefixes.moments < first + 2 * DAY))
-    assert len(set(((prefixes.moments - LATE) // DAY).tolist())) == 2, "both versions are asked for"
+    prefixes = prefixes.take((prefixes.moments >= first) & (prefixes.moments < first + 2 * MS_PER_DAY))
+    assert len(set(((prefixes.moments - LATE) // MS_PER_DAY).tolist())) == 2, "both versions are asked for"
     candidates, features = served.features(prefixes)
     expected_candidates, expected = offline.features(prefixes)
     np.testing.assert_array_equal(candidates.items, expected_candidates.items)
@@ -102,7 +102,7 @@ def test_a_version_takes_over_while_the_service_answers(shop, params, publish, c
         while made.champion is before:
             assert time.monotonic() < deadline
             time.sleep(0.01)
-        assert made.champion.statistics_at == (until - LATE) // DAY * DAY + LATE
+        assert made.champion.statistics_at == (until - LATE) // MS_PER_DAY * MS_PER_DAY + LATE
         # ready when it takes over: nothing is left for the first request to make
         assert {"item_columns", "item_tables"} <= vars(made.champion.recommender.snapshot.knowledge).keys()
         assert made.champion.recommender.trees is before.recommender.trees
@@ -115,7 +115,7 @@ def test_the_bundle_that_is_swapped_in_has_them_too(shop, bundles, publish, depl
     publish(milliseconds(coming["timestamp"].max()))
     deployed.poll()
     newest = deployed.champion.statistics_at
-    Pointer(bundle=str(bundles[1])).write(shop, DEFAULT_NAME)
+    Pointer(bundle=str(bundles[1])).write(shop, served_name())
     deployed.poll()
     assert deployed.champion.version == json.loads((bundles[1] / "manifest.json").read_text())["version"]
     assert deployed.champion.statistics_at == newest
@@ -145,7 +145,7 @@ def test_what_cannot_be_used_is_refused_with_its_reason(shop, publish, deployed,
     assert caplog.records[-1].message == "item statistics refused"
     deployed.poll()
     assert len(caplog.records) == 1  # said once
-    publish(milliseconds(coming["timestamp"].max()) + DAY)
+    publish(milliseconds(coming["timestamp"].max()) + MS_PER_DAY)
     deployed.poll()
 
 

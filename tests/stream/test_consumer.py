@@ -31,11 +31,10 @@ from nextclick.params import Params
 from nextclick.stream import consumer as module
 from nextclick.stream.consumer import StreamConsumer
 from nextclick.stream.intake import open_intake
-from nextclick.stream.kafka import ARRIVED, ensure_topics, quarantine_of, reliable_producer
+from nextclick.stream.kafka import ARRIVED, client_config, ensure_topics, quarantine_of, reliable_producer
 from nextclick.stream.metrics import StreamMetrics
 from nextclick.stream.poison import HUGE
 from nextclick.stream.replay import replay, schedule
-from nextclick.stream.settings import client_config
 
 PATIENCE = 60  # s
 

@@ -15,10 +15,9 @@ from nextclick.params import Params
 from nextclick.stream import kafka_intake
 from nextclick.stream.consumer import StreamConsumer
 from nextclick.stream.intake import open_intake
-from nextclick.stream.kafka import ensure_topics, quarantine_of, reliable_producer
+from nextclick.stream.kafka import client_config, ensure_topics, quarantine_of, reliable_producer
 from nextclick.stream.metrics import StreamMetrics
 from nextclick.stream.replay import replay, schedule
-from nextclick.stream.settings import client_config
 
 SMALL = 2_000  # bytes that a topic takes at once
 TOO_LARGE = token_hex(SMALL)  # which does not get smaller by compression

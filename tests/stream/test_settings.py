@@ -8,7 +8,7 @@ import pytest
 from nextclick.errors import BrokerUnavailableError, InputError
 from nextclick.params import Params, Stream
 from nextclick.stream import kafka
-from nextclick.stream.settings import client_config
+from nextclick.stream.kafka import client_config
 
 
 def test_sasl_and_tls_settings_are_passed_through(monkeypatch, tmp_path):

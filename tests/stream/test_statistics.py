@@ -18,8 +18,7 @@ from nextclick.logs.published_statistics import published_versions
 from nextclick.stream import live_events
 from nextclick.stream.live_events import LiveEvents
 from nextclick.stream.publish_statistics import publish_due
-
-HOUR = 3_600_000
+from nextclick.units import MS_PER_HOUR
 
 
 def logged(events: pd.DataFrame) -> pa.Table:
@@ -63,7 +62,7 @@ def test_each_version_is_the_offline_one(project, redis_params, versions):
 def test_nothing_is_published_twice_nor_skipped(project, redis_params, versions):
     files, store = versions
     moments = [int(file.stem) for file in files]
-    step = 2 * HOUR  # of the params
+    step = 2 * MS_PER_HOUR  # of the params
     assert moments == list(range(moments[0], moments[-1] + 1, step))
     assert publish_due(project, redis_params, store, moments[-1] + step - 1) == []
 
@@ -82,7 +81,7 @@ def test_where_the_store_is_gone_the_files_are_there_and_the_next_call_brings_th
     apply_definitions(project, redis_params)
     store = connect(project, redis_params, timeout=5)
     EventLog(project / LIVE_EVENTS).append(logged(shop))
-    until = int(shop["timestamp"].max().timestamp() * 1000) + 24 * HOUR
+    until = int(shop["timestamp"].max().timestamp() * 1000) + 24 * MS_PER_HOUR
     server.kill()
     with pytest.raises(StoreUnavailableError, match="item_statistics: "):
         publish_due(project, redis_params, store, until)

@@ -16,6 +16,7 @@ import xgboost as xgb
 from nextclick.bundle.signature import SIGNATURE, sign, verify
 from nextclick.errors import InputError
 from nextclick.features.candidate_features import FEATURE_TYPE
+from nextclick.files import sha256_of
 from nextclick.params import Params, Retrieval
 from nextclick.ranking.recommender import Recommender
 from nextclick.ranking.snapshot import Snapshot
@@ -46,7 +47,7 @@ def save_bundle(
     recommender.snapshot.save(folder)
     recommender.ranker.save_model(folder / "ranker.ubj")
     pq.write_table(_items_table(items, recommender.snapshot.vocabulary.ids), folder / ITEMS)
-    files = {path.name: _sha256(path) for path in sorted(folder.iterdir()) if path.name != "manifest.json"}
+    files = {path.name: sha256_of(path) for path in sorted(folder.iterdir()) if path.name != "manifest.json"}
     manifest = {
         "trained_until": trained_until,
         "items": len(recommender.snapshot.vocabulary),
@@ -81,7 +82,7 @@ def load_bundle(folder: Path) -> tuple[Recommender, dict]:
         path = folder / name
         if not path.is_file():
             raise InputError(f"{path}: missing; the manifest of bundle {version} names it")
-        if _sha256(path) != expected:
+        if sha256_of(path) != expected:
             raise InputError(f"{path}: not the file that was bundled as {version}")
     for path in folder.iterdir():
         if path.name not in manifest["files"] and path.name not in ("manifest.json", SIGNATURE):
@@ -144,8 +145,3 @@ def _check_features(folder: Path, bundled: dict[str, dict[str, str]], computed: 
     if len(trained_names) != len(computed_names):
         extra = set(trained_names) ^ set(computed_names)
         raise InputError(f"{folder}: {', '.join(sorted(extra))}: only in the bundle or only in this code")
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

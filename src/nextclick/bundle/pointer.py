@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from hashlib import blake2b
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from nextclick.errors import InputError
+from nextclick.files import written_whole
+from nextclick.settings import DeploymentSettings
 
 FOLDER = Path("models/deployed")
-NAME = "NEXTCLICK_RECOMMENDER"  # the one of several recommenders that a service answers for
-DEFAULT_NAME, DEFAULT_BUNDLE = "recommender", "models/bundle"
+DEFAULT_BUNDLE = "models/bundle"
 
 
 class DeployedBundle(BaseModel):
@@ -59,14 +59,8 @@ class Pointer(DeployedBundle):
 
     def write(self, root: Path, name: str) -> None:
         """Replace the file in one step: a reader sees the old one or the new one."""
-        path = pointer_path(root, name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        scratch = path.with_name(f".{path.name}.{os.getpid()}")
-        with scratch.open("w") as file:
-            file.write(self.model_dump_json(indent=1, exclude_defaults=True) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        scratch.replace(path)
+        with written_whole(pointer_path(root, name), durable=True) as scratch:
+            scratch.write_text(self.model_dump_json(indent=1, exclude_defaults=True) + "\n")
 
 
 def pointer_path(root: Path, name: str) -> Path:
@@ -74,7 +68,8 @@ def pointer_path(root: Path, name: str) -> Path:
 
 
 def served_name() -> str:
-    return os.environ.get(NAME, DEFAULT_NAME)
+    """The recommender that the service answers for: NEXTCLICK_RECOMMENDER."""
+    return DeploymentSettings.read().recommender
 
 
 def in_challenger_arm(session_id: str, challenger: str, share: float) -> bool:

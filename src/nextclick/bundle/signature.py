@@ -7,7 +7,6 @@ as an unsigned one.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -15,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
 
 from nextclick.errors import InputError
+from nextclick.settings import SigningSettings
 
 SIGNING_KEY, TRUSTED_KEY = "NEXTCLICK_SIGNING_KEY", "NEXTCLICK_TRUSTED_KEY"
 SIGNATURE = "manifest.sig"
@@ -22,7 +22,7 @@ SIGNATURE = "manifest.sig"
 
 def sign(folder: Path) -> None:
     """Write the signature beside the manifest if NEXTCLICK_SIGNING_KEY is set. Raises InputError for a wrong key."""
-    if not (path := os.environ.get(SIGNING_KEY)):
+    if not (path := SigningSettings.read().signing_key):
         return
     try:
         key = load_pem_private_key(Path(path).read_bytes(), password=None)
@@ -35,7 +35,7 @@ def sign(folder: Path) -> None:
 
 def verify(folder: Path, manifest: bytes) -> None:
     """Raises InputError unless the trusted key signed the manifest; without NEXTCLICK_TRUSTED_KEY it accepts all."""
-    if not (path := os.environ.get(TRUSTED_KEY)):
+    if not (path := SigningSettings.read().trusted_key):
         return
     try:
         key = load_pem_public_key(Path(path).read_bytes())

@@ -1,12 +1,11 @@
-"""The command line: results as JSON on stdout, progress on stderr; a mistake in the input ends with exit code 2."""
+"""The command line: results as JSON on stdout, progress on stderr, and invalid input ends with exit code 2."""
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable
 from functools import wraps
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -20,33 +19,36 @@ app = typer.Typer(no_args_is_help=True, pretty_exceptions_show_locals=False)
 def nextclick() -> None:
     """From a shop's raw clickstream to recommendations that change within seconds of a click.
 
-    Results are JSON on stdout, progress is on stderr. Exit codes: 0, done; 2, something is to be mended, which one line
-    on stderr says; 1, a fault of nextclick itself. What was found is in the JSON, not in the code; only `drift`, which
-    schedulers ask, ends with 10 for retrain and 20 for alert. `nextclick --install-completion` teaches the shell its
-    commands.
+    Results are JSON on stdout, progress is on stderr. Exit codes: 0, done; 2, invalid input or a server that does not
+    answer, explained in one line on stderr; 1, an internal error. A result is in the JSON, not in the code; only
+    `drift`, which schedulers call, ends with 10 for retrain and 20 for alert. `nextclick --install-completion` teaches
+    the shell its commands.
 
     Example: nextclick benchmark --train train.parquet --test test.parquet
     """
 
 
 def command(run: Callable[..., Any]) -> Callable[..., Any]:
-    """A sub-command whose result is printed as JSON and whose error is one line."""
+    """Make a function a sub-command: its result is printed as JSON, and an error that a user can repair as one line."""
 
     @wraps(run)
     def shown(*args: Any, **kwargs: Any) -> None:
         try:
-            print(json.dumps(run(*args, **kwargs)))
-        except (InputError, UnavailableError) as error:
-            typer.echo(f"nextclick: {error}", err=True)
-            sys.exit(2)
+            result = run(*args, **kwargs)
         except FileNotFoundError as error:
-            typer.echo(
-                f"nextclick: {error.filename or error}: not there; files of the pipeline are made by `dvc repro`",
-                err=True,
-            )
-            sys.exit(2)
+            _refuse(f"{error.filename or error}: file not found; `dvc repro` makes the files of the pipeline")
+        except (InputError, UnavailableError) as error:
+            _refuse(str(error))
+        from nextclick.files import json_text  # not sooner: it loads NumPy, for which --help need not wait
+
+        print(json_text(result))
 
     return app.command()(shown)
+
+
+def _refuse(reason: str) -> NoReturn:
+    typer.echo(f"nextclick: {reason}", err=True)
+    sys.exit(2)
 
 
 def split(

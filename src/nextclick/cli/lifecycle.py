@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -119,9 +119,8 @@ def experiment(name: Name = DEFAULT) -> dict:
     Example: nextclick experiment
     """
     from nextclick.lifecycle.experiment import results
-    from nextclick.lifecycle.records import plain
 
-    return plain(results(_registry(name).root, name, _params()))
+    return results(_registry(name).root, name, _params())
 
 
 def retrain(
@@ -134,11 +133,12 @@ def retrain(
 
     Example: nextclick retrain --no-watch
     """
+    from nextclick.lifecycle import watch as watching
     from nextclick.lifecycle.retrain import retrain
 
     registry, params = _registry(name), _params()
     outcome = retrain(registry, params)
-    return {**outcome, "watch": _watched(registry, params)} if watch else outcome
+    return {**outcome, "watch": watching.watch(registry, params)} if watch else outcome
 
 
 def watch(
@@ -152,11 +152,10 @@ def watch(
     """
     from datetime import UTC, datetime
 
-    from nextclick.lifecycle.records import plain
-    from nextclick.lifecycle.watch import look
+    from nextclick.lifecycle.watch import look, watch
 
     registry, params = _registry(name), _params()
-    return plain(look(registry, params, datetime.now(UTC))) if once else _watched(registry, params)
+    return look(registry, params, datetime.now(UTC)) if once else watch(registry, params)
 
 
 def lineage(
@@ -201,9 +200,10 @@ def forget(
     Example: nextclick forget --user u42
     """
     from nextclick.lifecycle.forget import forget
-    from nextclick.project import project_root
+    from nextclick.project import Project
 
-    return forget(project_root(), _params(), user, session)
+    project = Project.open()
+    return forget(project.root, project.params, user, session)
 
 
 COMMANDS = (register, gate, promote, rollback, shadow, experiment, retrain, watch, lineage, reproduce, forget)
@@ -229,14 +229,6 @@ def _other_than_champion(registry: Registry, asked: str) -> Version:
 
 
 def _params() -> Params:
-    from nextclick.params import Params
-    from nextclick.project import project_root
+    from nextclick.project import Project
 
-    return Params.read(project_root() / "params.yaml")
-
-
-def _watched(registry: Registry, params: Params) -> dict[str, Any]:
-    from nextclick.lifecycle.records import plain
-    from nextclick.lifecycle.watch import watch
-
-    return plain(watch(registry, params))
+    return Project.open().params

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from nextclick.errors import InputError
+
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-    from nextclick.params import Params
+    from nextclick.project import Project
 
 
 def stream(
@@ -29,24 +31,22 @@ def stream(
     Example: nextclick stream --metrics-port 9108
     """
     from nextclick.features.store.connect import apply_definitions
-    from nextclick.params import Params
-    from nextclick.project import project_root
+    from nextclick.project import Project
     from nextclick.stream.consumer import StreamConsumer
     from nextclick.stream.kafka import ensure_topics
     from nextclick.stream.metrics import StreamMetrics
 
     logging.basicConfig(format="%(asctime)s %(name)s: %(message)s")
     logging.getLogger("nextclick").setLevel(logging.INFO)
-    root = project_root()
-    params = Params.read(root / "params.yaml")
-    ensure_topics(params.stream)
-    apply_definitions(root, params)
+    project = Project.open()
+    ensure_topics(project.params.stream)
+    apply_definitions(project.root, project.params)
     metrics, stopped = StreamMetrics(), Event()
     for asked in (signal.SIGINT, signal.SIGTERM):
         signal.signal(asked, lambda *_: stopped.set())
     if metrics_port:
         metrics.serve(metrics_port)
-    StreamConsumer(root, params, metrics).run(lambda: not stopped.is_set())
+    StreamConsumer(project.root, project.params, metrics).run(lambda: not stopped.is_set())
     return metrics.counts()
 
 
@@ -58,7 +58,7 @@ def replay(
         str | None, typer.Option(help="In their place: a file or folder, which is ingested first, or `simulator`.")
     ] = None,
     form: Annotated[str | None, typer.Option("--format", help="Of the source; see ingest.format.")] = None,
-    most: Annotated[int | None, typer.Option(min=1, help="Play only the first so many events.")] = None,
+    limit: Annotated[int | None, typer.Option("--most", min=1, help="Play only the first so many events.")] = None,
     speed: Annotated[
         float | None, typer.Option(min=0.001, help="Times as fast as it was; the default: at once.")
     ] = None,
@@ -75,33 +75,33 @@ def replay(
     Example: nextclick replay --source simulator --rate 1000
     Example: nextclick replay --speed 3600 --shuffle 0.1 --duplicate 0.05 --late 0.01 --poison 0.01
     """
-    from nextclick.errors import InputError
-    from nextclick.params import Params
-    from nextclick.project import project_root
+    from nextclick.project import Project
     from nextclick.stream.replay import replay, schedule
 
     if speed and rate:
         raise InputError("--speed, --rate: expected one of the two")
-    root = project_root()
-    params = Params.read(root / "params.yaml")
-    rows, broken = _history(root, params, events, source, form)
-    coming = schedule(
+    project = Project.open()
+    rows, invalid = _history(project, events, source, form)
+    arriving = schedule(
         rows.astype({"event_id": str, "session_id": str}),
-        params.run.seed,
+        project.params.run.seed,
         shuffle=shuffle,
         duplicate=duplicate,
         late=late,
-        lateness_minutes=params.features.lateness_minutes,
+        lateness_minutes=project.params.features.lateness_minutes,
     )
-    sent = replay(coming[:most], params.stream, params.run.seed, speed=speed, rate=rate, poison=poison)
-    return {**sent, "quarantined": broken} if source else sent
+    seed = project.params.run.seed
+    sent = replay(arriving[:limit], project.params.stream, seed, speed=speed, rate=rate, poison=poison)
+    return {**sent, "quarantined": invalid} if source else sent
 
 
-def _history(root: Path, params: Params, events: Path, source: str | None, form: str | None) -> tuple[DataFrame, int]:
-    """Canonical events of a file, or of a source; and how many rows of the source broke the schema."""
+def _history(project: Project, events: Path, source: str | None, form: str | None) -> tuple[DataFrame, int]:
+    """Canonical events of a file, or of a source; and the number of rows of the source that broke the schema.
+
+    Raises InputError if the source or its format is invalid.
+    """
     from pydantic import ValidationError
 
-    from nextclick.errors import InputError
     from nextclick.events.ingest import ingest, read_events
     from nextclick.events.simulator import simulate
     from nextclick.params import Ingest
@@ -112,16 +112,16 @@ def _history(root: Path, params: Params, events: Path, source: str | None, form:
         return read_events(events), 0
     with TemporaryDirectory() as folder:
         scratch = Path(folder)
-        asked = params.ingest.model_dump() | {"path": str(Path(source).absolute())}
+        asked = project.params.ingest.model_dump() | {"path": str(Path(source).absolute())}
         if source != "simulator" and not Path(source).exists():
             raise InputError(f"--source {source}: expected a file, a folder, or the word simulator")
         if source == "simulator":
-            simulate(params.simulator, params.run.seed, scratch / "simulated")
+            simulate(project.params.simulator, project.params.run.seed, scratch / "simulated")
             asked |= {"path": str(scratch / "simulated"), "format": "generic", "columns": {}}
         elif form:
-            asked |= {"format": form, "columns": params.ingest.columns if form == "generic" else {}}
+            asked |= {"format": form, "columns": project.params.ingest.columns if form == "generic" else {}}
         try:
-            counts = ingest(Ingest(**asked), root, scratch)
+            counts = ingest(Ingest(**asked), project.root, scratch)
         except ValidationError as error:
             raise InputError(f"--format {form}: {error.errors()[0]['msg']}") from error
         return read_events(scratch / "events.parquet"), counts["quarantined"]
@@ -140,15 +140,13 @@ def freshness(
     """
     from nextclick.bundle.bundle import load_bundle
     from nextclick.features.store.connect import apply_definitions
-    from nextclick.params import Params
-    from nextclick.project import project_root
+    from nextclick.project import Project
     from nextclick.stream.freshness import freshness
 
-    root = project_root()
-    params = Params.read(root / "params.yaml")
-    apply_definitions(root, params)
-    recommender, _ = load_bundle(root / "models/bundle")
-    return freshness(root, params, recommender, rate, seconds)
+    project = Project.open()
+    apply_definitions(project.root, project.params)
+    recommender, _ = load_bundle(project.root / "models/bundle")
+    return freshness(project.root, project.params, recommender, rate, seconds)
 
 
 def compact() -> dict:

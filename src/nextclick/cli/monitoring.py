@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,12 +22,10 @@ def feedback(
     Example: nextclick feedback --since 2026-03-01 --until 2026-03-08
     """
     from nextclick.monitoring.feedback import feedback
-    from nextclick.params import Params
-    from nextclick.project import project_root
+    from nextclick.project import Project
 
-    root = project_root()
-    params = Params.read(root / "params.yaml")
-    return feedback(root, utc(since), utc(until), params).to_dict()
+    project = Project.open()
+    return feedback(project.root, utc(since), utc(until), project.params).to_dict()
 
 
 def drift(
@@ -46,27 +43,26 @@ def drift(
 
     Example: nextclick drift --events data/split/test.parquet --days 3 --no-exit-code
     """
+    from nextclick.files import json_text
     from nextclick.monitoring.drift_report import drift_live, drift_of_file
     from nextclick.monitoring.policy import EXIT_CODES
-    from nextclick.params import Params
-    from nextclick.project import project_root
+    from nextclick.project import Project
 
-    root = project_root()
-    params = Params.read(root / "params.yaml")
+    project = Project.open()
     if days is not None and days <= 0:
         raise InputError(f"drift: --days {days:g}, expected more than 0")
     if events and (since or until):
         raise InputError("drift: --events takes --days, not --since or --until")
     if events:
-        found = drift_of_file(root, events, days, params)
+        found = drift_of_file(project.root, events, days, project.params)
     elif since and until and not days:
-        found = drift_live(root, utc(since), utc(until), params)
+        found = drift_live(project.root, utc(since), utc(until), project.params)
     elif days and not (since or until):
         midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-        found = drift_live(root, midnight - timedelta(days=days), midnight, params)
+        found = drift_live(project.root, midnight - timedelta(days=days), midnight, project.params)
     else:
         raise InputError("drift: expected --since and --until, or --days, or --events")
     if exit_code and (code := EXIT_CODES[found["outcome"]]):
-        print(json.dumps(found))
+        print(json_text(found))
         sys.exit(code)
     return found

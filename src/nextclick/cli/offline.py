@@ -41,17 +41,16 @@ def materialise(
     Example: nextclick materialise --until 2026-01-20
     """
     from nextclick.events.ingest import read_events
-    from nextclick.features.store.connect import PATIENT_TIMEOUT, apply_definitions, connect
+    from nextclick.features.store.connect import BATCH_TIMEOUT, apply_definitions, connect
     from nextclick.features.store.publish import materialise
-    from nextclick.params import Params
-    from nextclick.project import project_root
+    from nextclick.project import Project
 
-    root = project_root()
-    params = Params.read(root / "params.yaml")
-    apply_definitions(root, params)
-    events = read_events(root / "data/interim/events.parquet")
-    window = (utc(moment) if moment else None for moment in (since, until))
-    return materialise(connect(root, params, PATIENT_TIMEOUT), events, params.ingest.event_types, *window)
+    project = Project.open()
+    apply_definitions(project.root, project.params)
+    events = read_events(project.root / "data/interim/events.parquet")
+    store = connect(project.root, project.params, BATCH_TIMEOUT)
+    window = (utc(time) if time else None for time in (since, until))
+    return materialise(store, events, project.params.ingest.event_types, *window)
 
 
 def parity(
@@ -59,7 +58,7 @@ def parity(
     train: Annotated[
         Path | None, typer.Option(help="Parquet: what is known before; the default is the bundle.")
     ] = None,
-    most: Annotated[int | None, typer.Option(min=1, help="Play only the first so many events.")] = None,
+    limit: Annotated[int | None, typer.Option("--most", min=1, help="Play only the first so many events.")] = None,
     shuffle: Annotated[float, typer.Option(min=0, max=1, help="Share of the events that come late.")] = 0.0,
     duplicate: Annotated[float, typer.Option(min=0, max=1, help="Share of the events that come twice.")] = 0.0,
     expire: Annotated[float, typer.Option(min=0, max=1, help="Share of the moments with the state rebuilt.")] = 0.0,
@@ -74,20 +73,19 @@ def parity(
     from nextclick.evaluation.benchmark import read_sessions, snapshot_of
     from nextclick.evaluation.parity import arrivals, parity
     from nextclick.events.ingest import read_events
-    from nextclick.features.store.connect import PATIENT_TIMEOUT, apply_definitions, connect
+    from nextclick.features.store.connect import BATCH_TIMEOUT, apply_definitions, connect
     from nextclick.features.store.online import OnlineStates
-    from nextclick.params import Params
-    from nextclick.project import project_root
+    from nextclick.project import Project
 
-    root = project_root()
-    params = Params.read(root / "params.yaml")
+    project = Project.open()
     if train:
-        snapshot, types, rows = snapshot_of(train, params), ["view"], read_sessions(events)
+        snapshot, types, rows = snapshot_of(train, project.params), ["view"], read_sessions(events)
     else:
-        recommender, manifest = load_bundle(root / "models/bundle")
+        recommender, manifest = load_bundle(project.root / "models/bundle")
         snapshot, types, rows = recommender.snapshot, manifest["event_types"], read_events(events)
-    arriving = arrivals(rows.astype({"event_id": str, "session_id": str}), params.run.seed, shuffle, duplicate)[:most]
-    apply_definitions(root, params)
-    online = OnlineStates(connect(root, params, PATIENT_TIMEOUT))
-    found = parity(snapshot, arriving, online, types, expire=expire, seed=params.run.seed)
-    return {**asdict(found), "events": len(arriving), "features": len(snapshot.feature_names)}
+    texts = rows.astype({"event_id": str, "session_id": str})
+    arriving = arrivals(texts, project.params.run.seed, shuffle, duplicate)[:limit]
+    apply_definitions(project.root, project.params)
+    online = OnlineStates(connect(project.root, project.params, BATCH_TIMEOUT))
+    compared = parity(snapshot, arriving, online, types, expire=expire, seed=project.params.run.seed)
+    return {**asdict(compared), "events": len(arriving), "features": len(snapshot.feature_names)}

@@ -30,16 +30,14 @@ def simulate(
     Example: nextclick simulate --scenario taste_shift --strength 0.8 --out data/raw/shifted
     """
     from nextclick.events.simulator import Scenario, simulate
-    from nextclick.params import Params
-    from nextclick.project import project_root
+    from nextclick.project import Project
 
-    root = project_root()
-    params = Params.read(root / "params.yaml")
+    project = Project.open()
     if scenario == "none":
-        return simulate(params.simulator, params.run.seed, out or root / "data/raw/simulated")
+        return simulate(project.params.simulator, project.params.run.seed, out or project.root / "data/raw/simulated")
     if out is None:
         raise InputError(f"simulate: --scenario {scenario} needs --out, since the pipeline reads data/raw/simulated")
-    return simulate(params.simulator, params.run.seed, out, Scenario(scenario, strength, onset))  # type: ignore[arg-type]
+    return simulate(project.params.simulator, project.params.run.seed, out, Scenario(scenario, strength, onset))  # type: ignore[arg-type]
 
 
 def ingest() -> dict:
@@ -48,23 +46,25 @@ def ingest() -> dict:
     Example: nextclick ingest
     """
     from nextclick.events.ingest import ingest
-    from nextclick.params import Params
-    from nextclick.project import project_root
+    from nextclick.files import write_json
+    from nextclick.project import Project
 
-    root = project_root()
-    counts = ingest(Params.read(root / "params.yaml").ingest, root, root / "data/interim")
-    return _metric(counts, root / "reports/metrics/ingest.json")
+    project = Project.open()
+    counts = ingest(project.params.ingest, project.root, project.root / "data/interim")
+    write_json(project.root / "reports/metrics/ingest.json", counts)
+    return counts
 
 
 def split() -> dict:
     """Divide data/interim/events.parquet into data/split/train.parquet and test.parquet."""
     from nextclick.events.split import split
-    from nextclick.params import Params
-    from nextclick.project import project_root
+    from nextclick.files import write_json
+    from nextclick.project import Project
 
-    root = project_root()
-    counts = split(root / "data/interim/events.parquet", Params.read(root / "params.yaml").split, root / "data/split")
-    return _metric(counts, root / "reports/metrics/split.json")
+    project = Project.open()
+    counts = split(project.root / "data/interim/events.parquet", project.params.split, project.root / "data/split")
+    write_json(project.root / "reports/metrics/split.json", counts)
+    return counts
 
 
 def publish() -> dict:
@@ -74,17 +74,15 @@ def publish() -> dict:
     """
     from nextclick.features.store.connect import apply_definitions
     from nextclick.features.store.publish import publish
-    from nextclick.params import Params
-    from nextclick.project import project_root
+    from nextclick.project import Project
 
-    root = project_root()
-    params = Params.read(root / "params.yaml")
-    said = root / "reports/metrics/ingest.json"
+    project = Project.open()
+    said = project.root / "reports/metrics/ingest.json"
     if not said.exists():
         raise InputError(f"{said}: not there; run `nextclick ingest` first, which writes it")
     clock = json.loads(said.read_text())["clock"]
-    rows = publish(root, params, timed=clock == "real")
-    apply_definitions(root, params)
+    rows = publish(project.root, project.params, timed=clock == "real")
+    apply_definitions(project.root, project.params)
     return rows
 
 
@@ -98,9 +96,3 @@ def notebook(name: Annotated[str, typer.Argument(help="Its name, without an endi
 
     root = project_root()
     return {"notebook": str(run_notebook(name, root).relative_to(root))}
-
-
-def _metric(values: dict, path: Path) -> dict:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(values, indent=1) + "\n")
-    return values

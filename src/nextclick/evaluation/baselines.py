@@ -17,8 +17,7 @@ from nextclick.events.prefixes import Prefixes, known_clicks
 from nextclick.events.sessions import SessionLog
 from nextclick.retrieval.index import SessionIndex
 from nextclick.threads import in_parts
-
-DAY = 86_400_000
+from nextclick.units import MS_PER_DAY
 
 
 class Baseline(Protocol):
@@ -173,7 +172,7 @@ class STAN(_Neighbours):
     def __init__(
         self, neighbours: int = 500, sample: int = 1000, position: float = 2.0, age: float = 40.0, near: float = 2.0
     ) -> None:
-        self.neighbours, self.sample, self.decays = neighbours, sample, (position, age * DAY, near)
+        self.neighbours, self.sample, self.decays = neighbours, sample, (position, age * MS_PER_DAY, near)
 
 
 @njit(cache=True, nogil=True)

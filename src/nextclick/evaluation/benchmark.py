@@ -20,10 +20,11 @@ from nextclick.params import Params
 from nextclick.progress import progress_bar
 from nextclick.ranking.recommender import train_recommender
 from nextclick.ranking.snapshot import Snapshot
+from nextclick.units import MS_PER_MINUTE
 
 K = 20
 METRICS = (f"hr@{K}", f"mrr@{K}")
-SPACING = 60_000  # ms between sessions that have no times of their own
+SPACING = MS_PER_MINUTE  # ms between sessions that have no times of their own
 
 
 def read_sessions(path: Path) -> pd.DataFrame:

@@ -9,6 +9,7 @@ import pandas as pd
 
 from nextclick.evaluation.inference import bootstrap_interval
 from nextclick.events.prefixes import Prefixes
+from nextclick.units import MS_PER_HOUR
 
 FEW_CLICKS = 5  # an item with fewer in training counts as new
 
@@ -35,7 +36,7 @@ def labels(prefixes: Prefixes, clicks: np.ndarray, event_types: list[str]) -> pd
         ],
         dtype=bool,
     )
-    hours = (log.times[prefixes.ends - 1] // 3_600_000) % 24
+    hours = (log.times[prefixes.ends - 1] // MS_PER_HOUR) % 24
     return pd.DataFrame(
         {
             "known events": by_known_events(prefixes.lengths),

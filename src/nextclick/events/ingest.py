@@ -17,6 +17,7 @@ from nextclick.events.tables import each_event_once, lock_of, utc_database
 from nextclick.files import locked, move_files, scratch_folder
 from nextclick.params import Ingest
 from nextclick.progress import progress_bar
+from nextclick.units import MS_PER_DAY, MS_PER_MINUTE
 
 MEMORY_SHARE = 0.5  # of the machine's; what does not fit goes to disk
 ASSUMED_DAYS = 90  # over which the training sessions of a source without times are spread
@@ -166,7 +167,7 @@ _ORDER_AS_TIME = f"""
             max(moment - EARLIEST) OVER () AS longest
         FROM good
     ), (
-        SELECT {ASSUMED_DAYS * 86_400_000} // greatest(1, count(DISTINCT session_id)) AS apart
+        SELECT {ASSUMED_DAYS * MS_PER_DAY} // greatest(1, count(DISTINCT session_id)) AS apart
         FROM good WHERE part IS DISTINCT FROM 'test'
     )
 """.replace("EARLIEST", str(EARLIEST_MS))
@@ -174,7 +175,7 @@ _ORDER_AS_TIME = f"""
 
 def _cut_by_inactivity(minutes: float) -> str:
     """SQL: a user's events become sessions, a new one after every `minutes` without an event."""
-    gap = int(minutes * 60_000)
+    gap = int(minutes * MS_PER_MINUTE)
     return f"""
         SELECT * REPLACE (session_id || '-' || lpad(CAST(number AS VARCHAR), 6, '0') AS session_id)
         FROM (

@@ -8,10 +8,11 @@ import numpy as np
 from numba import njit
 
 from nextclick.events.sessions import SessionLog
+from nextclick.units import MS_PER_HOUR
 
 KEPT_EVENTS = 30  # the newest events of a session: all that is read of it, and all that a live state keeps
 IDLE_HOURS = 48  # after so long without an event a session begins anew: what was before is read no more
-IDLE = IDLE_HOURS * 3_600_000  # ms
+IDLE = IDLE_HOURS * MS_PER_HOUR  # ms
 
 
 @dataclass(frozen=True)

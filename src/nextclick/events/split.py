@@ -11,9 +11,9 @@ from nextclick.events.ingest import connect, write
 from nextclick.events.schema import quoted
 from nextclick.files import move_files, scratch_folder
 from nextclick.params import Split
+from nextclick.units import MS_PER_HOUR
 
 PARTS = ("train", "test", "embargoed")
-HOUR = 3_600_000
 
 
 def split(events: Path, params: Split, out: Path) -> dict:
@@ -32,10 +32,10 @@ def split(events: Path, params: Split, out: Path) -> dict:
         if params.by == "file":
             side = "coalesce(min(part), 'embargoed')"
         else:
-            opens = f"(SELECT max(epoch_ms(timestamp)) - {int(params.test_days * 24 * HOUR)} FROM events)"
+            opens = f"(SELECT max(epoch_ms(timestamp)) - {int(params.test_days * 24 * MS_PER_HOUR)} FROM events)"
             side = (
                 f"CASE WHEN max(epoch_ms(timestamp)) < {opens} THEN 'train' "
-                f"WHEN min(epoch_ms(timestamp)) >= {opens} + {int(params.embargo_hours * HOUR)} THEN 'test' "
+                f"WHEN min(epoch_ms(timestamp)) >= {opens} + {int(params.embargo_hours * MS_PER_HOUR)} THEN 'test' "
                 "ELSE 'embargoed' END"
             )
         connection.execute(

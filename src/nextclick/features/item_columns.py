@@ -7,8 +7,8 @@ import numpy as np
 from nextclick.features.catalogue import Catalogue
 from nextclick.features.item_statistics import HALF_LIVES_DAYS, ItemStatistics
 from nextclick.retrieval.encoder import Encoder
+from nextclick.units import MS_PER_HOUR
 
-HOUR = 3_600_000  # ms
 DAMPING = 20.0  # views; the rate of an item with few is drawn to that of all (additive smoothing)
 
 
@@ -26,8 +26,8 @@ def item_columns(encoder: Encoder, statistics: ItemStatistics, catalogue: Catalo
             columns[f"item_clicks_{days:g}d"] = np.log1p(decayed)
         columns["item_heat"] = (statistics.decayed[0] + 0.1) / (statistics.decayed[-1] + 1)
         end = statistics.last_click.max(initial=0)
-        columns["item_hours_known"] = np.log1p((end - statistics.first_click) / HOUR)
-        columns["item_hours_unclicked"] = np.log1p((end - statistics.last_click) / HOUR)
+        columns["item_hours_known"] = np.log1p((end - statistics.first_click) / MS_PER_HOUR)
+        columns["item_hours_unclicked"] = np.log1p((end - statistics.last_click) / MS_PER_HOUR)
     categories = _categories(catalogue)
     if categories is not None:
         columns["category_clicks"] = np.log1p(_in_category(statistics.clicks, categories))

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from nextclick.events.sessions import SessionLog
+from nextclick.units import MS_PER_DAY
 
 RECENT_SHARE = 0.05  # of the events: what counts as popular lately
 HALF_LIVES_DAYS = (0.25, 1.0, 7.0)
-DAY = 86_400_000  # ms
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class ItemStatistics:
         np.maximum.at(last, items, times)
         several = len(np.unique(log.types)) > 1
         moment = times.max(initial=0) if before is None else before
-        age_days = (moment - times) / DAY
+        age_days = (moment - times) / MS_PER_DAY
         weights = [0.5 ** (age_days / days) for days in HALF_LIVES_DAYS] if timed else []
         kinds = [types == kind for kind in range(len(event_types))] if several else []
 

@@ -15,8 +15,7 @@ from nextclick.events.sessions import SessionLog
 from nextclick.features.item_statistics import ItemStatistics
 from nextclick.params import Features
 from nextclick.progress import progress_bar
-
-HOUR, MINUTE = 3_600_000, 60_000  # ms
+from nextclick.units import MS_PER_HOUR, MS_PER_MINUTE
 
 
 @dataclass(frozen=True)
@@ -45,9 +44,9 @@ class ItemHistory:
 def publication_moments(features: Features, first: int, last: int) -> np.ndarray:
     """(v,) int64 ms, from the last one before `first` to the last before `last`: the lateness after each multiple of
     `item_stats_every` since 1970."""
-    step, late = round(features.item_stats_every * HOUR), lateness_ms(features)
+    step, late = round(features.item_stats_every * MS_PER_HOUR), lateness_ms(features)
     return np.arange((first - late) // step, (last - late) // step + 1, dtype=np.int64) * step + late
 
 
 def lateness_ms(features: Features) -> int:
-    return round(features.lateness_minutes * MINUTE)
+    return round(features.lateness_minutes * MS_PER_MINUTE)

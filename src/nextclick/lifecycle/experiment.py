@@ -15,8 +15,9 @@ from nextclick.evaluation.inference import SessionMean, gain_interval, sample_ra
 from nextclick.evaluation.metrics import per_prediction
 from nextclick.lifecycle.records import read_records
 from nextclick.logs.prediction_log import sessions_by_version
-from nextclick.monitoring.feedback import MINUTE, clicked_lists
+from nextclick.monitoring.feedback import clicked_lists
 from nextclick.params import Params
+from nextclick.units import MS_PER_MINUTE
 
 ARMS = ("champion", "challenger")
 MISMATCH = 0.01  # p-value below which the shares are not those that were asked for, and nothing can be concluded
@@ -31,7 +32,7 @@ def results(root: Path, name: str, params: Params) -> dict[str, Any]:
     since, until = datetime.fromisoformat(started[-1]["at"]), datetime.now(UTC)
     arms = {str(pointer.version): ARMS[0], str(pointer.split.version): ARMS[1]}
     exposed = exposures(root, since, arms)
-    patience = round(params.monitoring.label_minutes * MINUTE)
+    patience = round(params.monitoring.label_minutes * MS_PER_MINUTE)
     clicked = clicked_lists(root, since, until, params.ingest.event_types[0], patience)
     return {
         "since": since.isoformat(),

@@ -19,7 +19,7 @@ from nextclick.events.schema import quoted
 from nextclick.events.tables import lock_of, parquet_files, utc_database
 from nextclick.features.store.connect import apply_definitions, connect
 from nextclick.features.store.online import OnlineStates
-from nextclick.files import locked
+from nextclick.files import locked, written_whole
 from nextclick.lifecycle.git_dvc import dvc, git
 from nextclick.lifecycle.records import write_record
 from nextclick.lifecycle.registry import Registry, registries
@@ -153,12 +153,10 @@ def _rewrite(file: Path, user: str | None, sessions: set[str]) -> int:
     """Without them; how many rows they had."""
     count = _count(file, user, sessions)
     if count:
-        scratch = file.with_name(f".{file.name}")
-        with utc_database(threads=1) as database:
+        with written_whole(file) as scratch, utc_database(threads=1) as database:
             table = database.read_parquet(str(file), hive_partitioning=False)
             kept = table.filter(f"NOT coalesce({_theirs(table, user, sessions)}, false)")
             kept.write_parquet(str(scratch), compression="zstd")
-        scratch.replace(file)
     return count
 
 

@@ -17,10 +17,11 @@ from nextclick.bundle.bundle import load_bundle
 from nextclick.errors import InputError
 from nextclick.evaluation.inference import Comparison, compare
 from nextclick.evaluation.metrics import per_prediction
+from nextclick.files import sha256_of
 from nextclick.lifecycle.candidate import Candidate, Window, baseline_ranks, labels_of
 from nextclick.lifecycle.guards import Guard, guards, lifelike, plausible
 from nextclick.lifecycle.promotion import promise
-from nextclick.lifecycle.records import read_records, sha256, write_record
+from nextclick.lifecycle.records import read_records, write_record
 from nextclick.notebook import run_notebook
 from nextclick.params import Gate, Params
 
@@ -117,7 +118,7 @@ def gate(root: Path, params: Params, challenger: Path, champion: Path | None, na
     The record is reports/decisions/gate-CHALLENGER-CHAMPION-INPUTS.json, the notebook lies beside it.
     """
     bundles = {"challenger": bundle_name(challenger), "champion": bundle_name(champion) if champion else None}
-    inputs = {part: sha256(root / f"data/split/{part}.parquet") for part in ("train", "test")}
+    inputs = {part: sha256_of(root / f"data/split/{part}.parquet") for part in ("train", "test")}
     inputs |= {part: getattr(params, part).model_dump_json() for part in ("gate", "evaluation", "features")}
     key = f"{bundles['challenger']}-{bundles['champion'] or 'baselines'}-{_short(inputs)}"
     for record in (before := read_records(root, "gate")):
@@ -147,7 +148,7 @@ def bundle_name(folder: Path) -> str:
     try:
         return str(load_bundle(folder)[1]["version"])
     except (InputError, ValueError, OSError, KeyError):
-        found = {path.name: sha256(path) for path in folder.iterdir() if path.is_file()}
+        found = {path.name: sha256_of(path) for path in folder.iterdir() if path.is_file()}
         return f"{folder.name}-{_short(found)}"
 
 

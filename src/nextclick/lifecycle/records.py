@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import math
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from nextclick.errors import InputError
+from nextclick.files import json_text, write_json
 
 FOLDER = Path("reports/decisions")
-
-
-def plain(value: Any) -> Any:
-    """For JSON, which knows no NaN: what is missing is null."""
-    if isinstance(value, dict):
-        return {key: plain(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(part) for part in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def write_record(root: Path, kind: str, about: dict[str, Any], name: str | None = None) -> Path:
@@ -28,15 +18,12 @@ def write_record(root: Path, kind: str, about: dict[str, Any], name: str | None 
     is written again stays as it is where it says the same, and else is replaced."""
     now = datetime.now(UTC)
     path = root / FOLDER / f"{kind}-{name or now.strftime('%Y%m%dT%H%M%S%fZ')}.json"
-    record = plain({"kind": kind, "at": now.isoformat(), **about})
+    record = json.loads(json_text({"kind": kind, "at": now.isoformat(), **about}))
     if path.is_file():
         there = _read(path)
         if there == record | {"at": there["at"]}:
             return path
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}")
-    scratch.write_text(json.dumps(record, indent=1) + "\n")
-    scratch.replace(path)
+    write_json(path, record)
     return path
 
 
@@ -62,8 +49,3 @@ def read_records(root: Path, *kinds: str) -> list[dict[str, Any]]:
     files = [path for kind in kinds for path in (root / FOLDER).glob(f"{kind}-*.json")]
     found = [{**_read(path), "file": str(path.relative_to(root))} for path in files]
     return sorted(found, key=lambda record: (record["at"], record["file"]))
-
-
-def sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

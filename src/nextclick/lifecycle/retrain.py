@@ -3,19 +3,19 @@ be killed, and run again it ends the same."""
 
 from __future__ import annotations
 
-import fcntl
 import importlib.util
 import json
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 from nextclick.errors import InputError
+from nextclick.files import locked, write_json
 from nextclick.lifecycle.gate import gate
 from nextclick.lifecycle.git_dvc import DVC, dvc, git, stream
 from nextclick.lifecycle.promotion import allowed_by, champion, promote, withdrawn
@@ -100,22 +100,17 @@ def _begin(registry: Registry, params: Params) -> dict[str, Any]:
             "until": newest_day(registry.root).isoformat() if live else None,
             "champion": present.bundle if present else None,
         }
-        journal.parent.mkdir(parents=True, exist_ok=True)
-        scratch = journal.with_name(f".{journal.name}")
-        scratch.write_text(json.dumps(begun))
-        scratch.replace(journal)
+        write_json(journal, begun)
     return json.loads(journal.read_text())
 
 
 @contextmanager
 def _alone(root: Path) -> Iterator[None]:
-    path = root / LOCK
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
+    with ExitStack() as held:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            held.enter_context(locked(root / LOCK, blocking=False))
         except BlockingIOError:
-            raise InputError(f"{path}: another retraining runs") from None
+            raise InputError(f"{root / LOCK}: another retraining runs") from None
         yield
 
 

@@ -16,8 +16,9 @@ from nextclick.evaluation.inference import SessionMean, sequence_interval
 from nextclick.evaluation.metrics import per_prediction
 from nextclick.lifecycle.promotion import champion, promise, rollback
 from nextclick.lifecycle.registry import Registry
-from nextclick.monitoring.feedback import MINUTE, as_promised, clicked_lists
+from nextclick.monitoring.feedback import as_promised, clicked_lists
 from nextclick.params import Params
+from nextclick.units import MS_PER_MINUTE, SECONDS_PER_MINUTE
 
 
 def watch(registry: Registry, params: Params) -> dict[str, Any]:
@@ -27,7 +28,7 @@ def watch(registry: Registry, params: Params) -> dict[str, Any]:
         seen = look(registry, params, datetime.now(UTC))
         if seen["verdict"] != "watching":
             return seen
-        time.sleep(params.lifecycle.watch_every_minutes * 60)
+        time.sleep(params.lifecycle.watch_every_minutes * SECONDS_PER_MINUTE)
 
 
 def look(registry: Registry, params: Params, now: datetime) -> dict[str, Any]:
@@ -66,7 +67,7 @@ def clicked(
 ) -> tuple[SessionMean, str | None]:
     """The deciding metric of a bundle's lists that were made as the promise was, by the clicks that followed; and where
     there are none, why."""
-    k, patience = params.evaluation.k, round(params.monitoring.label_minutes * MINUTE)
+    k, patience = params.evaluation.k, round(params.monitoring.label_minutes * MS_PER_MINUTE)
     try:
         lists = clicked_lists(root, since, until, params.ingest.event_types[0], patience)
     except InputError as error:  # nothing was served or clicked yet

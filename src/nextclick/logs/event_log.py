@@ -6,7 +6,6 @@ may write an event again, so the files hold each event at least once; `ingest` a
 
 from __future__ import annotations
 
-import os
 import time
 from datetime import date, datetime
 from pathlib import Path
@@ -21,12 +20,13 @@ import pyarrow.parquet as pq
 from nextclick.errors import InputError, LogUnavailableError
 from nextclick.events.schema import FIELDS, REQUIRED_FIELDS, quoted
 from nextclick.events.tables import each_event_once, lock_of, parquet_files, parquet_rows, utc_database
-from nextclick.files import locked
+from nextclick.files import locked, written_whole
 from nextclick.logs.parquet_log import TIMESTAMP_MS, day_of, partition, partitions, sql_time
+from nextclick.units import SECONDS_PER_HOUR
 
 LIVE_EVENTS, QUARANTINE = Path("data/live/events"), Path("data/live/quarantine")
 INGESTED = Path("data/interim/events.parquet")  # what was known before events came live
-SCRATCH_SECONDS = 3600  # a scratch file that is older belongs to a writer that was killed
+SCRATCH_SECONDS = SECONDS_PER_HOUR  # a scratch file that is older belongs to a writer that was killed
 _FILE = "'file'"  # SQL: the name of the column by which `each_event_once` orders files
 EVENT_SCHEMA = pa.schema(
     [
@@ -67,15 +67,8 @@ class EventLog:
     def _write(self, events: pa.Table, day: Path) -> None:
         # named by the time of writing, so that of events with the same id the first that came is read first
         name = f"{time.time_ns()}-{uuid4().hex}.parquet"
-        day.mkdir(parents=True, exist_ok=True)
-        scratch = day / f".{name}"
-        with scratch.open("wb") as file:
-            pq.write_table(events, file, compression="zstd")
-            file.flush()
-            os.fsync(file.fileno())
-        scratch.replace(day / name)
-        for folder in (day, self._folder):
-            _sync(folder)
+        with written_whole(day / name, durable=True) as scratch:
+            pq.write_table(events, scratch, compression="zstd")
 
     def days(self) -> list[Path]:
         """The partitions, oldest first."""
@@ -158,11 +151,3 @@ def events_before(root: Path, before_ms: int) -> pd.DataFrame:
 def _has_repeats(file: Path) -> bool:
     ids = pq.read_table(file, columns=["event_id"])["event_id"]
     return pc.count_distinct(ids).as_py() < len(ids)
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -12,6 +12,7 @@ from nextclick.errors import InputError
 from nextclick.events.sessions import Vocabulary
 from nextclick.features.item_statistics import ItemStatistics
 from nextclick.features.store.offline import statistics_of
+from nextclick.files import written_whole
 
 STATISTICS = Path("data/live/statistics")
 
@@ -28,11 +29,10 @@ def published_at(version: Path) -> int:
 
 def write_version(root: Path, at_ms: int, rows: pd.DataFrame) -> Path:
     """Write a version, rows of the view item_statistics, in one step; returns its file."""
-    folder = root / STATISTICS
-    folder.mkdir(parents=True, exist_ok=True)
-    scratch = folder / f".{at_ms}.parquet"
-    rows.to_parquet(scratch, index=False)
-    return scratch.replace(folder / f"{at_ms}.parquet")
+    path = root / STATISTICS / f"{at_ms}.parquet"
+    with written_whole(path) as scratch:
+        rows.to_parquet(scratch, index=False)
+    return path
 
 
 def read_version(file: Path, vocabulary: Vocabulary, bundled: ItemStatistics) -> ItemStatistics:

@@ -18,11 +18,11 @@ from nextclick.bundle.bundle import load_bundle
 from nextclick.bundle.pointer import Pointer, served_name
 from nextclick.errors import InputError
 from nextclick.events.tables import lock_of
-from nextclick.files import locked
+from nextclick.files import locked, sha256_of
 from nextclick.logs.event_log import events_before, live_events
 from nextclick.logs.prediction_log import keys_of, served_lists, service_report, unknown_clicks
 from nextclick.monitoring.data_profile import REQUIRED_FIELDS
-from nextclick.monitoring.feedback import MINUTE, ListMetrics, as_promised, clicked_lists
+from nextclick.monitoring.feedback import ListMetrics, as_promised, clicked_lists
 from nextclick.monitoring.monitor import DriftFinding, Monitor
 from nextclick.monitoring.offline_replay import Replay, replay
 from nextclick.monitoring.policy import Performance
@@ -31,6 +31,7 @@ from nextclick.monitoring.skew import recomputed
 from nextclick.notebook import run_notebook
 from nextclick.params import Params
 from nextclick.ranking.recommender import Recommender
+from nextclick.units import MS_PER_MINUTE, MS_PER_SECOND
 
 REPORTS, DRAWN, NOTEBOOK = Path("reports/drift"), Path("data/drift"), "06_drift"  # DRAWN: what the notebook reads
 TRAIN = Path("data/split/train.parquet")
@@ -76,7 +77,7 @@ def drift_of_file(root: Path, path: Path, days: float | None, params: Params) ->
         metrics = {"outcome": finding.decision.outcome, "drift": finding.drift, **finding.performance.to_dict()}
         (root / "reports/metrics").mkdir(parents=True, exist_ok=True)
         (root / "reports/metrics/drift.json").write_text(_json(metrics))
-    inputs["events"] = _sha256(path)
+    inputs["events"] = sha256_of(path)
     times = events["timestamp"] if "timestamp" in events else pd.Series([], dtype="datetime64[ms, UTC]")
     first, last = (f"{at:%Y%m%d}" if pd.notna(at) else "undated" for at in (times.min(), times.max()))
     window = f"{path.absolute().parent.name}-{path.stem}-{first}-{last}"  # other files may hold the same days
@@ -106,7 +107,7 @@ def evaluate_logs(root: Path, since: datetime, until: datetime, params: Params) 
         performance, followed = _live_performance(root, since, until, version, promised, params)
     served = served_lists(root, since, until, params.evaluation.reference, version, followed)
     service = service.model_copy(update={"unknown_clicks": unknown_clicks(served.lists, events)})
-    known = events_before(root, round(until.timestamp() * 1000))
+    known = events_before(root, round(until.timestamp() * MS_PER_SECOND))
     known = known[known["event_type"].isin(params.ingest.event_types)]
     whole = (served.lists["shown"] >= params.evaluation.k).to_numpy(bool)
     lengths = served.lists["ranked"].str.len().to_numpy(np.int64)
@@ -128,7 +129,7 @@ def _live_performance(
 ) -> tuple[Performance, pd.MultiIndex | None]:
     """The deciding metric of this bundle's lists that were made as the promise was, and the keys of its lists that a
     click followed and that were not degraded, None without any."""
-    label_ms, k, metric = params.monitoring.label_minutes * MINUTE, params.evaluation.k, params.evaluation.figure
+    label_ms, k, metric = params.monitoring.label_minutes * MS_PER_MINUTE, params.evaluation.k, params.evaluation.figure
     clicked = clicked_lists(root, since, until, params.ingest.event_types[0], round(label_ms))
     its = clicked[(clicked["model_version"] == version) & (clicked["degraded"] == "no")]
     metrics = ListMetrics.of(as_promised(its, k), k, params.run.seed)
@@ -170,7 +171,7 @@ def load_monitor(bundle: Path, params: Params) -> tuple[Recommender, Monitor, di
             f"{folder}: the reference of bundle {reference.about.bundle}, not of {manifest['version']}; "
             "run the stage `evaluate`"
         )
-    inputs = {"bundle": manifest["version"], "reference": _sha256(folder / "served.parquet")}
+    inputs = {"bundle": manifest["version"], "reference": sha256_of(folder / "served.parquet")}
     return recommender, Monitor(reference, recommender.snapshot.vocabulary.ids, params), inputs
 
 
@@ -227,8 +228,3 @@ def _json(value: Any) -> str:
     """As JSON text with ten decimals; numbers of NumPy are numbers, and what is missing is null."""
     plain = pd.Series([value]).to_json(orient="values", double_precision=10)  # type: ignore[call-overload]
     return json.dumps(json.loads(plain)[0], indent=1) + "\n"
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -29,8 +29,8 @@ from nextclick.logs.parquet_log import existing_files, sql_time
 from nextclick.logs.prediction_log import PREDICTIONS, ServiceReport, lists_sql, service_report
 from nextclick.monitoring.reference import Reference, reference_of
 from nextclick.params import Params
+from nextclick.units import MS_PER_MINUTE
 
-MINUTE = 60_000  # ms
 CLICKED = "the clicks that came, by `nextclick stream` or POST /events"
 
 # a click belongs to the newest list before it, a list to the first click after it: a list that was never acted on (a
@@ -154,7 +154,7 @@ class Feedback:
 def feedback(root: Path, since: datetime, until: datetime, params: Params) -> Feedback:
     """The metrics of all lists served in a window that a click followed, by version, by why they were degraded, and by
     slice. The verdict compares the champion's lists that were made as its promise was with that promise."""
-    label_ms = params.monitoring.label_minutes * MINUTE
+    label_ms = params.monitoring.label_minutes * MS_PER_MINUTE
     clicked = clicked_lists(root, since, until, params.ingest.event_types[0], round(label_ms))
     k, seed, metric = params.evaluation.k, params.run.seed, params.evaluation.figure
     bundle, promised = _promise(root, metric)

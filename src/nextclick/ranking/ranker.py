@@ -13,7 +13,7 @@ import xgboost as xgb
 from tqdm import tqdm
 
 from nextclick.errors import InputError
-from nextclick.files import mapped
+from nextclick.files import mapped, written_whole
 from nextclick.params import Ranker
 from nextclick.progress import progress_bar
 
@@ -210,6 +210,5 @@ def _segment(
 
 def _checkpoint(folder: Path, name: str, model: bytearray, curves: dict[str, list[float]]) -> None:
     for file, content in ((f"{name}.ubj", model), (f"{name}.json", json.dumps(curves).encode())):
-        # a file that is there is whole
-        (folder / f"{file}.part").write_bytes(content)
-        (folder / f"{file}.part").replace(folder / file)
+        with written_whole(folder / file) as scratch:
+            scratch.write_bytes(content)

@@ -17,7 +17,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from nextclick.serving.observability import REQUESTS, SHED
 from nextclick.serving.schema import RETRY_LATER, RequestRefusedError
 
-API_KEY = "NEXTCLICK_API_KEY"
 MAX_BODY_BYTES = 2**20
 BODY_TIMEOUT = 3.0  # seconds until a body must have arrived; BentoML gives up at 5, with an answer that is not ours
 MAX_CLIENTS = 10_000  # whose rates are remembered

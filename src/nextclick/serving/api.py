@@ -28,13 +28,14 @@ from nextclick.serving.observability import EVENTS
 from nextclick.serving.query import NO_FILTERS, Answer, Query
 from nextclick.serving.runtime import Runtime
 from nextclick.serving.schema import RETRY_LATER, Detail, RequestRefusedError
+from nextclick.units import MS_PER_MINUTE
 
 log = logging.getLogger(__name__)
 
 PAGE = Path(__file__).parent / "page"
 MAX_EVENTS = 1000
 SLOT_SESSIONS = 8  # sessions of a batch that are computed in one slot of the queue
-MAX_AHEAD_MS = 60_000  # how far a client's clock may be ahead
+MAX_AHEAD_MS = MS_PER_MINUTE  # how far a client's clock may be ahead
 UNAVAILABLE: dict[type[UnavailableError], str] = {  # clients learn no more than that; the log has the details
     StoreUnavailableError: "the store does not answer",
     LogUnavailableError: "the log of events cannot be written",

@@ -2,39 +2,26 @@
 
 from __future__ import annotations
 
-import pickle
 import sys
-from typing import Any, NoReturn
-
-import dill
+from typing import Any
 
 # Numba keeps its compiled functions beside the code in this form: who can write there can change the code itself
 TRUSTED = "numba."
 
 
 class PickleRefusedError(RuntimeError):
-    """Something in this process tried to unpickle."""
+    """Something in this process tried to unpickle more than plain values."""
 
 
 def refuse_pickle() -> None:
-    """From now on `loads` and `load` of pickle and dill raise PickleRefusedError, but for Numba's cache."""
-    loads, load = pickle.loads, pickle.load
+    """From now on, for as long as the process lives, no pickle may name a function or a class, but in Numba's cache.
 
-    def guarded_loads(*args: Any, **kwargs: Any) -> Any:
-        return _from_numba(loads, *args, **kwargs)
-
-    def guarded_load(*args: Any, **kwargs: Any) -> Any:
-        return _from_numba(load, *args, **kwargs)
-
-    pickle.loads, pickle.load = guarded_loads, guarded_load
-    dill.loads = dill.load = _refused
+    Without one it is plain values and runs nothing. The hook sees every unpickler, whatever it was imported as
+    (PEP 578); whoever unpickles then gets PickleRefusedError.
+    """
+    sys.addaudithook(_refuse)
 
 
-def _from_numba(original: Any, *args: Any, **kwargs: Any) -> Any:
-    if not sys._getframe(2).f_globals.get("__name__", "").startswith(TRUSTED):
-        _refused()
-    return original(*args, **kwargs)
-
-
-def _refused(*_: Any, **__: Any) -> NoReturn:
-    raise PickleRefusedError("this service unpickles nothing")
+def _refuse(event: str, _: tuple[Any, ...]) -> None:
+    if event == "pickle.find_class" and not sys._getframe(1).f_globals.get("__name__", "").startswith(TRUSTED):
+        raise PickleRefusedError("this service unpickles nothing")

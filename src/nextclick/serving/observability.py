@@ -13,8 +13,8 @@ from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histo
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from nextclick.errors import InputError
+from nextclick.settings import ServiceSettings
 
-ADDRESS = "NEXTCLICK_METRICS"
 STAGE_BUCKETS = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1)  # seconds
 STAGES = ("store", "retrieval", "features", "ranker", "total")
 
@@ -44,7 +44,7 @@ _STANDARD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asc
 
 def serve_metrics() -> WSGIServer:
     """Serve Prometheus at NEXTCLICK_METRICS, 127.0.0.1:9464 by default. Raises InputError if that is impossible."""
-    address = os.environ.get(ADDRESS, "127.0.0.1:9464")
+    address = ServiceSettings.read().metrics
     host, _, port = address.rpartition(":")
     registry = REGISTRY
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
@@ -53,7 +53,7 @@ def serve_metrics() -> WSGIServer:
     try:
         server, _ = start_http_server(int(port), host, registry)
     except (ValueError, OSError, OverflowError) as error:
-        raise InputError(f"{ADDRESS}: cannot listen on {address!r}: {error}") from error
+        raise InputError(f"NEXTCLICK_METRICS: cannot listen on {address!r}: {error}") from error
     return server
 
 

@@ -19,10 +19,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from nextclick.files import written_whole
 from nextclick.logs.parquet_log import day_of, partition, partitions
 from nextclick.logs.prediction_log import FLUSH_SECONDS, PREDICTIONS, with_feature_names
 from nextclick.serving.observability import DROPPED_PREDICTIONS, LOGGED_PREDICTIONS
 from nextclick.serving.query import Answer
+from nextclick.units import MS_PER_SECOND
 
 MAX_WAITING = 20_000  # answers, some 150 MB; more are dropped, and counted
 FILE_ROWS = 2048  # a file is written for so many answers, or after FLUSH_SECONDS
@@ -77,14 +79,12 @@ class PredictionWriter:
     def _write_files(self, answers: list[Answer]) -> None:
         parts: dict[tuple[str, str], list[Answer]] = {}
         for answer in answers:
-            date = datetime.fromtimestamp(answer.at_ms / 1e3, UTC).date().isoformat()
+            date = datetime.fromtimestamp(answer.at_ms / MS_PER_SECOND, UTC).date().isoformat()
             parts.setdefault((date, answer.query.bundle.version), []).append(answer)
         for (date, version), part in parts.items():
-            folder = partition(self._folder, date)
-            folder.mkdir(parents=True, exist_ok=True)
-            path = folder / f"{version}-{os.getpid()}-{time.time_ns()}.parquet"
-            pq.write_table(table_of(part), path.with_suffix(".part"), compression="zstd")
-            path.with_suffix(".part").replace(path)
+            name = f"{version}-{os.getpid()}-{time.time_ns()}.parquet"
+            with written_whole(partition(self._folder, date) / name) as scratch:
+                pq.write_table(table_of(part), scratch, compression="zstd")
             LOGGED_PREDICTIONS.inc(len(part))
         self._delete_old_days()
 

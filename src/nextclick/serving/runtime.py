@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import logging
-import os
 import sys
 import time
 from collections.abc import Sequence
@@ -13,11 +12,11 @@ from pathlib import Path
 
 from numba import set_num_threads
 
-from nextclick.features.store.connect import apply_definitions, connect, require_meant_store
+from nextclick.features.store.connect import apply_definitions, check_store_setting, connect
 from nextclick.features.store.online import OnlineStates, StoredState
 from nextclick.logs.prediction_log import PREDICTIONS, SHADOW
 from nextclick.params import Params
-from nextclick.serving.admission import API_KEY, AdmissionQueue
+from nextclick.serving.admission import AdmissionQueue
 from nextclick.serving.deployment import Deployment
 from nextclick.serving.observability import FALLBACKS, STAGE, STALE, STATE_AGE
 from nextclick.serving.prediction_writer import PredictionWriter
@@ -25,9 +24,10 @@ from nextclick.serving.query import Answer, Query
 from nextclick.serving.recommend import popular, recommend
 from nextclick.serving.session_reader import SessionReader
 from nextclick.serving.shadow import Shadow
+from nextclick.settings import ServiceSettings
 from nextclick.stream.intake import Intake, open_intake
+from nextclick.units import MS_PER_HOUR
 
-HOUR = 3_600_000  # ms
 SMOOTHING = 0.05  # weight of the newest in the usual time of a ranking
 FADING = 0.01  # by which that time falls with each answer that it keeps from being ranked
 MAX_BUDGETS = 2  # as which a longer ranking counts: a pause of the machine says nothing of the next one
@@ -156,14 +156,14 @@ class Runtime:
         """Ready to answer when it returns. Raises InputError and UnavailableError."""
         set_num_threads(1)  # waking a second thread costs more than one request
         sys.setswitchinterval(SWITCH_SECONDS)
-        require_meant_store(params)
+        check_store_setting(params)
         apply_definitions(root, params)
         serving = params.serving
         deployment = Deployment(root, params.features)
         sessions = SessionReader(OnlineStates(connect(root, params)))
         sessions.warm_up()
         shown, unseen = (PredictionWriter(root, serving.log_days, folder) for folder in (PREDICTIONS, SHADOW))
-        max_staleness_ms = serving.max_staleness * HOUR
+        max_staleness_ms = serving.max_staleness * MS_PER_HOUR
         shadow = Shadow(unseen, max_staleness_ms)
         engine = RecommendationEngine(
             deployment,
@@ -173,7 +173,7 @@ class Runtime:
             max_staleness_ms=max_staleness_ms,
             shadow=shadow,
         )
-        key = os.environ.get(API_KEY)
+        key = ServiceSettings.read().api_key
         return cls(
             params=params,
             engine=engine,
@@ -182,7 +182,7 @@ class Runtime:
             predictions=shown,
             shadow=shadow,
             shadow_predictions=unseen,
-            api_key=key.encode() if key else None,
+            api_key=key.get_secret_value().encode() if key else None,
         )
 
     def close(self) -> None:

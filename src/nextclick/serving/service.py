@@ -19,17 +19,19 @@ from nextclick.serving.api import app
 from nextclick.serving.no_pickle import refuse_pickle
 from nextclick.serving.observability import log_as_json, serve_metrics
 from nextclick.serving.runtime import Runtime, freeze_heap
+from nextclick.settings import ServiceSettings
 
 log = logging.getLogger(__name__)
 PARENT_CHECK_SECONDS = 1.0  # between two checks that the parent process lives
-WORKERS = os.environ.get("NEXTCLICK_WORKERS", "1")
-if not WORKERS.isdecimal() or not int(WORKERS):
-    sys.exit(f"NEXTCLICK_WORKERS: expected how many, 1 or more, not {WORKERS!r}")
+try:
+    WORKERS = ServiceSettings.read().workers
+except InputError as error:
+    sys.exit(str(error))
 
 
 @bentoml.service(
     name="nextclick",
-    workers=int(WORKERS),
+    workers=WORKERS,
     # the admission queue refuses long before so many wait, and no answer takes so long
     traffic={"timeout": 5, "max_concurrency": 4000},
     http={"host": "127.0.0.1", "port": 3000},

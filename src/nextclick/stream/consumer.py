@@ -21,15 +21,15 @@ from confluent_kafka import Message as KafkaMessage
 from nextclick.errors import BrokerUnavailableError, LogUnavailableError, StoreUnavailableError
 from nextclick.events.prefixes import IDLE
 from nextclick.features.statistics_versions import lateness_ms
-from nextclick.features.store.connect import PATIENT_TIMEOUT, connect, redis_client, require_meant_store
+from nextclick.features.store.connect import BATCH_TIMEOUT, check_store_setting, connect, redis_client
 from nextclick.params import Params
-from nextclick.stream.kafka import ARRIVED, LARGEST_MESSAGE, PATIENCE, Received, unavailable_or_refused
+from nextclick.stream.kafka import ARRIVED, LARGEST_MESSAGE, PATIENCE, Received, client_config, unavailable_or_refused
 from nextclick.stream.live_events import LiveEvents
 from nextclick.stream.metrics import StreamMetrics
 from nextclick.stream.positions import Positions
 from nextclick.stream.quarantine import Quarantine
-from nextclick.stream.settings import client_config
 from nextclick.stream.validation import CLOCK_SKEW, Message
+from nextclick.units import MS_PER_SECOND
 
 STORE_PAUSE = 0.2  # seconds between two attempts
 SAID_EVERY = 10.0  # seconds between two lines of the log while it is away
@@ -44,8 +44,8 @@ class StreamConsumer:
     def __init__(self, root: Path, params: Params, metrics: StreamMetrics) -> None:
         self._params = params.stream
         self._metrics = metrics
-        require_meant_store(params)
-        store = connect(root, params, PATIENT_TIMEOUT)
+        check_store_setting(params)
+        store = connect(root, params, BATCH_TIMEOUT)
         self._live = LiveEvents(root, params, store)
         client = redis_client(store)
         # SQLite forgets nothing
@@ -79,7 +79,7 @@ class StreamConsumer:
             )
             due = time.monotonic() + self._params.log_seconds
             while running():
-                messages = self._consumer.consume(self._params.batch_events, self._params.batch_ms / 1000)
+                messages = self._consumer.consume(self._params.batch_events, self._params.batch_ms / MS_PER_SECOND)
                 received = [_received(message) for message in messages if not _failed(message)]
                 if received:
                     self._take(received)
@@ -172,7 +172,7 @@ class StreamConsumer:
         """Where the states go on from. What is older than an idle session's life is not needed to build them again."""
         if position is not None:
             return min(position, reached)
-        alive = TopicPartition(self._params.topic, partition, int(time.time() * 1000) - self._session_ttl)
+        alive = TopicPartition(self._params.topic, partition, int(time.time() * MS_PER_SECOND) - self._session_ttl)
         offset = self._consumer.offsets_for_times([alive], timeout=PATIENCE)[0].offset
         return min(offset, reached) if offset >= 0 else reached
 

@@ -18,14 +18,15 @@ from numba import set_num_threads
 
 from nextclick.errors import BrokerUnavailableError, InputError
 from nextclick.events.session_state import SessionState, prefixes_of
-from nextclick.features.store.connect import PATIENT_TIMEOUT, connect
+from nextclick.features.store.connect import BATCH_TIMEOUT, connect
 from nextclick.features.store.online import OnlineStates
 from nextclick.params import Params
 from nextclick.progress import progress_bar
 from nextclick.ranking.recommender import Recommender
+from nextclick.settings import KafkaSettings
 from nextclick.stream.intake import open_intake
 from nextclick.stream.live_events import PROBES
-from nextclick.stream.settings import brokers
+from nextclick.units import MS_PER_SECOND
 
 WATCHED = 20  # clicks a second that are watched, spread over all that are sent
 WARM_UP = 2.0  # seconds in which connections are made and no click is watched
@@ -50,7 +51,7 @@ def freshness(root: Path, params: Params, recommender: Recommender, rate: float,
     With Kafka, `nextclick stream` has to run elsewhere. The clicks are of sessions that no log keeps: see PROBES.
     Raises InputError where they do not arrive, UnavailableError where store or broker do not answer.
     """
-    online = OnlineStates(connect(root, params, PATIENT_TIMEOUT))
+    online = OnlineStates(connect(root, params, BATCH_TIMEOUT))
     watched: SimpleQueue[tuple[str, str, float] | None] = SimpleQueue()
     states: SimpleQueue[tuple[SessionState, float] | None] = SimpleQueue()
     seen = Seen()
@@ -83,13 +84,14 @@ def freshness(root: Path, params: Params, recommender: Recommender, rate: float,
 def _percentiles(seconds: list[float]) -> dict[str, float]:
     if not seconds:
         return {}
-    return {f"p{p}_ms": round(float(np.percentile(seconds, p)) * 1000, 1) for p in (50, 90, 99, 100)}
+    return {f"p{p}_ms": round(float(np.percentile(seconds, p)) * MS_PER_SECOND, 1) for p in (50, 90, 99, 100)}
 
 
 @contextmanager
 def _sender(root: Path, params: Params) -> Iterator[Callable[[str, bytes], object]]:
     """Sends a message of a session, without waiting where it goes to Kafka."""
-    if not brokers():
+    brokers = KafkaSettings.read().kafka
+    if not brokers:
         intake = open_intake(root, params)
         yield lambda _, message: intake.accept([message])
         intake.close()
@@ -103,7 +105,7 @@ def _sender(root: Path, params: Params) -> Iterator[Callable[[str, bytes], objec
         try:
             producer.produce(params.stream.topic, message, session)
         except BufferError as full:
-            raise BrokerUnavailableError(f"Kafka at {brokers()}: too many clicks wait for it already") from full
+            raise BrokerUnavailableError(f"Kafka at {brokers}: too many clicks wait for it already") from full
         producer.poll(0)
 
     yield send
@@ -165,7 +167,8 @@ def _watch(online: OnlineStates, watched: SimpleQueue, states: SimpleQueue, seen
                     states.put((row.state, sent))
                 del waiting[event]
             elif now - sent > PATIENCE:
-                asked = "does `nextclick stream` run?" if brokers() else "is the rate more than this process can take?"
+                broker = KafkaSettings.read().kafka
+                asked = "does `nextclick stream` run?" if broker else "is the rate more than this process can take?"
                 raise InputError(f"a click was not in the online store after {PATIENCE:g} s: {asked}")
         time.sleep(LOOK_EVERY)
 

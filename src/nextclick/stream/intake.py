@@ -15,8 +15,8 @@ from nextclick.features.store.connect import connect
 from nextclick.logs.event_log import QUARANTINE, EventLog
 from nextclick.logs.parquet_log import TIMESTAMP_MS
 from nextclick.params import Params
+from nextclick.settings import KafkaSettings
 from nextclick.stream.live_events import LiveEvents
-from nextclick.stream.settings import brokers
 from nextclick.stream.validation import Broken, Judged, Message
 
 STORE_PATIENCE = 0.5  # seconds that Redis may take
@@ -43,7 +43,7 @@ class Intake(Protocol):
 
 def open_intake(root: Path, params: Params) -> Intake:
     """The environment's NEXTCLICK_KAFKA decides where events go. Raises UnavailableError, InputError."""
-    if brokers():
+    if KafkaSettings.read().kafka:
         from nextclick.stream.kafka_intake import KafkaIntake
 
         return KafkaIntake(params)

@@ -11,7 +11,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from nextclick.errors import BrokerUnavailableError, InputError
 from nextclick.params import Stream
-from nextclick.stream.settings import brokers, client_config
+from nextclick.settings import KafkaSettings
 from nextclick.stream.validation import Message
 
 # the header of a replayed event: the ms at which it would have come. Kafka's own timestamp, which counts where there is
@@ -19,6 +19,7 @@ from nextclick.stream.validation import Message
 ARRIVED = "arrived"
 PATIENCE = 10.0  # seconds that a broker may take to answer at the start
 LARGEST_MESSAGE = 20 * 2**20  # bytes; far more than an event has, so that what is wrong comes in and gets its reason
+ONLY_CRITICAL = 2  # of syslog's levels
 
 
 class Received(NamedTuple):
@@ -28,6 +29,19 @@ class Received(NamedTuple):
     offset: int
     key: bytes | None
     message: Message
+
+
+def client_config(**more: Any) -> dict[str, Any]:
+    """librdkafka's settings: where the brokers are, how they are entered, and `more`.
+
+    Raises InputError if the environment names no broker, an unknown setting or a file that does not exist.
+    """
+    settings = KafkaSettings.read()
+    if not settings.kafka:
+        raise InputError("NEXTCLICK_KAFKA is not set; expected the broker's host:port, as 127.0.0.1:9092")
+    # librdkafka's own log would report every attempt to connect; what matters of it comes as an error
+    common = {"bootstrap.servers": settings.kafka, "client.id": "nextclick", "log_level": ONLY_CRITICAL}
+    return {**common, **settings.security(), **more}
 
 
 def quarantine_of(topic: str) -> str:
@@ -81,7 +95,7 @@ def unavailable_or_refused(error: KafkaException) -> Exception:
         KafkaError._MAX_POLL_EXCEEDED,
     )
     kind = BrokerUnavailableError if reason.retriable() or reason.code() in passing else InputError
-    return kind(f"Kafka at {brokers()}: {reason.str()}")
+    return kind(f"Kafka at {KafkaSettings.read().kafka}: {reason.str()}")
 
 
 def reliable_producer(**more: Any) -> Producer:

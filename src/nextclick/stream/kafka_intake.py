@@ -15,6 +15,7 @@ from nextclick.stream.kafka import ensure_topics, reliable_producer, unavailable
 from nextclick.stream.live_events import validator
 from nextclick.stream.quarantine import Ended, Quarantine
 from nextclick.stream.validation import Judged, Message
+from nextclick.units import MS_PER_SECOND
 
 # s that Kafka may take to acknowledge. BentoML gives up at 5, with an answer that is not ours, and a request may wait
 # for a thread for as long as those before it wait for Kafka
@@ -29,7 +30,7 @@ class KafkaIntake:
         ensure_topics(params.stream)
         self._topic = params.stream.topic
         self._validator = validator(params)
-        give_up_ms = round(PATIENCE * 1000)
+        give_up_ms = round(PATIENCE * MS_PER_SECOND)
         self._quarantine = Quarantine(self._topic, give_up_ms)
         self._one_at_a_time = Lock()
         self._producer = reliable_producer(**{"message.timeout.ms": give_up_ms, "linger.ms": 2})

@@ -17,8 +17,8 @@ from feast import FeatureStore
 
 from nextclick.errors import UnavailableError
 from nextclick.events.session_state import Click
-from nextclick.features.statistics_versions import HOUR, lateness_ms
-from nextclick.features.store.connect import PATIENT_TIMEOUT, connect
+from nextclick.features.statistics_versions import lateness_ms
+from nextclick.features.store.connect import BATCH_TIMEOUT, connect
 from nextclick.features.store.offline import KEYS
 from nextclick.features.store.online import OnlineStates
 from nextclick.files import scratch_folder
@@ -27,6 +27,7 @@ from nextclick.logs.published_statistics import published_at, published_versions
 from nextclick.params import Params
 from nextclick.stream.publish_statistics import publish_due
 from nextclick.stream.validation import Judged, Message, Validator
+from nextclick.units import MS_PER_HOUR
 
 log = logging.getLogger(__name__)
 
@@ -126,7 +127,7 @@ class LiveEvents:
         """
         if time.monotonic() - self._looked > LOOK_EVERY:
             self._looked, self._published = time.monotonic(), 0
-        step = round(self._params.features.item_stats_every * HOUR)
+        step = round(self._params.features.item_stats_every * MS_PER_HOUR)
         due = (self._newest - lateness_ms(self._params.features)) // step
         if due > self._published:
             self._published = due
@@ -134,7 +135,7 @@ class LiveEvents:
 
     def _publish(self, until: int) -> None:
         try:
-            publish_due(self._root, self._params, connect(self._root, self._params, PATIENT_TIMEOUT), until)
+            publish_due(self._root, self._params, connect(self._root, self._params, BATCH_TIMEOUT), until)
         except Exception as error:  # nobody waits for a thread's error; the next call tries again
             gone = isinstance(error, UnavailableError)
             log.error("item statistics were not published: %s", error, exc_info=not gone)

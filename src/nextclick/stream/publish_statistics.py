@@ -11,13 +11,14 @@ import pandas as pd
 
 from nextclick.events.sessions import SessionLog
 from nextclick.events.tables import lock_of
-from nextclick.features.statistics_versions import HOUR, ItemHistory, lateness_ms, publication_moments
+from nextclick.features.statistics_versions import ItemHistory, lateness_ms, publication_moments
 from nextclick.features.store.item_rows import bring_version
 from nextclick.features.store.offline import statistics_rows
 from nextclick.files import locked
 from nextclick.logs.event_log import events_before
 from nextclick.logs.published_statistics import STATISTICS, published_at, published_versions, write_version
 from nextclick.params import Params
+from nextclick.units import MS_PER_HOUR
 
 if TYPE_CHECKING:
     from feast import FeatureStore
@@ -36,7 +37,7 @@ def publish_due(root: Path, params: Params, store: FeatureStore, until: int) -> 
         existing = published_versions(root)
         due = publication_moments(params.features, until, until)
         if existing:
-            step = round(params.features.item_stats_every * HOUR)
+            step = round(params.features.item_stats_every * MS_PER_HOUR)
             due = publication_moments(params.features, published_at(existing[-1]) + step, until)
         events = events_before(root, int(due[-1]) - lateness_ms(params.features)) if len(due) else None
         versions = () if events is None or events.empty else _versions(root, params, events, due)

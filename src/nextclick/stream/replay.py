@@ -16,8 +16,8 @@ from nextclick.params import Stream
 from nextclick.progress import progress_bar
 from nextclick.stream.kafka import ARRIVED, LARGEST_MESSAGE, ensure_topics, reliable_producer, unavailable_or_refused
 from nextclick.stream.poison import poisoned
+from nextclick.units import MS_PER_MINUTE, MS_PER_SECOND
 
-MINUTE = 60_000  # ms
 PATIENCE = 60.0  # s
 
 
@@ -39,7 +39,7 @@ def schedule(
     times = coming["timestamp"].to_numpy("datetime64[ms]").astype(np.int64)
     random = np.random.default_rng([seed, 1])
     held = random.random(len(coming)) < late
-    delays = (random.uniform(0, 2 * lateness_minutes * MINUTE, len(coming)) * held).astype(np.int64)
+    delays = (random.uniform(0, 2 * lateness_minutes * MS_PER_MINUTE, len(coming)) * held).astype(np.int64)
     arrives = np.maximum.accumulate(times) + delays
     order = np.argsort(arrives, kind="stable")
     return coming.iloc[order].assign(arrives=arrives[order]).reset_index(drop=True)
@@ -85,7 +85,7 @@ def replay(
     start, first = time.monotonic(), int(coming["arrives"].iloc[0]) if len(coming) else 0
     for event, arrives in progress_bar(_messages(coming), total=len(coming), desc="replay", unit="event"):
         if speed or rate:
-            due = sent["events"] / rate if rate else (arrives - first) / 1000 / (speed or 1)
+            due = sent["events"] / rate if rate else (arrives - first) / MS_PER_SECOND / (speed or 1)
             ahead = due - (time.monotonic() - start)
             if ahead > 0:
                 producer.poll(0)

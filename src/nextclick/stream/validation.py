@@ -12,9 +12,10 @@ import pyarrow.compute as pc
 from nextclick.events.schema import FIELDS, MOMENT, judged
 from nextclick.events.tables import utc_database
 from nextclick.logs.event_log import EVENT_SCHEMA
+from nextclick.units import MS_PER_MINUTE
 
 LARGEST = 64 * 1024  # bytes of a message; an event takes some 200
-CLOCK_SKEW = 60_000  # ms by which the clock of whoever sends may be ahead
+CLOCK_SKEW = MS_PER_MINUTE  # ms by which the clock of whoever sends may be ahead
 
 
 class Message(NamedTuple):

@@ -23,10 +23,9 @@ from nextclick.features.store.offline import KEYS, states_of
 from nextclick.features.store.online import OnlineStates
 from nextclick.logs.event_log import LIVE_EVENTS
 from nextclick.params import Ingest, Params
-from nextclick.stream.kafka import quarantine_of
+from nextclick.stream.kafka import client_config, quarantine_of
 from nextclick.stream.positions import Positions
 from nextclick.stream.replay import replay, schedule
-from nextclick.stream.settings import client_config
 
 SEED = 5
 SHARES = {"shuffle": 0.2, "duplicate": 0.1, "late": 0.05}

@@ -18,7 +18,7 @@ import redis as redis_client
 from confluent_kafka.admin import AdminClient
 from stream.conftest import wait_until
 
-from nextclick.stream.settings import client_config
+from nextclick.stream.kafka import client_config
 
 STEPS = ["states", "sessions", "positions", "file", "log", "quarantine", "commit", "assigned", "revoked"]
 REPORT = os.environ.get("NEXTCLICK_CHAOS_REPORT")

@@ -14,6 +14,7 @@ from nextclick.events.simulator.world import FAVOURITES, World, build_world
 from nextclick.files import move_files, scratch_folder
 from nextclick.params import Simulator
 from nextclick.progress import progress_bar
+from nextclick.units import MS_PER_DAY, MS_PER_HOUR
 
 TYPE_NAMES = {VIEW: "view", CART: "cart", PURCHASE: "purchase"}
 # the share of a day's visits in each hour: quiet nights, a lunch hour, the evening
@@ -21,7 +22,6 @@ HOURS = np.array([1, 0.6, 0.4, 0.3, 0.3, 0.5, 1, 2, 3, 3.6, 4, 4.4, 5, 4.6, 4.2,
 WEEKDAYS = np.array([1.0, 0.95, 0.95, 1.0, 0.9, 1.15, 1.3])  # Monday first
 LONGEST = 60  # views of a person in one session
 BOT_VIEWS, BOT_DWELL = (40, 120), (300, 900)  # ranges; ms
-DAY, HOUR = 86_400_000, 3_600_000
 
 
 def simulate(params: Simulator, seed: int, out: Path, scenario: Scenario | None = None) -> dict:
@@ -44,7 +44,7 @@ def simulate(params: Simulator, seed: int, out: Path, scenario: Scenario | None 
             world, bots = (after if day >= scenario.onset else before), scenario.bots(params.bots, day)
             popularity, catalogue = world.popularity(day), world.catalogue(day)
             for _ in range(count):
-                start = day * DAY + int((rng.choice(24, p=HOURS / HOURS.sum()) + rng.random()) * HOUR)
+                start = day * MS_PER_DAY + int((rng.choice(24, p=HOURS / HOURS.sum()) + rng.random()) * MS_PER_HOUR)
                 if rng.random() < bots:
                     sessions.append(_bot(rng, catalogue, start))
                 else:

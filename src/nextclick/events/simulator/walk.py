@@ -11,6 +11,7 @@ import numpy as np
 from numba import njit
 
 from nextclick.events.simulator.world import Shop
+from nextclick.units import MS_PER_MINUTE
 
 VIEW, CART, PURCHASE = 0, 1, 2
 UNIFORM_DRAWS, NORMAL_DRAWS = 5, 2  # the chance that one view may use
@@ -23,7 +24,7 @@ RETURN_DECAY, RETURN_TO_SELF = 0.75, 0.2  # returns go to what was seen lately, 
 STYLE_LOVE = 1.5  # log units in favour of the style sought
 FOLLOW = 0.7  # a step into another leaf takes the intent along this often
 DWELL, DWELL_SPREAD = 12_000.0, 0.9  # ms, median at no interest; log units
-MAX_DWELL = 25 * 60_000.0  # ms, below the half hour that ends a session in many logs
+MAX_DWELL = 25.0 * MS_PER_MINUTE  # ms, below the half hour that ends a session in many logs
 
 
 @njit(cache=True)

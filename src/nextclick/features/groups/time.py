@@ -10,6 +10,7 @@ from numba import njit
 
 from nextclick.events.prefixes import KEPT_EVENTS, known_events
 from nextclick.features.feature_group import FeatureGroup, Knowledge, Scene
+from nextclick.units import MS_PER_DAY, MS_PER_HOUR, MS_PER_SECOND
 
 NAMES = (
     "hour",  # UTC, 0 to 24
@@ -20,7 +21,6 @@ NAMES = (
     "since_in_session",  # log(1 + seconds) since the candidate's last click in the session; -1: none
     "dwell",  # log(1 + seconds) from clicks on the candidate to the next event; -1: none
 )
-SECOND, HOUR, DAY = 1000, 3_600_000, 86_400_000  # ms
 THURSDAY = 3  # the weekday of 1970-01-01
 
 
@@ -35,7 +35,7 @@ def _fill(scene: Scene, out: np.ndarray) -> None:
 
 @njit(cache=True)
 def _log_seconds(milliseconds):
-    return np.log1p(max(milliseconds, 0) / SECOND)
+    return np.log1p(max(milliseconds, 0) / MS_PER_SECOND)
 
 
 @njit(cache=True, nogil=True)
@@ -45,8 +45,8 @@ def _write(log_items, log_times, starts, ends, candidates, out):
         first, end = max(starts[i], ends[i] - KEPT_EVENTS), ends[i]
         count = end - first
         now = log_times[end - 1] if count else np.int64(0)
-        hour = (now % DAY) / HOUR
-        weekday = (now // DAY + THURSDAY) % 7
+        hour = (now % MS_PER_DAY) / MS_PER_HOUR
+        weekday = (now // MS_PER_DAY + THURSDAY) % 7
         length = now - log_times[first] if count else np.int64(0)
         last_gap = _log_seconds(now - log_times[end - 2]) if count > 1 else -1.0
         mean_gap = _log_seconds(length / (count - 1)) if count > 1 else -1.0

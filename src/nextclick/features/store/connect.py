@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import logging
-import os
 import sqlite3
 from datetime import datetime
 from pathlib import Path
@@ -24,11 +23,13 @@ from nextclick.errors import InputError, StoreUnavailableError
 from nextclick.events.prefixes import IDLE_HOURS
 from nextclick.features.store.definitions import definitions
 from nextclick.params import Params
+from nextclick.settings import RedisSettings, is_set
+from nextclick.units import MS_PER_SECOND, SECONDS_PER_HOUR, SECONDS_PER_MINUTE
 
 DESCRIBED = Path(__file__).parents[1] / "feast_repo/feature_store.yaml"
 log = logging.getLogger(__name__)
 READ_TIMEOUT = 0.04  # seconds: a store that does not answer must not cost a request its budget
-PATIENT_TIMEOUT = 2.0  # seconds, where nobody waits for an answer
+BATCH_TIMEOUT = 2.0  # seconds, where nobody waits for an answer
 
 
 def connect(root: Path, params: Params, timeout: float = READ_TIMEOUT) -> FeatureStore:
@@ -48,11 +49,11 @@ def connect(root: Path, params: Params, timeout: float = READ_TIMEOUT) -> Featur
         # nbformat, where it was imported later, has put in an adapter whose rows Feast cannot read
         sqlite3.register_adapter(datetime, adapt_datetime_epoch)
         sqlite = cast(SqliteOnlineStore, store.provider.online_store)
-        sqlite._get_conn(store.config).execute(f"PRAGMA busy_timeout = {round(timeout * 1000)}")
+        sqlite._get_conn(store.config).execute(f"PRAGMA busy_timeout = {round(timeout * MS_PER_SECOND)}")
     return store
 
 
-def everlasting(config: RepoConfig) -> RepoConfig:
+def without_ttl(config: RepoConfig) -> RepoConfig:
     """The same for views whose rows do not expire: in Feast all views on a Redis have one time to live."""
     config = copy.deepcopy(config)
     if config.online_store.type == "redis":
@@ -79,40 +80,34 @@ def repository_config(root: Path, params: Params, timeout: float = READ_TIMEOUT)
     if params.features.online_store == "redis":
         described["online_store"] = {
             "type": "redis",
-            "connection_string": redis_connection(timeout),
-            "key_ttl_seconds": round(IDLE_HOURS * 3600 + params.features.lateness_minutes * 60),  # the next may be late
+            "connection_string": _redis_connection(timeout),
+            # an event of a session that is not idle yet may come late
+            "key_ttl_seconds": round(
+                IDLE_HOURS * SECONDS_PER_HOUR + params.features.lateness_minutes * SECONDS_PER_MINUTE
+            ),
             # one trip instead of two; a state merges what it replaces, so a newer row is never older news
             "skip_dedup": True,
         }
-    elif "NEXTCLICK_REDIS" in os.environ:
+    elif is_set("redis"):
         log.warning("NEXTCLICK_REDIS is not used: features.online_store is sqlite")
     return RepoConfig(**described, repo_path=root)
 
 
-def redis_connection(timeout: float = READ_TIMEOUT) -> str:
-    """Feast's form of the address, with what the environment says."""
-    address = os.environ.get("NEXTCLICK_REDIS", "127.0.0.1:6379")
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdigit() or not 0 < int(port) < 65536:
-        raise InputError(f"NEXTCLICK_REDIS: {address!r} is not host:port")
-    parts = [address, f"socket_timeout={timeout}", f"socket_connect_timeout={timeout}"]
-    password = os.environ.get("NEXTCLICK_REDIS_PASSWORD")
-    if password:
-        if "," in password:
-            raise InputError("NEXTCLICK_REDIS_PASSWORD: holds a comma, which Feast's connection string cannot carry")
-        parts.append(f"password={password}")
-    authority = os.environ.get("NEXTCLICK_REDIS_CA")
-    if authority:
-        if not Path(authority).is_file():
-            raise InputError(f"NEXTCLICK_REDIS_CA: no file {authority}")
-        parts += ["ssl=true", f"ssl_ca_certs={authority}"]
+def _redis_connection(timeout: float) -> str:
+    """The address, password and certificate of the environment, in the form of Feast."""
+    settings = RedisSettings.read()
+    parts = [settings.redis, f"socket_timeout={timeout}", f"socket_connect_timeout={timeout}"]
+    if settings.redis_password:
+        parts.append(f"password={settings.redis_password.get_secret_value()}")
+    if settings.redis_ca:
+        parts += ["ssl=true", f"ssl_ca_certs={settings.redis_ca}"]
     return ",".join(parts)
 
 
-def require_meant_store(params: Params) -> None:
+def check_store_setting(params: Params) -> None:
     """Raises InputError where the environment names a Redis that is not used: processes that are to meet there, each in
     its container, would not, and nothing else would tell."""
-    if params.features.online_store != "redis" and "NEXTCLICK_REDIS" in os.environ:
+    if params.features.online_store != "redis" and is_set("redis"):
         raise InputError(
             "NEXTCLICK_REDIS is set, and features.online_store is sqlite: set that to redis in params.yaml, for an "
             "image before `make image`, or unset NEXTCLICK_REDIS"

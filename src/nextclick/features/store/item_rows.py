@@ -8,7 +8,7 @@ from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
 
 from nextclick.errors import StoreUnavailableError
-from nextclick.features.store.connect import everlasting
+from nextclick.features.store.connect import without_ttl
 from nextclick.features.store.online import FAILURES
 from nextclick.progress import progress_bar
 
@@ -24,7 +24,7 @@ def bring_version(store: FeatureStore, version: pd.DataFrame) -> None:
     The items that are asked are written last, so that a version of which only a part was written counts as not there.
     Raises StoreUnavailableError; call it again then.
     """
-    store = FeatureStore(config=everlasting(store.config))
+    store = FeatureStore(config=without_ttl(store.config))
     try:
         if _holds(store, version["item_id"][:ASKED].tolist(), version["event_timestamp"].iloc[0]):
             return

@@ -18,11 +18,11 @@ from redis.exceptions import RedisError
 from nextclick.errors import StoreUnavailableError
 from nextclick.events.session_state import EMPTY, Click, SessionState, advance_all
 from nextclick.features.store.click_rows import COLUMNS, decoded, encoded
-from nextclick.features.store.connect import everlasting, redis_client
+from nextclick.features.store.connect import redis_client, without_ttl
 from nextclick.features.store.redis_rows import RedisRows
 from nextclick.files import locked
+from nextclick.units import MS_PER_SECOND
 
-SECOND = 1000  # ms
 FAILURES = (RedisError, OSError, sqlite3.Error)  # of a store that is gone, full or locked
 
 
@@ -41,8 +41,8 @@ class OnlineStates:
         self._store = store
         self._view = store.get_feature_view(view)
         self._key = self._view.join_keys[0]
-        self._ttl = int(self._view.ttl.total_seconds()) * SECOND if self._view.ttl else 0
-        self._config = store.config if self._ttl else everlasting(store.config)
+        self._ttl = int(self._view.ttl.total_seconds()) * MS_PER_SECOND if self._view.ttl else 0
+        self._config = store.config if self._ttl else without_ttl(store.config)
         client = redis_client(store)
         self._redis = RedisRows(store, self._view, client) if client else None
 
@@ -73,7 +73,7 @@ class OnlineStates:
     def write(self, states: Mapping[str, SessionState]) -> None:
         """Put whole states in place of what is there, in one trip. Raises StoreUnavailableError."""
         rows: list[tuple[EntityKey, dict[str, Value], datetime, datetime | None]] = [
-            (self._entity(key), encoded(state), datetime.fromtimestamp(state[-1].timestamp / SECOND, UTC), None)
+            (self._entity(key), encoded(state), datetime.fromtimestamp(state[-1].timestamp / MS_PER_SECOND, UTC), None)
             for key, state in states.items()
             if state
         ]
