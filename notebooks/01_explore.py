@@ -2,7 +2,7 @@
 # # What do the clicks look like, and what does that mean for a recommender?
 
 # %% tags=["parameters"]
-from nextclick.params import section
+from nextclick.project import section
 
 ingest = section("ingest")
 

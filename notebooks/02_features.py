@@ -2,7 +2,7 @@
 # # What does the ranker get to see, and does it see only the past?
 
 # %% tags=["parameters"]
-from nextclick.params import section
+from nextclick.project import section
 
 run = section("run")
 pipeline = section("pipeline")
@@ -23,6 +23,7 @@ from nextclick.evaluation.parity import arrivals, parity
 from nextclick.features.candidate_features import GROUPS
 from nextclick.features.store.connect import apply_definitions, connect
 from nextclick.features.store.online import OnlineStates
+from nextclick.files import write_json
 from nextclick.params import Params
 from nextclick.plots import use_style
 from nextclick.project import project_root
@@ -171,8 +172,7 @@ print(shown[["neighbours_score", "after_last_score", "encoder_score", "item_clic
 # %%
 Snapshot.of(log, params.retrieval, seed, **about).save(out / "snapshot")
 summary = {"examples": len(examples.groups), "candidate_recall": examples.recall, "features": len(names)}
-(root / "reports/metrics").mkdir(parents=True, exist_ok=True)
-(root / "reports/metrics/features.json").write_text(json.dumps(summary, indent=1) + "\n")
+write_json(root / "reports/metrics/features.json", summary)
 print(summary)
 
 # %% [markdown]

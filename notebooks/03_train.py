@@ -2,7 +2,7 @@
 # # How does the ranker learn, and when does it stop learning anything new?
 
 # %% tags=["parameters"]
-from nextclick.params import section
+from nextclick.project import section
 
 run = section("run")
 pipeline = section("pipeline")
@@ -11,13 +11,12 @@ retrieval = section("retrieval")
 ranker = section("ranker")
 
 # %%
-import json
-
 import matplotlib.pyplot as plt
 import pandas as pd
 
 from nextclick.backends.backend import engine_of
 from nextclick.bundle.bundle import save_bundle
+from nextclick.files import write_csv, write_json
 from nextclick.params import Params
 from nextclick.plots import use_style
 from nextclick.project import project_root
@@ -83,10 +82,8 @@ manifest = save_bundle(
     metrics=metrics,
     items=pd.read_parquet(root / "data/interim/items.parquet"),
 )
-(root / "reports/metrics").mkdir(parents=True, exist_ok=True)
-(root / "reports/metrics/train.json").write_text(json.dumps(metrics, indent=1) + "\n")
-(root / "reports/plots").mkdir(parents=True, exist_ok=True)
-curve.reset_index().to_csv(root / "reports/plots/learning_curve.csv", index=False)
+write_json(root / "reports/metrics/train.json", metrics)
+write_csv(root / "reports/plots/learning_curve.csv", curve.reset_index())
 print(f"Version {manifest['version']}, trained until {manifest['trained_until']}.")
 
 # %% [markdown]

@@ -2,7 +2,7 @@
 # # How good are the lists, against what anyone else would have shown?
 
 # %% tags=["parameters"]
-from nextclick.params import section
+from nextclick.project import section
 
 run = section("run")
 pipeline = section("pipeline")
@@ -24,6 +24,7 @@ from nextclick.evaluation import inference, metrics, slices
 from nextclick.evaluation.baselines import BASELINES
 from nextclick.events.prefixes import next_clicks
 from nextclick.events.sessions import SessionLog
+from nextclick.files import write_csv, write_json
 from nextclick.monitoring.reference import REFERENCE, Reference
 from nextclick.params import Params
 from nextclick.plots import use_style
@@ -159,12 +160,10 @@ headline |= {
     "coverage": float(behaviour.loc["nextclick", "coverage"]),
     "calibration_error": chance["calibration_error"],
 }
-(root / "reports/metrics").mkdir(parents=True, exist_ok=True)
-(root / "reports/metrics/evaluate.json").write_text(json.dumps(headline, indent=1) + "\n")
-(root / "reports/plots").mkdir(parents=True, exist_ok=True)
+write_json(root / "reports/metrics/evaluate.json", headline)
+write_csv(root / "reports/plots/slices.csv", by_slice)
+write_csv(root / "reports/plots/baselines.csv", board.rename_axis("method").reset_index())
 Reference.of(recommender, manifest, events["test"], events["train"], headline[decisive], params).save(root / REFERENCE)
-by_slice.to_csv(root / "reports/plots/slices.csv", index=False)
-board.rename_axis("method").reset_index().to_csv(root / "reports/plots/baselines.csv", index=False)
 print(json.dumps(headline, indent=1))
 
 # %% [markdown]

@@ -4,7 +4,7 @@
 # that make the candidates. The test log is for the final metrics in 04.
 
 # %% tags=["parameters"]
-from nextclick.params import section
+from nextclick.project import section
 
 run = section("run")
 ingest = section("ingest")
@@ -25,6 +25,7 @@ from nextclick.bundle.bundle import load_bundle
 from nextclick.evaluation import metrics, slices
 from nextclick.evaluation.diagnosis import Laboratory, misses
 from nextclick.events.sessions import SessionLog
+from nextclick.files import write_csv
 from nextclick.params import Params
 from nextclick.plots import use_style
 from nextclick.project import project_root
@@ -230,9 +231,9 @@ print(
 print(table.round(4).to_string())
 
 # %%
-ablation.drop(columns="microseconds").to_csv(root / "reports/plots/ablation.csv", index=False)
-curve.to_csv(root / "reports/plots/examples_curve.csv", index=False)
-capacity.to_csv(root / "reports/plots/capacity_curve.csv", index=False)
+write_csv(root / "reports/plots/ablation.csv", ablation.drop(columns="microseconds"))
+write_csv(root / "reports/plots/examples_curve.csv", curve)
+write_csv(root / "reports/plots/capacity_curve.csv", capacity)
 
 # %% [markdown]
 # **Next.** Whether what comes later still looks like what it learned from: [06_drift](06_drift.ipynb).

@@ -4,7 +4,7 @@
 # rests.
 
 # %% tags=["parameters"]
-from nextclick.params import section
+from nextclick.project import section
 
 monitoring = section("monitoring")
 

@@ -3,7 +3,7 @@
 # `nextclick gate` runs this notebook: both bundles were evaluated on the newest sessions, which neither of them knows.
 
 # %% tags=["parameters"]
-from nextclick.params import section
+from nextclick.project import section
 
 run = section("run")
 evaluation = section("evaluation")

@@ -10,10 +10,13 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pydantic_core import to_jsonable_python
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @contextmanager
@@ -76,6 +79,12 @@ def write_json(path: Path, value: Any) -> None:
     """Write `value` as an indented JSON file, in one step; see `json_text`."""
     with written_whole(path) as scratch:
         scratch.write_text(json_text(value, indent=1) + "\n")
+
+
+def write_csv(path: Path, table: pd.DataFrame) -> None:
+    """Write a table without its index as a CSV file, in one step."""
+    with written_whole(path) as scratch:
+        table.to_csv(scratch, index=False)
 
 
 def sha256_of(path: Path) -> str:

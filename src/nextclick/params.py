@@ -206,14 +206,3 @@ class Params(Section):
         except ValidationError as error:
             problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
             raise InputError(f"{path}: {problems}") from error
-
-
-def section(name: str) -> dict:
-    """The values of one section of the params.yaml of the project around the working directory.
-
-    The cell tagged `parameters` of a notebook calls it, so that a run by hand has the params of the project, too.
-    Raises InputError if params.yaml is invalid or has no such section.
-    """
-    from nextclick.project import project_root
-
-    return Params.read(project_root() / "params.yaml").section(name)

@@ -25,6 +25,15 @@ class Project:
         return cls(root, Params.read(root / "params.yaml"))
 
 
+def section(name: str) -> dict:
+    """The values of one section of the params of the project around the working directory.
+
+    The cell tagged `parameters` of a notebook calls it, so that a run by hand has the params of the project, too.
+    Raises InputError if there is no project, its params are invalid, or they have no such section.
+    """
+    return Project.open().params.section(name)
+
+
 def project_root(start: Path | None = None) -> Path:
     """The nearest folder, from `start` (default: the working directory) upwards, that holds dvc.yaml, absolute.
 
