@@ -7,7 +7,8 @@ import pytest
 from nextclick.events.prefixes import KEPT_EVENTS
 from nextclick.events.session_state import EMPTY, Click, advance_all
 from nextclick.features.store import redis_rows
-from nextclick.features.store.connect import apply_definitions, connect, redis_client
+from nextclick.features.store.connect import apply_definitions, connect
+from nextclick.features.store.feast_internals import redis_client
 from nextclick.features.store.online import OnlineStates
 from nextclick.features.store.redis_rows import RedisRows
 

@@ -10,8 +10,9 @@ from feast import FeatureStore
 from redis.exceptions import RedisError
 
 from nextclick.errors import StoreUnavailableError
-from nextclick.features.store import item_rows
-from nextclick.features.store.connect import apply_definitions, connect, redis_client
+from nextclick.features.store import online
+from nextclick.features.store.connect import apply_definitions, connect
+from nextclick.features.store.feast_internals import redis_client
 from nextclick.features.store.publish import publish
 from nextclick.logs.event_log import EVENT_SCHEMA, LIVE_EVENTS, EventLog
 from nextclick.logs.published_statistics import published_versions
@@ -109,8 +110,8 @@ def test_an_emptied_store_and_one_that_was_written_in_part_are_filled_again(
         return whole(self, *arguments)
 
     whole = FeatureStore.write_to_online_store
-    monkeypatch.setattr(item_rows, "BATCH", 7)
-    monkeypatch.setattr(item_rows, "ASKED", 7)
+    monkeypatch.setattr(online, "BATCH", 7)
+    monkeypatch.setattr(online, "PROBED", 7)
     monkeypatch.setattr(FeatureStore, "write_to_online_store", interrupted)
     for _ in range(2):  # the second finds a part of it there
         with pytest.raises(StoreUnavailableError, match="gone in the middle"):

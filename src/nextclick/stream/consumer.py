@@ -21,7 +21,8 @@ from confluent_kafka import Message as KafkaMessage
 from nextclick.errors import BrokerUnavailableError, LogUnavailableError, StoreUnavailableError
 from nextclick.events.prefixes import IDLE
 from nextclick.features.statistics_versions import lateness_ms
-from nextclick.features.store.connect import BATCH_TIMEOUT, check_store_setting, connect, redis_client
+from nextclick.features.store.connect import BATCH_TIMEOUT, check_store_setting, connect
+from nextclick.features.store.feast_internals import redis_client
 from nextclick.params import Params
 from nextclick.stream.kafka import ARRIVED, LARGEST_MESSAGE, PATIENCE, Received, client_config, unavailable_or_refused
 from nextclick.stream.live_events import LiveEvents

@@ -12,8 +12,8 @@ import pandas as pd
 from nextclick.events.sessions import SessionLog
 from nextclick.events.tables import lock_of
 from nextclick.features.statistics_versions import ItemHistory, lateness_ms, publication_moments
-from nextclick.features.store.item_rows import bring_version
 from nextclick.features.store.offline import statistics_rows
+from nextclick.features.store.online import bring_version
 from nextclick.files import locked
 from nextclick.logs.event_log import events_before
 from nextclick.logs.published_statistics import STATISTICS, published_at, published_versions, write_version

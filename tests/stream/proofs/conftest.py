@@ -18,7 +18,8 @@ from nextclick.events.ingest import ingest
 from nextclick.events.schema import FIELDS
 from nextclick.events.session_state import SessionState, advance_all
 from nextclick.events.tables import parquet_files
-from nextclick.features.store.connect import apply_definitions, connect, redis_client
+from nextclick.features.store.connect import apply_definitions, connect
+from nextclick.features.store.feast_internals import redis_client
 from nextclick.features.store.offline import KEYS, states_of
 from nextclick.features.store.online import OnlineStates
 from nextclick.logs.event_log import LIVE_EVENTS

@@ -1,91 +1,76 @@
-"""The Feast store of this project, on SQLite or on Redis as params.yaml says."""
+"""The Feast store of this project, on SQLite or Redis as features.online_store of params.yaml says."""
 
 from __future__ import annotations
 
 import copy
 import logging
 import sqlite3
-from datetime import datetime
 from pathlib import Path
-from typing import cast
 
 import yaml
 from feast import FeatureStore
-from feast.infra.online_stores.redis import RedisOnlineStore
-from feast.infra.online_stores.sqlite import SqliteOnlineStore, adapt_datetime_epoch
 from feast.repo_config import RepoConfig
 from google.protobuf.message import DecodeError
-from redis import Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from nextclick.errors import InputError, StoreUnavailableError
 from nextclick.events.prefixes import IDLE_HOURS
 from nextclick.features.store.definitions import definitions
+from nextclick.features.store.feast_internals import redis_client, sqlite_connection
 from nextclick.params import Params
 from nextclick.settings import RedisSettings, is_set
 from nextclick.units import MS_PER_SECOND, SECONDS_PER_HOUR, SECONDS_PER_MINUTE
 
-DESCRIBED = Path(__file__).parents[1] / "feast_repo/feature_store.yaml"
+DESCRIPTION = Path(__file__).parents[1] / "feast_repo/feature_store.yaml"
 log = logging.getLogger(__name__)
 READ_TIMEOUT = 0.04  # seconds: a store that does not answer must not cost a request its budget
-BATCH_TIMEOUT = 2.0  # seconds, where nobody waits for an answer
+BATCH_TIMEOUT = 2.0  # seconds, for work for whose answer nobody waits
 
 
 def connect(root: Path, params: Params, timeout: float = READ_TIMEOUT) -> FeatureStore:
-    """The store whose definitions were applied. timeout: seconds that Redis may take to answer, or SQLite be held by
-    somebody else.
+    """The store whose definitions were applied.
 
-    Redis is found by the environment: NEXTCLICK_REDIS (host:port, 127.0.0.1:6379), NEXTCLICK_REDIS_PASSWORD, and
-    NEXTCLICK_REDIS_CA, the file of the authority that signed its certificate, which turns TLS on.
-    Raises InputError where what they say cannot be used.
+    timeout: seconds that Redis may take to answer, or that another process may hold SQLite. Redis is found by
+    `settings.RedisSettings`. Raises InputError if the environment is invalid.
     """
     store = FeatureStore(config=repository_config(root, params, timeout))
-    client = redis_client(store)
-    if client:
-        # without this a client waits through several retries, seconds long, before it says that nothing answers
+    if client := redis_client(store):
+        # without this a client waits through several retries, seconds long, before it reports that nothing answers
         client.set_retry(Retry(NoBackoff(), 0))
     else:
-        # nbformat, where it was imported later, has put in an adapter whose rows Feast cannot read
-        sqlite3.register_adapter(datetime, adapt_datetime_epoch)
-        sqlite = cast(SqliteOnlineStore, store.provider.online_store)
-        sqlite._get_conn(store.config).execute(f"PRAGMA busy_timeout = {round(timeout * MS_PER_SECOND)}")
+        sqlite_connection(store).execute(f"PRAGMA busy_timeout = {round(timeout * MS_PER_SECOND)}")
     return store
 
 
 def without_ttl(config: RepoConfig) -> RepoConfig:
-    """The same for views whose rows do not expire: in Feast all views on a Redis have one time to live."""
+    """A copy for views whose rows do not expire, since Feast has one time to live for all views on a Redis."""
     config = copy.deepcopy(config)
     if config.online_store.type == "redis":
         config.online_store.key_ttl_seconds = None
     return config
 
 
-def redis_client(store: FeatureStore) -> Redis | None:
-    """The connections of a store that is on Redis."""
-    online = store.provider.online_store
-    return cast(Redis, online._get_client(store.config.online_store)) if isinstance(online, RedisOnlineStore) else None
-
-
 def repository_config(root: Path, params: Params, timeout: float = READ_TIMEOUT) -> RepoConfig:
-    described = yaml.safe_load(DESCRIBED.read_text())
-    # what the file names from its own folder, where Feast's command line works, lies in the project's root
-    held = root / ".feast"
+    """Feast's configuration of the project; timeout: see `connect`. Raises InputError if the environment is invalid, or
+    the folder of the store's files cannot be made."""
+    described = yaml.safe_load(DESCRIPTION.read_text())
+    # the file names paths from its own folder, where Feast's command line works; here they are in the project's root
+    folder = root / ".feast"
     try:
-        held.mkdir(exist_ok=True)
+        folder.mkdir(exist_ok=True)
     except OSError as error:
-        raise InputError(f"{held}: cannot be made, and is to hold the feature store's files: {error}") from error
-    described["registry"] = str(held / Path(described["registry"]).name)
-    described["online_store"]["path"] = str(held / Path(described["online_store"]["path"]).name)
+        raise InputError(f"{folder}: cannot be made, and is to hold the feature store's files: {error}") from error
+    described["registry"] = str(folder / Path(described["registry"]).name)
+    described["online_store"]["path"] = str(folder / Path(described["online_store"]["path"]).name)
     if params.features.online_store == "redis":
+        # an event of a session that is not idle yet may come late
+        ttl = IDLE_HOURS * SECONDS_PER_HOUR + params.features.lateness_minutes * SECONDS_PER_MINUTE
         described["online_store"] = {
             "type": "redis",
             "connection_string": _redis_connection(timeout),
-            # an event of a session that is not idle yet may come late
-            "key_ttl_seconds": round(
-                IDLE_HOURS * SECONDS_PER_HOUR + params.features.lateness_minutes * SECONDS_PER_MINUTE
-            ),
-            # one trip instead of two; a state merges what it replaces, so a newer row is never older news
+            "key_ttl_seconds": round(ttl),
+            # one round trip instead of two; a state merges the row that it replaces, so it never loses newer events
             "skip_dedup": True,
         }
     elif is_set("redis"):
@@ -94,7 +79,7 @@ def repository_config(root: Path, params: Params, timeout: float = READ_TIMEOUT)
 
 
 def _redis_connection(timeout: float) -> str:
-    """The address, password and certificate of the environment, in the form of Feast."""
+    """The address, password and certificate of the environment, as Feast's connection string."""
     settings = RedisSettings.read()
     parts = [settings.redis, f"socket_timeout={timeout}", f"socket_connect_timeout={timeout}"]
     if settings.redis_password:
@@ -105,8 +90,10 @@ def _redis_connection(timeout: float) -> str:
 
 
 def check_store_setting(params: Params) -> None:
-    """Raises InputError where the environment names a Redis that is not used: processes that are to meet there, each in
-    its container, would not, and nothing else would tell."""
+    """Raises InputError if the environment names a Redis that the params do not use.
+
+    Processes that should share it, each in its container, would then each have a SQLite of their own, without an error.
+    """
     if params.features.online_store != "redis" and is_set("redis"):
         raise InputError(
             "NEXTCLICK_REDIS is set, and features.online_store is sqlite: set that to redis in params.yaml, for an "
@@ -115,9 +102,10 @@ def check_store_setting(params: Params) -> None:
 
 
 def apply_definitions(root: Path, params: Params) -> None:
-    """What `feast apply` does: register the definitions, make the online tables.
+    """Register the definitions and make the online tables, as `feast apply` does.
 
-    Raises StoreUnavailableError where SQLite's file cannot be had, and InputError where it or the registry is damaged.
+    Raises StoreUnavailableError if another process holds SQLite's file, and InputError if that or the registry is
+    corrupt.
     """
     config = repository_config(root, params)
     try:
@@ -126,6 +114,6 @@ def apply_definitions(root: Path, params: Params) -> None:
         raise StoreUnavailableError(f"{config.online_store.path}: {error}") from error
     except (sqlite3.DatabaseError, DecodeError) as error:
         raise InputError(
-            f"{root / '.feast'}: damaged ({error}). Remove the folder and it is made anew; the sessions that it held "
+            f"{root / '.feast'}: damaged ({error}). Remove the folder, and it is made again; the sessions that it held "
             "then count as new"
         ) from error

@@ -1,4 +1,4 @@
-"""What the feature store holds, in Feast's terms: newest clicks of sessions and users, statistics of items."""
+"""The contents of the feature store, in Feast's terms: newest clicks of sessions and users, statistics of items."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from feast import Entity, FeatureView, Field, FileSource, PushSource, ValueType
 from feast.types import Array, Float32, Int64, String
 
 from nextclick.events.prefixes import IDLE_HOURS
-from nextclick.features.store.offline import FOLDER, statistic_names
+from nextclick.features.store.offline import OFFLINE_STORE, statistic_names
 from nextclick.params import Params
 
-# the newest clicks, oldest first: what `nextclick.events.session_state.advance` keeps
+# the newest clicks, oldest first, as `nextclick.events.session_state.advance` retains them
 CLICKS = [
     Field(name="event_ids", dtype=Array(String)),
     Field(name="item_ids", dtype=Array(String)),
-    Field(name="event_types", dtype=Array(Int64), description="places in ingest.event_types"),
+    Field(name="event_types", dtype=Array(Int64), description="positions in ingest.event_types"),
     Field(name="times", dtype=Array(Int64), description="ms since 1970 UTC"),
 ]
-FOREVER = timedelta(0)
+NO_TTL = timedelta(0)
 
 
 class Definitions(NamedTuple):
@@ -48,11 +48,11 @@ def definitions(root: Path, params: Params) -> Definitions:
             timedelta(hours=IDLE_HOURS),
             "the newest events of a session; gone when it is idle",
         ),
-        _newest_clicks(root, "user_history", user, FOREVER, "the newest events of a user over all sessions"),
+        _newest_clicks(root, "user_history", user, NO_TTL, "the newest events of a user over all sessions"),
         FeatureView(
             name="item_statistics",
             entities=[item],
-            ttl=FOREVER,
+            ttl=NO_TTL,
             schema=[
                 Field(name="item_id", dtype=String),
                 *(Field(name=name, dtype=Float32) for name in statistic_names(params.ingest.event_types)),
@@ -67,7 +67,7 @@ def definitions(root: Path, params: Params) -> Definitions:
 
 
 def _newest_clicks(root: Path, name: str, entity: Entity, ttl: timedelta, description: str) -> FeatureView:
-    """A view of the newest clicks of each of its entities, pushed live and kept as a file offline."""
+    """A view of the newest clicks of each of its entities, pushed live and stored offline in a file."""
     return FeatureView(
         name=name,
         entities=[entity],
@@ -79,5 +79,5 @@ def _newest_clicks(root: Path, name: str, entity: Entity, ttl: timedelta, descri
 
 
 def _file(root: Path, name: str) -> FileSource:
-    path = root / FOLDER / f"{name}.parquet"
+    path = root / OFFLINE_STORE / f"{name}.parquet"
     return FileSource(name=f"{name}_file", path=str(path), timestamp_field="event_timestamp")

@@ -17,35 +17,35 @@ from nextclick.features.item_statistics import HALF_LIVES_DAYS, ItemStatistics
 from nextclick.features.statistics_versions import ItemHistory
 from nextclick.files import move_files, scratch_folder
 
-FOLDER = Path("data/features/store")
-KEYS = {"session_state": "session_id", "user_history": "user_id"}
+OFFLINE_STORE = Path("data/features/store")
+KEYS = {"session_state": "session_id", "user_history": "user_id"}  # of the views of newest clicks
 
 
 def statistics_rows(
     history: ItemHistory, item_ids: np.ndarray, event_types: list[str], prices: np.ndarray
 ) -> pd.DataFrame:
-    """A row for each version and item that had been clicked by then, in the columns of the view item_statistics.
+    """A row for each version and item that had been clicked by its publication, in the columns of item_statistics.
 
     item_ids: (n_items,) str; prices: (n_items,) float32, NaN where unknown.
     """
-    moments = pd.to_datetime(history.published_at, unit="ms", utc=True)
+    times = pd.to_datetime(history.published_at, unit="ms", utc=True)
     rows = [
-        _version_rows(version, moment, item_ids, event_types, prices)
-        for moment, version in zip(moments, history.versions, strict=True)
+        _version_rows(version, at, item_ids, event_types, prices)
+        for at, version in zip(times, history.versions, strict=True)
     ]
     return pd.concat(rows, ignore_index=True)
 
 
 def _version_rows(
-    version: ItemStatistics, moment: pd.Timestamp, item_ids: np.ndarray, event_types: list[str], prices: np.ndarray
+    version: ItemStatistics, at: pd.Timestamp, item_ids: np.ndarray, event_types: list[str], prices: np.ndarray
 ) -> pd.DataFrame:
-    several, timed = len(version.types) > 0, len(version.decayed) > 0
+    typed, timed = len(version.types) > 0, len(version.decayed) > 0
     decayed = version.decayed if timed else np.full((len(HALF_LIVES_DAYS), len(item_ids)), np.nan)
-    by_type = version.by_type if several else _only_the_first(version.clicks, len(event_types))
-    decayed_by_type = version.decayed_by_type if several and timed else _only_the_first(decayed, len(event_types))
+    by_type = version.by_type if typed else _first_type_only(version.clicks, len(event_types))
+    decayed_by_type = version.decayed_by_type if typed and timed else _first_type_only(decayed, len(event_types))
     columns = {
         "item_id": item_ids,
-        "event_timestamp": moment,
+        "event_timestamp": at,
         "clicks": version.clicks,
         "clicks_lately": version.clicks_lately,
         "last_seen": version.last_seen,
@@ -65,17 +65,20 @@ def _version_rows(
         "price": prices,
     }
     table = pd.DataFrame(columns)
-    numbers = table.columns.difference(["item_id", "event_timestamp", "first_click", "last_click"], sort=False)
-    return table.astype(dict.fromkeys(numbers, np.float32))[version.clicks > 0]
+    floats = table.columns.difference(["item_id", "event_timestamp", "first_click", "last_click"], sort=False)
+    return table.astype(dict.fromkeys(floats, np.float32))[version.clicks > 0]
 
 
-def _only_the_first(counts: np.ndarray, n_types: int) -> np.ndarray:
-    """Counts by type where all events are of the first: none of the others, NaN where the first is not known."""
+def _first_type_only(counts: np.ndarray, n_types: int) -> np.ndarray:
+    """(n_types, *) counts by type if all events are of the first: 0 for the others, NaN where the first is NaN.
+
+    counts: (*), such as (n_items,).
+    """
     return np.stack([counts, *[counts * 0] * (n_types - 1)])
 
 
 def statistic_names(event_types: list[str]) -> list[str]:
-    """The float columns of `statistics_rows`, without the price."""
+    """The names of the float columns of `statistics_rows`, without the price."""
     days = [f"{days:g}d" for days in HALF_LIVES_DAYS]
     return [
         *("clicks", "clicks_lately", "last_seen"),
@@ -87,15 +90,15 @@ def statistic_names(event_types: list[str]) -> list[str]:
 
 
 def statistics_of(rows: pa.Table, vocabulary: Vocabulary, like: ItemStatistics) -> ItemStatistics:
-    """The statistics that rows of one version were made from, of the items of a vocabulary; by type and by time where
-    `like` is. Raises KeyError where a column is missing."""
-    numbers = vocabulary.numbers(rows["item_id"].to_numpy())
-    known = numbers >= 0
+    """The statistics that the rows of one version were made from, for the items of a vocabulary; by type and by time if
+    `like` is. Raises KeyError if a column is missing."""
+    indices = vocabulary.numbers(rows["item_id"].to_numpy())
+    known = indices >= 0
 
     def column(name: str) -> np.ndarray:
         values = rows[name].to_numpy()
         of_items = np.zeros(len(vocabulary), values.dtype)
-        of_items[numbers[known]] = values[known]
+        of_items[indices[known]] = values[known]
         return of_items
 
     types = like.types.tolist()
@@ -104,25 +107,28 @@ def statistics_of(rows: pa.Table, vocabulary: Vocabulary, like: ItemStatistics) 
     decayed = [column(f"clicks_{half_life}") for half_life in days]
     decayed_by_type = [[column(f"{name}_events_{half_life}") for half_life in days] for name in types if days]
     return ItemStatistics(
-        column("clicks"),
-        column("clicks_lately"),
-        column("last_seen"),
-        like.types,
-        np.array(by_type, np.float32).reshape(like.by_type.shape),
-        np.array(decayed, np.float32).reshape(like.decayed.shape),
-        np.array(decayed_by_type, np.float32).reshape(like.decayed_by_type.shape),
-        column("first_click"),
-        column("last_click"),
+        clicks=column("clicks"),
+        clicks_lately=column("clicks_lately"),
+        last_seen=column("last_seen"),
+        types=like.types,
+        by_type=np.array(by_type, np.float32).reshape(like.by_type.shape),
+        decayed=np.array(decayed, np.float32).reshape(like.decayed.shape),
+        decayed_by_type=np.array(decayed_by_type, np.float32).reshape(like.decayed_by_type.shape),
+        first_click=column("first_click"),
+        last_click=column("last_click"),
     )
 
 
 def states_of(events: pd.DataFrame, key: str, event_types: list[str]) -> Iterator[tuple[str, SessionState]]:
-    """The state of each session or user (`key`) that canonical events lead to; events without one are left out."""
+    """The state that canonical events lead to, of each session or user; events without one are left out.
+
+    key: the column session_id or user_id.
+    """
     in_order = events[events[key].notna()].sort_values(["timestamp", "event_id"])
-    # a repetition must not take the place of an event that would be kept
+    # a repetition must not displace an event that would be retained
     newest = in_order.drop_duplicates([key, "event_id"]).groupby(key).tail(KEPT_EVENTS)
     times = newest["timestamp"].to_numpy("datetime64[ms]").astype(np.int64)
-    types = newest["event_type"].map({name: place for place, name in enumerate(event_types)})
+    types = newest["event_type"].map({name: position for position, name in enumerate(event_types)})
     clicks = pd.Series(
         [Click(*click) for click in zip(times.tolist(), newest["event_id"], newest["item_id"], types, strict=True)],
         index=newest.index,
@@ -133,9 +139,9 @@ def states_of(events: pd.DataFrame, key: str, event_types: list[str]) -> Iterato
 
 
 def state_rows(states: Iterator[tuple[str, SessionState]], key: str) -> pd.DataFrame:
-    """States in the columns of a view of newest clicks."""
+    """States as rows, in the columns of a view of newest clicks."""
     rows = [
-        (name, *([click[place] for click in state] for place in (1, 2, 3, 0)), state[-1].timestamp)
+        (name, *([click[field] for click in state] for field in (1, 2, 3, 0)), state[-1].timestamp)
         for name, state in states
     ]
     table = pd.DataFrame(rows, columns=[key, "event_ids", "item_ids", "event_types", "times", "newest"])
@@ -144,12 +150,12 @@ def state_rows(states: Iterator[tuple[str, SessionState]], key: str) -> pd.DataF
 
 
 def write_history(root: Path, events: pd.DataFrame, statistics: pd.DataFrame, event_types: list[str]) -> dict:
-    """The files of the three views; returns their rows."""
+    """Write the files of the three views; returns the number of rows of each."""
     tables = {"item_statistics": statistics}
     for view, key in KEYS.items():
         tables[view] = state_rows(states_of(events, key, event_types), key)
-    with scratch_folder(root / FOLDER.with_name(".scratch-publish")) as scratch:
+    with scratch_folder(root / OFFLINE_STORE.with_name(".scratch-publish")) as scratch:
         for name, table in tables.items():
             table.to_parquet(scratch / f"{name}.parquet", index=False)
-        move_files(tuple(f"{name}.parquet" for name in tables), scratch, root / FOLDER)
+        move_files(tuple(f"{name}.parquet" for name in tables), scratch, root / OFFLINE_STORE)
     return {name: len(table) for name, table in tables.items()}

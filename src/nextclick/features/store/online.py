@@ -1,66 +1,67 @@
-"""Newest clicks of sessions and users in Feast's online store: a row each, replaced whole, read once a request."""
+"""Rows in Feast's online store: newest clicks of sessions and users, replaced whole and read once a request; and
+statistics of items, all of them replaced when a newer version is published."""
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pandas as pd
 from feast import FeatureStore
-from feast.infra.key_encoding_utils import serialize_entity_key
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
 from redis.exceptions import RedisError
 
 from nextclick.errors import StoreUnavailableError
 from nextclick.events.session_state import EMPTY, Click, SessionState, advance_all
-from nextclick.features.store.click_rows import COLUMNS, decoded, encoded
-from nextclick.features.store.connect import redis_client, without_ttl
-from nextclick.features.store.redis_rows import RedisRows
+from nextclick.features.store.connect import without_ttl
+from nextclick.features.store.feast_internals import delete_sqlite_rows, entity_key, redis_client
+from nextclick.features.store.redis_rows import COLUMNS, RedisRows, decoded, encoded
 from nextclick.files import locked
+from nextclick.progress import progress_bar
 from nextclick.units import MS_PER_SECOND
 
-FAILURES = (RedisError, OSError, sqlite3.Error)  # of a store that is gone, full or locked
+FAILURES = (RedisError, OSError, sqlite3.Error)  # of a store that does not answer, is full or locked
+ITEM_STATISTICS = "item_statistics"  # the view
+BATCH = 500  # rows of item statistics a write
+PROBED = 100  # items whose version in the store is read before a write; at most a batch
 
 
 @dataclass(frozen=True)
 class StoredState:
-    """A state as it was read. age: ms from its newest click to `now`, None for one that is not there."""
+    """A state as it was read. age: ms from its newest click to `now`; None without a row, or without `now`."""
 
     state: SessionState
     age: int | None
 
 
 class OnlineStates:
-    """The rows of one view of newest clicks: session_state or user_history."""
+    """The rows of one view of newest clicks: session_state or user_history. Its methods raise StoreUnavailableError."""
 
     def __init__(self, store: FeatureStore, view: str = "session_state") -> None:
         self._store = store
         self._view = store.get_feature_view(view)
-        self._key = self._view.join_keys[0]
+        self._join_key = self._view.join_keys[0]
         self._ttl = int(self._view.ttl.total_seconds()) * MS_PER_SECOND if self._view.ttl else 0
         self._config = store.config if self._ttl else without_ttl(store.config)
         client = redis_client(store)
         self._redis = RedisRows(store, self._view, client) if client else None
 
     def read(self, keys: Sequence[str], now: int | None = None) -> list[StoredState]:
-        """The state of each; EMPTY where there is none, or where at `now` (ms) it was idle for longer than the ttl.
+        """The state of each entity; EMPTY without a row, or if at `now` (ms) it was idle for longer than the ttl.
 
-        Without `now`, states have no age and never expire. Raises StoreUnavailableError.
+        Without `now`, states have no age and never expire.
         """
-        entities = [self._entity(key) for key in keys]
+        entities = [entity_key(self._join_key, key) for key in keys]
         try:
             # what get_online_features calls; twice as fast as with the answer that it makes of it
             rows = self._store.provider.online_read(self._config, self._view, entities, list(COLUMNS))
         except FAILURES as error:
-            raise StoreUnavailableError(f"{self._view.name}: {error}") from error
+            raise self._unavailable(error) from error
         return [self._stored(decoded(row), now) for _, row in rows]
-
-    def _entity(self, key: str) -> EntityKey:
-        return EntityKey(join_keys=[self._key], entity_values=[Value(string_val=key)])
 
     def _stored(self, state: SessionState, now: int | None) -> StoredState:
         if not state:
@@ -71,9 +72,14 @@ class OnlineStates:
         return StoredState(state, age)
 
     def write(self, states: Mapping[str, SessionState]) -> None:
-        """Put whole states in place of what is there, in one trip. Raises StoreUnavailableError."""
+        """Replace the rows of entities by whole states, in one round trip; an empty state changes nothing."""
         rows: list[tuple[EntityKey, dict[str, Value], datetime, datetime | None]] = [
-            (self._entity(key), encoded(state), datetime.fromtimestamp(state[-1].timestamp / MS_PER_SECOND, UTC), None)
+            (
+                entity_key(self._join_key, key),
+                encoded(state),
+                datetime.fromtimestamp(state[-1].timestamp / MS_PER_SECOND, UTC),
+                None,
+            )
             for key, state in states.items()
             if state
         ]
@@ -82,32 +88,55 @@ class OnlineStates:
         try:
             self._store.provider.online_write_batch(self._config, self._view, rows, None)
         except FAILURES as error:
-            raise StoreUnavailableError(f"{self._view.name}: {error}") from error
+            raise self._unavailable(error) from error
 
     def forget(self, keys: Sequence[str]) -> None:
-        """Remove rows, whether they are there or not. Raises StoreUnavailableError."""
-        config = self._store.config
+        """Remove the rows of entities, existing or not."""
         try:
             if self._redis:
                 self._redis.forget(keys)
             elif keys:
-                version = config.entity_key_serialization_version
-                names = [(serialize_entity_key(self._entity(key), version),) for key in keys]
-                with closing(sqlite3.connect(config.online_store.path)) as database, database:
-                    table = f"{config.project}_{self._view.name}"
-                    database.executemany(f'DELETE FROM "{table}" WHERE entity_key = ?', names)
+                entities = [entity_key(self._join_key, key) for key in keys]
+                delete_sqlite_rows(self._store, self._view.name, entities)
         except (RedisError, OSError, sqlite3.OperationalError) as error:
-            raise StoreUnavailableError(f"{self._view.name}: {error}") from error
+            raise self._unavailable(error) from error
 
     def merge(self, clicks: Mapping[str, Sequence[Click]]) -> None:
-        """Advance states by their clicks, whoever else does so at the same time. Raises StoreUnavailableError."""
+        """Advance the states of entities by their clicks, whoever else does so at the same time."""
         if self._redis:
             try:
                 self._redis.merge(clicks)
             except FAILURES as error:
-                raise StoreUnavailableError(f"{self._view.name}: {error}") from error
+                raise self._unavailable(error) from error
         else:
             with locked(Path(self._store.config.online_store.path).with_suffix(".lock")):
-                known = self.read(list(clicks))
-                advanced = (advance_all(row.state, new) for row, new in zip(known, clicks.values(), strict=True))
+                rows = self.read(list(clicks))
+                advanced = (advance_all(row.state, new) for row, new in zip(rows, clicks.values(), strict=True))
                 self.write(dict(zip(clicks, advanced, strict=True)))
+
+    def _unavailable(self, error: Exception) -> StoreUnavailableError:
+        return StoreUnavailableError(f"{self._view.name}: {error}")
+
+
+def bring_version(store: FeatureStore, version: pd.DataFrame) -> None:
+    """Write a published version, rows of the view item_statistics, unless the store holds it or a newer one.
+
+    The store itself is asked: Feast's registry remembers what was loaded, not whether it still exists. The items that
+    are probed are written last, so that a version of which only a part was written does not count as held. Raises
+    StoreUnavailableError; a second call then writes the rest.
+    """
+    store = FeatureStore(config=without_ttl(store.config))
+    try:
+        if _holds(store, version["item_id"][:PROBED].tolist(), version["event_timestamp"].iloc[0]):
+            return
+        starts = range(0, len(version), BATCH)
+        for first in progress_bar(starts[::-1], desc=ITEM_STATISTICS, unit="batch"):
+            store.write_to_online_store(ITEM_STATISTICS, version.iloc[first : first + BATCH])
+    except FAILURES as error:
+        raise StoreUnavailableError(f"{ITEM_STATISTICS}: {error}") from error
+
+
+def _holds(store: FeatureStore, items: list[str], published_at: pd.Timestamp) -> bool:
+    keys = [entity_key("item_id", item) for item in items]
+    rows = store.provider.online_read(store.config, store.get_feature_view(ITEM_STATISTICS), keys, ["clicks"])
+    return any(time is not None and pd.to_datetime(time, utc=True) >= published_at for time, _ in rows)

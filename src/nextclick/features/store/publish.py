@@ -1,4 +1,4 @@
-"""From history to the store: offline files, then the online rows, whole or for a window; twice is once."""
+"""From history to the store: offline files, then the online rows, whole or for a window. Both are idempotent."""
 
 from __future__ import annotations
 
@@ -13,17 +13,19 @@ from nextclick.errors import InputError
 from nextclick.events.sessions import SessionLog
 from nextclick.features.item_statistics import ItemStatistics
 from nextclick.features.statistics_versions import ItemHistory
-from nextclick.features.store.item_rows import VIEW, bring_version
-from nextclick.features.store.offline import FOLDER, KEYS, states_of, statistics_rows, write_history
-from nextclick.features.store.online import OnlineStates
+from nextclick.features.store.offline import KEYS, OFFLINE_STORE, states_of, statistics_rows, write_history
+from nextclick.features.store.online import ITEM_STATISTICS, OnlineStates, bring_version
 from nextclick.params import Params
 from nextclick.progress import progress_bar
 
-BATCH = 500  # rows a write
+BATCH = 500  # states a write
 
 
 def publish(root: Path, params: Params, *, timed: bool) -> dict:
-    """Write the offline store of the training events; returns the rows of each view."""
+    """Write the offline store of the training events; returns the number of rows of each view.
+
+    timed: whether the timestamps of the events are real; without that, all statistics are one version.
+    """
     types = params.ingest.event_types
     events = pd.read_parquet(root / "data/split/train.parquet")
     items = pd.read_parquet(root / "data/interim/items.parquet")
@@ -45,11 +47,11 @@ def materialise(
     since: datetime | None,
     until: datetime | None,
 ) -> dict:
-    """Bring the online store to what history says: events of `since` (inclusive) to `until` (exclusive) join the states
-    that are there, and the newest item statistics published by then replace older ones. Returns what was written.
+    """Load the online store from history: events from `since` (inclusive) to `until` (exclusive) join the states in it,
+    and the newest item statistics published by then replace older ones. Returns the number of rows by view.
 
-    A state holds each event once, whatever the order: running it again, or for a window that was loaded before,
-    changes nothing. Item statistics never go back to an older version.
+    It is idempotent, also for a window that was loaded before, since a state holds each event once, whatever the order.
+    Item statistics never go back to an older version. Raises InputError for an empty window, and StoreUnavailableError.
     """
     times = events["timestamp"]
     start = pd.Timestamp(since) if since else times.min()
@@ -62,10 +64,10 @@ def materialise(
     written = {}
     for view, key in KEYS.items():
         online = OnlineStates(store, view)
-        found = list(states_of(window, key, event_types))
-        for first in progress_bar(range(0, len(found), BATCH), desc=view, unit="batch"):
-            online.merge(dict(found[first : first + BATCH]))
-        written[view] = len(found)
+        states = list(states_of(window, key, event_types))
+        for first in progress_bar(range(0, len(states), BATCH), desc=view, unit="batch"):
+            online.merge(dict(states[first : first + BATCH]))
+        written[view] = len(states)
     return {
         **written,
         "item_statistics": _materialise_statistics(store, end),
@@ -75,12 +77,12 @@ def materialise(
 
 
 def _materialise_statistics(store: FeatureStore, end: pd.Timestamp) -> int:
-    """Load the newest version published by `end`, unless the store holds a newer one; returns its items."""
-    versions = Path(store.config.repo_path or ".") / FOLDER / f"{VIEW}.parquet"
-    moments = pd.read_parquet(versions, columns=["event_timestamp"])["event_timestamp"]
-    moments = moments[moments <= end]
-    if moments.empty:
+    """Load the newest version published by `end`, unless the store holds a newer one; returns its number of items."""
+    versions = Path(store.config.repo_path or ".") / OFFLINE_STORE / f"{ITEM_STATISTICS}.parquet"
+    times = pd.read_parquet(versions, columns=["event_timestamp"])["event_timestamp"]
+    times = times[times <= end]
+    if times.empty:
         return 0
-    version = pd.read_parquet(versions, filters=[("event_timestamp", "==", moments.max())])
+    version = pd.read_parquet(versions, filters=[("event_timestamp", "==", times.max())])
     bring_version(store, version)
     return len(version)

@@ -10,14 +10,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from feast import FeatureStore, FeatureView
-from feast.infra.online_stores.helpers import _mmh3, _redis_key
-from feast.protos.feast.types.EntityKey_pb2 import EntityKey
-from feast.protos.feast.types.Value_pb2 import Value
+from feast.protos.feast.types.Value_pb2 import Int64List, StringList, Value
 from google.protobuf.timestamp_pb2 import Timestamp
 from redis import Redis
 
 from nextclick.events.session_state import EMPTY, Click, SessionState, advance_all
-from nextclick.features.store.click_rows import COLUMNS, decoded, encoded
+from nextclick.features.store.feast_internals import entity_key, redis_field, redis_key, redis_time_field
+
+COLUMNS = ("event_ids", "times", "item_ids", "event_types")  # of a view of newest clicks
 
 # ARGV: the time to live (s, 0 for ever), two fields, what they were when they were read, then the new row
 _REPLACE_UNCHANGED = """
@@ -30,59 +30,84 @@ return 1
 
 
 class RedisRows:
-    """The rows of one view, two trips for any number of them."""
+    """The rows of one view, changed in two round trips for any number of them. All methods raise RedisError."""
 
     def __init__(self, store: FeatureStore, view: FeatureView, client: Redis) -> None:
         self._client = client
-        self._project = store.config.project
-        self._version = store.config.entity_key_serialization_version
-        self._entity = view.join_keys[0]
-        self._fields = [_mmh3(f"{view.name}:{name}") for name in COLUMNS]
-        self._moment = f"_ts:{view.name}".encode()
+        self._store = store
+        self._join_key = view.join_keys[0]
+        self._fields = [redis_field(view.name, column) for column in COLUMNS]
+        self._time_field = redis_time_field(view.name)
         self._expires = (store.config.online_store.key_ttl_seconds or 0) if view.ttl else 0
         self._replace = client.register_script(_REPLACE_UNCHANGED)
 
     def merge(self, clicks: Mapping[str, Sequence[Click]]) -> None:
-        """Advance each row by its clicks; one that changed between reading and writing is read again."""
+        """Advance each row by its clicks; one that changed between reading and writing is read and advanced again."""
         rows: dict[Any, Sequence[Click]] = {self._key(name): new for name, new in clicks.items()}
         while rows:
             keys = list(rows)
             with self._client.pipeline(transaction=False) as pipe:
                 for key in keys:
                     pipe.hmget(key, self._fields)
-                found = pipe.execute()
+                read = pipe.execute()
             changed = []
             with self._client.pipeline(transaction=False) as pipe:
-                for key, values in zip(keys, found, strict=True):
-                    known = _decoded(values)
-                    state = advance_all(known, rows[key])
-                    if state != known:
+                for key, values in zip(keys, read, strict=True):
+                    before = _decoded_fields(values)
+                    state = advance_all(before, rows[key])
+                    if state != before:
                         changed.append(key)
                         self._replace([key], [self._expires, *self._expected(values), *self._row(state)], client=pipe)
                 replaced = pipe.execute() if changed else []
             rows = {key: rows[key] for key, done in zip(changed, replaced, strict=True) if not done}
 
     def forget(self, names: Sequence[str]) -> None:
+        """Remove the rows of entities, existing or not."""
         if names:
             self._client.delete(*(self._key(name) for name in names))
 
     def _key(self, name: str) -> bytes:
-        entity = EntityKey(join_keys=[self._entity], entity_values=[Value(string_val=name)])
-        return _redis_key(self._project, entity, self._version)
+        return redis_key(self._store, entity_key(self._join_key, name))
 
     def _expected(self, values: list[bytes | None]) -> list[bytes]:
         return [*self._fields[:2], values[0] or b"", values[1] or b""]
 
     def _row(self, state: SessionState) -> list[bytes]:
-        moment = Timestamp()
-        moment.FromMilliseconds(state[-1].timestamp)
-        row = [self._moment, moment.SerializeToString()]
+        newest = Timestamp()
+        newest.FromMilliseconds(state[-1].timestamp)
+        row = [self._time_field, newest.SerializeToString()]
         for field, value in zip(self._fields, encoded(state).values(), strict=True):
             row += (field, value.SerializeToString())
         return row
 
 
-def _decoded(values: list[bytes | None]) -> SessionState:
+def _decoded_fields(values: list[bytes | None]) -> SessionState:
     if None in values:
         return EMPTY
     return decoded({name: Value.FromString(value or b"") for name, value in zip(COLUMNS, values, strict=True)})
+
+
+def encoded(state: SessionState) -> dict[str, Value]:
+    """A state that is not empty as the values of COLUMNS, in their order."""
+    times, event_ids, item_ids, event_types = zip(*state, strict=True)
+    return {
+        "event_ids": Value(string_list_val=StringList(val=event_ids)),
+        "times": Value(int64_list_val=Int64List(val=times)),
+        "item_ids": Value(string_list_val=StringList(val=item_ids)),
+        "event_types": Value(int64_list_val=Int64List(val=event_types)),
+    }
+
+
+def decoded(row: Mapping[str, Value] | None) -> SessionState:
+    """The state of a row of COLUMNS; EMPTY without a row."""
+    if row is None:
+        return EMPTY
+    return tuple(
+        map(
+            Click,
+            row["times"].int64_list_val.val,
+            row["event_ids"].string_list_val.val,
+            row["item_ids"].string_list_val.val,
+            row["event_types"].int64_list_val.val,
+        )
+    )
