@@ -116,7 +116,7 @@ def copy(tmp_path) -> Path:
             {"simulate", "ingest", "split", "explore", "publish"},
         ),
         ("notebooks/01_explore.py", "from nextclick.evaluation import metrics", {"explore"}),
-        ("src/nextclick/evaluation/slices.py", "SHOWN = '07_gate'", {"evaluate", "diagnose"}),
+        ("src/nextclick/evaluation/slices.py", "SHOWN = '07_gate'", {"evaluate", "diagnose", "drift"}),
     ],
     ids=["at the top", "within a function", "in a notebook", "a notebook that a module names"],
 )
