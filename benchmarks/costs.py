@@ -18,10 +18,10 @@ from nextclick.bundle.bundle import load_bundle
 from nextclick.events.prefixes import known_clicks, next_clicks
 from nextclick.events.sessions import SessionLog
 from nextclick.features.candidate_features import GROUPS
-from nextclick.features.feature_group import Scene
+from nextclick.features.feature_group import FeatureContext
 from nextclick.project import project_root
-from nextclick.retrieval.candidates import all_cosines, best_places
-from nextclick.retrieval.scores import N_SOURCES, score_neighbours, score_own, score_transitions
+from nextclick.retrieval.candidates import all_cosines, best_positions
+from nextclick.retrieval.scores import Neighbours, Scores, score_neighbours, score_own, score_transitions
 
 PREDICTIONS, ROUNDS = 1000, 7
 
@@ -44,36 +44,34 @@ def main() -> None:
     log = SessionLog.read(root / "data/split/test.parquet", manifest["event_types"], snapshot.vocabulary)
     prefixes = next_clicks(log).take(slice(0, PREDICTIONS))
     retriever, index, encoder = snapshot.retriever, snapshot.retriever.index, snapshot.knowledge.encoder
-    postings = (index.offsets, index.items, index.sessions, index.posting_offsets, index.posting_events)
-    similarity, matched, touched_sessions = (np.zeros(len(index.offsets), kind) for kind in (np.float32, "i8", "i8"))
-    scores = np.zeros((len(index.counts), N_SOURCES + 1), np.float32)
-    touched = np.zeros(len(index.counts), np.int32)
+    neighbours, scores = Neighbours.over(len(index.offsets) - 1, np.float32), Scores.over(len(index.counts))
     sessions = [known_clicks(log.items, start, end) for start, end in zip(prefixes.starts, prefixes.ends, strict=True)]
-    sought = (retriever.sample, retriever.neighbours, similarity, matched, touched_sessions)
     sources = {
-        "neighbour sessions": lambda c: score_neighbours(c, *postings, *sought, scores, touched, 0),
-        "transitions": lambda c: score_transitions(c, *postings, retriever.sample, scores, touched, 0),
-        "own items": lambda c: score_own(c, scores, touched, 0),
+        "neighbour sessions": lambda c: score_neighbours(
+            c, index, retriever.sample, retriever.neighbours, neighbours, scores, 0
+        ),
+        "transitions": lambda c: score_transitions(c, index, retriever.sample, scores, 0),
+        "own items": lambda c: score_own(c, scores, 0),
     }
 
     def each(source) -> None:
         for clicks in sessions:
-            scores[touched[: source(clicks)]] = 0
+            scores.values[scores.touched[: source(clicks)]] = 0
 
     def nearest() -> None:
         cosines = np.zeros((1, len(index.counts)), np.float32)
         for vector in encoder.encode(prefixes)[:, None]:
             all_cosines(vector, encoder.columns, cosines)
-            best_places(cosines[0], retriever.nearest)
+            best_positions(cosines[0], retriever.nearest)
 
     rows = [("source", name, median_microseconds(lambda s=source: each(s))) for name, source in sources.items()]
     rows.append(("source", "encoder", median_microseconds(nearest)))
     rows.append(("source", "all, and the choice", median_microseconds(lambda: retriever.retrieve(prefixes))))
-    scene = Scene(prefixes, retriever.retrieve(prefixes), snapshot.knowledge)
+    context = FeatureContext(prefixes, retriever.retrieve(prefixes), snapshot.knowledge)
     for group in GROUPS:
         if names := group.names(snapshot.knowledge):
-            out = np.zeros((*scene.candidates.items.shape, len(names)), np.float32)
-            rows.append(("features", group.name, median_microseconds(lambda g=group, o=out: g.fill(scene, o))))
+            out = np.zeros((*context.candidates.items.shape, len(names)), np.float32)
+            rows.append(("features", group.name, median_microseconds(lambda g=group, o=out: g.fill(context, o))))
     rows.append(("ranker", "all", median_microseconds(lambda: recommender.scores(prefixes))))
     table = pd.DataFrame(rows, columns=["kind", "without", "microseconds"]).round(1)
     table.to_csv(root / "reports/costs.csv", index=False)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +42,7 @@ def fewer_sessions(recommender: Recommender, log: SessionLog, share: float) -> t
     index = SessionIndex.of(log.slice(round(log.n_sessions * (1 - share)), log.n_sessions))
     snapshot = recommender.snapshot
     retriever = replace(snapshot.retriever, index=index)
-    size = sum(getattr(index, field.name).nbytes for field in fields(index))
+    size = sum(array.nbytes for array in index)
     return replace(recommender, snapshot=replace(snapshot, retriever=retriever)), size
 
 

@@ -24,7 +24,7 @@ import pandas as pd
 import psutil
 import typer
 
-from nextclick.backends.backend import engine_of
+from nextclick.backends.backend import backend_of
 from nextclick.events.ingest import ingest
 from nextclick.events.prefixes import next_clicks
 from nextclick.events.sessions import SessionLog
@@ -90,22 +90,22 @@ def run(params: Params, folder: Path, scratch: Path, examples: int) -> dict[str,
         return result
 
     types, seed = params.ingest.event_types, params.run.seed
-    engine = done("start", engine_of(params.pipeline))
-    log = done("read", engine.read(folder / "split/train.parquet", types))
+    backend = done("start", backend_of(params.pipeline))
+    log = done("read", backend.read(folder / "split/train.parquet", types))
     ranker = params.ranker.model_copy(update={"max_examples": examples})
     items = pd.read_parquet(folder / "interim/items.parquet")
     snapshot, prefixes = done(
         "snapshot",
         example_snapshot(log, params.retrieval, ranker, params.features, seed, event_types=types, items=items),
     )
-    made = done("examples", engine.examples(snapshot, prefixes, ranker.negatives, seed))
+    made = done("examples", backend.examples(snapshot, prefixes, ranker.negatives, seed))
     learned, held_out = hold_out(made, ranker.held_out_share)
     booster, _ = done(
-        "train", engine.train(learned, ranker, seed, params.run.threads, held_out=held_out, checkpoints=scratch)
+        "train", backend.train(learned, ranker, seed, params.run.threads, held_out=held_out, checkpoints=scratch)
     )
     test = SessionLog.read(folder / "split/test.parquet", types, snapshot.vocabulary)
     asked = next_clicks(test).take(slice(0, examples))
-    done("recommend", engine.recommend(Recommender.of(snapshot, booster), asked, 20))
+    done("recommend", backend.recommend(Recommender.of(snapshot, booster), asked, 20))
     peaks.stop()
     return {"seconds": seconds, "driver_mib": peaks.driver, "worker_mib": peaks.worker, "store_mib": peaks.store}
 

@@ -18,8 +18,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from nextclick.backends.backend import engine_of
-from nextclick.evaluation.parity import arrivals, parity
+from nextclick.backends.backend import backend_of
+from nextclick.evaluation.parity import parity
+from nextclick.events.arrival_order import arrivals
 from nextclick.features.candidate_features import GROUPS
 from nextclick.features.store.connect import apply_definitions, connect
 from nextclick.features.store.online import OnlineStates
@@ -37,8 +38,8 @@ out = root / "data/features"
 features |= {"online_store": "sqlite"}  # what the notebook shows does not depend on which, and this is always there
 params = Params(run=run, pipeline=pipeline, ingest=ingest, retrieval=retrieval, features=features, ranker=ranker)
 types, seed = params.ingest.event_types, params.run.seed
-engine = engine_of(params.pipeline)
-log = engine.read(root / "data/split/train.parquet", types)
+backend = backend_of(params.pipeline)
+log = backend.read(root / "data/split/train.parquet", types)
 items = pd.read_parquet(root / "data/interim/items.parquet")
 timed = json.loads((root / "reports/metrics/ingest.json").read_text())["clock"] == "real"
 about = {"event_types": types, "items": items, "timed": timed}
@@ -105,7 +106,7 @@ requested = pd.DataFrame(
 )
 joined = store.get_historical_features(requested, ["item_statistics:clicks", "item_statistics:view_events"]).to_df()
 joined = joined.sort_values("event_timestamp", ignore_index=True)
-joined["clicks in the end"] = np.bincount(log.items[log.items >= 0])[log.vocabulary.numbers(joined["item_id"])]
+joined["clicks in the end"] = np.bincount(log.items[log.items >= 0])[log.vocabulary.indices(joined["item_id"])]
 print(f"Session {one.log.session_ids[one.sessions[0]]}")
 print(joined.to_string(index=False))
 items_seen = joined.drop_duplicates("item_id")
@@ -132,7 +133,7 @@ assert compared.differing == 0, compared.first
 # ## The training examples
 
 # %%
-examples = engine.examples(snapshot, prefixes, params.ranker.negatives, seed)
+examples = backend.examples(snapshot, prefixes, params.ranker.negatives, seed)
 examples.save(out / "examples")
 print(
     f"{len(examples.groups):,} groups of one click among {examples.groups.mean() - 1:.0f} items that were not clicked: "

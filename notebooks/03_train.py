@@ -14,7 +14,7 @@ ranker = section("ranker")
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from nextclick.backends.backend import engine_of
+from nextclick.backends.backend import backend_of
 from nextclick.bundle.bundle import save_bundle
 from nextclick.files import write_csv, write_json
 from nextclick.params import Params
@@ -35,7 +35,7 @@ examples = Examples.load(root / "data/features/examples")
 
 # %%
 learned, held_out = hold_out(examples, params.ranker.held_out_share)
-booster, curves = engine_of(params.pipeline).train(
+booster, curves = backend_of(params.pipeline).train(
     learned,
     params.ranker,
     params.run.seed,

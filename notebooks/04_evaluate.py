@@ -12,13 +12,12 @@ evaluation = section("evaluation")
 
 # %%
 import json
-from dataclasses import replace
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from nextclick.backends.backend import engine_of
+from nextclick.backends.backend import backend_of
 from nextclick.bundle.bundle import load_bundle
 from nextclick.evaluation import inference, metrics, slices
 from nextclick.evaluation.baselines import BASELINES
@@ -42,12 +41,7 @@ test = SessionLog.read(root / "data/split/test.parquet", types, vocabulary)
 prefixes = next_clicks(test)
 # a service publishes item statistics as the clicks of the test come in, and each prediction reads the newest
 events = {part: pd.read_parquet(root / f"data/split/{part}.parquet") for part in ("train", "test")}
-both = pd.concat(events.values())
-snapshot = recommender.snapshot.over(
-    SessionLog.from_events(both, types, vocabulary), types,
-    params.features, int(prefixes.moments.min()), int(prefixes.moments.max()),
-)  # fmt: skip
-recommender = replace(recommender, snapshot=snapshot)
+recommender = recommender.as_published_during(prefixes, pd.concat(events.values()), types, params.features)
 clicks = np.bincount(train.items[train.items >= 0], minlength=len(vocabulary))
 evaluated = len(np.unique(prefixes.sessions))
 print(
@@ -59,7 +53,7 @@ print(
 # ## Ours and the baselines, on the same predictions
 
 # %%
-recommended = {"nextclick": engine_of(params.pipeline).recommend(recommender, prefixes, k)}
+recommended = {"nextclick": backend_of(params.pipeline).recommend(recommender, prefixes, k)}
 for name, baseline in BASELINES.items():
     recommended[name] = baseline().fit(train).recommend(prefixes, k)
 values = {

@@ -12,7 +12,7 @@ import pandas as pd
 import psutil
 import pytest
 
-from nextclick.backends.backend import Engine, Local, engine_of
+from nextclick.backends.backend import Backend, LocalBackend, backend_of
 from nextclick.events.sessions import SessionLog
 from nextclick.params import Features, Pipeline, Ranker, Retrieval
 from nextclick.ranking import recommender as ranking
@@ -25,7 +25,7 @@ os.environ["RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"] = "0.2"  # how often it looks wh
 if importlib.util.find_spec("ray") is not None:
     import nextclick.backends.ray_cluster  # noqa: F401  before Ray itself, as nextclick does
 elif not os.environ.get("NEXTCLICK_REQUIRE_SERVICES"):
-    collect_ignore = ["test_on_ray.py", "test_failures.py"]
+    collect_ignore = ["test_contract.py", "test_on_ray.py", "test_failures.py"]
 
 TYPES = ["view", "cart", "purchase"]
 RANKER = Ranker(rounds=120, checkpoint_rounds=10, max_depth=3, min_child_weight=1, negatives=10)
@@ -33,9 +33,9 @@ RETRIEVAL = Retrieval(dimensions=8, encoder_epochs=1, encoder_min_steps=100, wid
 
 
 @pytest.fixture
-def on_ray() -> Engine:
+def on_ray() -> Backend:
     """On the cluster that the first of these tests has started; it ends with the process."""
-    return engine_of(Pipeline(engine="ray", workers=2))
+    return backend_of(Pipeline(engine="ray", workers=2))
 
 
 @pytest.fixture(scope="session")
@@ -72,7 +72,7 @@ def seen(log):
 @pytest.fixture(scope="session")
 def parts(seen):
     """The examples to learn from, and those held out."""
-    return hold_out(Local().examples(*seen, 10, 0), 0.2)
+    return hold_out(LocalBackend().examples(*seen, 10, 0), 0.2)
 
 
 @pytest.fixture(scope="session")
@@ -83,9 +83,9 @@ def trained(parts, tmp_path_factory):
     """
     folder = tmp_path_factory.mktemp("checkpoints")
     learned, held_out = parts
-    on_ray = engine_of(Pipeline(engine="ray", workers=2))
+    on_ray = backend_of(Pipeline(engine="ray", workers=2))
     runs = {
-        "local": (Local(), held_out),
+        "local": (LocalBackend(), held_out),
         "one": (on_ray, held_out.take_groups(0, 1)),
         "two": (on_ray, held_out),
     }

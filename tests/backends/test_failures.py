@@ -15,8 +15,8 @@ import pytest
 import ray
 from ray.cluster_utils import Cluster
 
-from nextclick.backends.backend import Local
-from nextclick.backends.ray_backend import OnRay
+from nextclick.backends.backend import LocalBackend
+from nextclick.backends.ray_backend import RayBackend
 from nextclick.params import Pipeline, Ranker
 from nextclick.ranking.ranker import Examples
 
@@ -100,7 +100,7 @@ def test_more_than_the_object_store_holds_goes_to_disk(on_ray, seen):
     assert ray.cluster_resources()["object_store_memory"] <= store
     held = [ray.put(np.full(5_000_000, number, np.float32)) for number in range(8)]  # twice what it holds
     assert 1.5 * store < 8 * 4 * 5_000_000
-    here, there = (engine.examples(*seen, 10, 0) for engine in (Local(), on_ray))
+    here, there = (engine.examples(*seen, 10, 0) for engine in (LocalBackend(), on_ray))
     assert here.features.tobytes() == there.features.tobytes()
     assert [int(ray.get(reference)[0]) for reference in held] == list(range(8))
 
@@ -174,7 +174,7 @@ def test_a_run_beside_a_full_object_store_trains_and_loses_nothing(tmp_path):
     ray.shutdown()
     ray.init(num_cpus=1, include_dashboard=False, object_store_memory=80 * 2**20, log_to_driver=False)
     try:
-        engine = OnRay(Pipeline(engine="ray", workers=1))
+        engine = RayBackend(Pipeline(engine="ray", workers=1))
         held = [ray.put(np.full(5_000_000, number, np.float32)) for number in range(8)]  # twice what it holds
         random = np.random.default_rng(0)
         features = random.standard_normal((5_000, 8)).astype(np.float32)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import ray
 
-from nextclick.backends.backend import Local, engine_of
+from nextclick.backends.backend import LocalBackend, backend_of
 from nextclick.errors import InputError
 from nextclick.evaluation.inference import bootstrap_interval
 from nextclick.evaluation.metrics import per_prediction, ranks_of
@@ -42,7 +42,7 @@ def test_an_empty_log_is_read_as_such(on_ray, events, event_types, tmp_path):
 def test_examples_are_the_same_to_the_byte(on_ray, seen):
     snapshot, prefixes = seen
     assert len(ranking.chunks(prefixes)) > 2
-    here, there = (engine.examples(snapshot, prefixes, 10, 0) for engine in (Local(), on_ray))
+    here, there = (engine.examples(snapshot, prefixes, 10, 0) for engine in (LocalBackend(), on_ray))
     assert here.names == there.names
     assert here.recall == there.recall
     for name in ("features", "labels", "groups"):
@@ -102,7 +102,7 @@ def no_cluster():
 def test_a_cluster_that_is_not_there_is_named(no_cluster, monkeypatch, address, reason):
     monkeypatch.setenv("RAY_ADDRESS", address)
     with pytest.raises(InputError, match=f"RAY_ADDRESS: .*{reason}"):
-        engine_of(Pipeline(engine="ray"))
+        backend_of(Pipeline(engine="ray"))
 
 
 def test_what_answers_but_is_no_cluster_is_named(no_cluster, monkeypatch):
@@ -110,15 +110,15 @@ def test_what_answers_but_is_no_cluster_is_named(no_cluster, monkeypatch):
         Thread(target=server.handle_request, daemon=True).start()
         monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{server.server_port}")
         with pytest.raises(InputError, match=r"what answers at .* is not the head of a Ray cluster"):
-            engine_of(Pipeline(engine="ray"))
+            backend_of(Pipeline(engine="ray"))
 
 
 def test_a_cluster_that_is_started_here_leaves_nothing_behind(tmp_path):
     """And no other is taken for it, nor asked for its token: it has one of its own, that no file holds."""
     code = """if True:
-        from nextclick.backends.backend import engine_of
+        from nextclick.backends.backend import backend_of
         from nextclick.params import Pipeline
-        engine_of(Pipeline(engine="ray", workers=1))
+        backend_of(Pipeline(engine="ray", workers=1))
         import os, ray
         assert os.environ["RAY_AUTH_MODE"] == "token" and len(os.environ["RAY_AUTH_TOKEN"]) >= 32
         print(ray.get_runtime_context().gcs_address, ray._private.worker.global_worker.node.get_session_dir_path())

@@ -3,12 +3,12 @@
 import sys
 from pathlib import Path
 
-from nextclick.backends.ray_backend import OnRay
+from nextclick.backends.ray_backend import RayBackend
 from nextclick.params import Pipeline, Ranker
 from nextclick.ranking.ranker import Examples
 
 folder, workers, params = Path(sys.argv[1]), int(sys.argv[2]), Ranker.model_validate_json(sys.argv[3])
-booster, _ = OnRay(Pipeline(engine="ray", workers=workers)).train(
+booster, _ = RayBackend(Pipeline(engine="ray", workers=workers)).train(
     Examples.load(folder / "learned"),
     params,
     1,

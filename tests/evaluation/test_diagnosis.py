@@ -32,10 +32,10 @@ def random_log(n: int, seed: int) -> SessionLog:
 def laboratory(monkeypatch) -> Laboratory:
     """On sessions without any order, but with a group of features that knows the answer and one that is noise."""
 
-    def told(scene, out):
-        out[:, :, 0] = scene.candidates.items == scene.prefixes.targets[:, None]
+    def told(context, out):
+        out[:, :, 0] = context.candidates.items == context.prefixes.targets[:, None]
 
-    def noise(scene, out):
+    def noise(context, out):
         out[:, :, 0] = np.random.default_rng(0).random(out.shape[:2])
 
     planted = (

@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nextclick.evaluation.parity import arrivals, parity
+from nextclick.evaluation.parity import parity
+from nextclick.events.arrival_order import arrivals
 from nextclick.events.prefixes import IDLE_HOURS
 from nextclick.events.session_state import SessionState
 from nextclick.events.sessions import SessionLog

@@ -27,4 +27,4 @@ def test_log_does_not_depend_on_row_order_and_a_cart_is_no_target():
 
 def test_ids_wider_than_all_known_ones_are_unknown_and_cut_to_none_of_them():
     known = Vocabulary(np.array(["a1", "a2", "a3"]))
-    assert known.numbers(["a2", "a2" + "x" * 300, "a", "", "b1"]).tolist() == [1, -1, -1, -1, -1]
+    assert known.indices(["a2", "a2" + "x" * 300, "a", "", "b1"]).tolist() == [1, -1, -1, -1, -1]

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from nextclick.events.simulator import simulate
-from nextclick.events.simulator.walk import next_item, rank_of
+from nextclick.events.simulator.walk import Seen, next_item, rank_of
 from nextclick.events.simulator.world import build_world
 from nextclick.params import Simulator
 
@@ -68,7 +68,7 @@ def test_the_mixture_is_a_distribution_and_its_ranks_are_a_permutation():
     popularity = world.popularity(3)
     for seen in ([], [4], [4, 9, 4]):
         interest = np.full(len(seen), 0.5)
-        next_item(world.shop, popularity, 5, 2, 1, 0.2, np.array(seen, np.int32), interest, False, p)
+        next_item(world.shop, popularity, 5, 2, 1, 0.2, Seen(np.array(seen, np.int32), interest), False, p)
         assert p.sum() == pytest.approx(1)
         assert sorted(rank_of(p, i) for i in range(len(p))) == list(range(1, len(p) + 1))
         if not seen:
@@ -80,7 +80,8 @@ def test_the_oracle_is_as_good_as_it_says():
     random = np.random.default_rng(1)
     world = build_world(SMALL, random)
     p = np.empty(SMALL.items)
-    next_item(world.shop, world.popularity(3), 5, 2, 1, 0.2, np.array([4, 9], np.int32), np.full(2, 0.5), False, p)
+    seen = Seen(np.array([4, 9], np.int32), np.full(2, 0.5))
+    next_item(world.shop, world.popularity(3), 5, 2, 1, 0.2, seen, False, p)
     ranks = np.array([rank_of(p, i) for i in range(len(p))])
     drawn = ranks[random.choice(len(p), 20_000, p=p / p.sum())]
     for k in (1, 5, 20):

@@ -99,5 +99,5 @@ def test_statistics_are_published_only_while_examples_are_made():
     features = Features(item_stats_every=6)
     snapshot, prefixes = example_snapshot(log, PARAMS.retrieval, PARAMS.ranker, features, 0, event_types=["view"])
     published = snapshot.knowledge.history.published_at
-    assert published[0] <= prefixes.moments.min() < published[1]
-    assert published[-1] <= prefixes.moments.max() < published[-1] + 6 * 3_600_000
+    assert published[0] <= prefixes.predicted_at.min() < published[1]
+    assert published[-1] <= prefixes.predicted_at.max() < published[-1] + 6 * 3_600_000

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from nextclick.events.sessions import SessionLog, Vocabulary
 from nextclick.retrieval.index import SessionIndex
-from nextclick.retrieval.scores import N_SOURCES, score_items
+from nextclick.retrieval.scores import N_SOURCES, Neighbours, Scores, score_items
 
 N_ITEMS = 8
 clicks_of_session = st.lists(st.integers(0, N_ITEMS - 1), min_size=1, max_size=14)
@@ -28,18 +28,12 @@ def log_of(sessions: list[list[int]]) -> SessionLog:
     )
 
 
-def compiled(sessions: list[list[int]], clicks: list[int], sample: int, neighbours: int) -> dict[int, np.ndarray]:
+def compiled(sessions: list[list[int]], clicks: list[int], sample: int, max_neighbours: int) -> dict[int, np.ndarray]:
     index = SessionIndex.of(log_of(sessions))
-    n = len(sessions)
-    similarity, scores = np.zeros(n, np.float32), np.zeros((N_ITEMS, N_SOURCES + 1), np.float32)
-    touched = np.zeros(N_ITEMS, np.int64)
-    count = score_items(
-        np.array(clicks, np.int32),
-        *(index.offsets, index.items, index.sessions, index.posting_offsets, index.posting_events),
-        *(sample, neighbours, similarity, np.zeros(n, np.int64), np.zeros(n, np.int64), scores, touched),
-    )
-    assert not similarity.any()
-    return {int(item): scores[item, :N_SOURCES] for item in touched[:count]}
+    neighbours, scores = Neighbours.over(len(sessions), np.float32), Scores.over(N_ITEMS)
+    count = score_items(np.array(clicks, np.int32), index, sample, max_neighbours, neighbours, scores)
+    assert not neighbours.similarity.any()
+    return {int(item): scores.values[item, :N_SOURCES] for item in scores.touched[:count]}
 
 
 def plain(sessions: list[list[int]], clicks: list[int], sample: int, neighbours: int) -> dict[int, np.ndarray]:
@@ -85,7 +79,7 @@ def test_compiled_scores_equal_their_plain_definition(sessions, clicks, sample):
 
 
 def test_only_the_most_similar_sessions_are_kept():
-    kept = compiled([[0, 1, 2, 3, 4, 5], [0, 6]], [0], sample=10, neighbours=1)
+    kept = compiled([[0, 1, 2, 3, 4, 5], [0, 6]], [0], sample=10, max_neighbours=1)
     assert kept[6][0] > 0
     assert kept[5][0] == 0
     assert kept[6][0] == pytest.approx(1 / sqrt(2))

@@ -77,10 +77,11 @@ def test_what_is_served_is_what_is_computed_offline(shop, params, publish, deplo
     served = deployed.champion.recommender.snapshot
     assert deployed.champion.statistics_at == first + MS_PER_DAY
     log = SessionLog.from_events(pd.concat([known, coming]), TYPES, bundled.vocabulary)
-    offline = bundled.over(log, TYPES, params.features, first, milliseconds(coming["timestamp"].max()))
+    times = np.array([first, milliseconds(coming["timestamp"].max())])
+    offline = bundled.as_published_during(log, TYPES, params.features, times)
     prefixes = next_clicks(SessionLog.from_events(coming, TYPES, bundled.vocabulary))
-    prefixes = prefixes.take((prefixes.moments >= first) & (prefixes.moments < first + 2 * MS_PER_DAY))
-    assert len(set(((prefixes.moments - LATE) // MS_PER_DAY).tolist())) == 2, "both versions are asked for"
+    prefixes = prefixes.take((prefixes.predicted_at >= first) & (prefixes.predicted_at < first + 2 * MS_PER_DAY))
+    assert len(set(((prefixes.predicted_at - LATE) // MS_PER_DAY).tolist())) == 2, "both versions are asked for"
     candidates, features = served.features(prefixes)
     expected_candidates, expected = offline.features(prefixes)
     np.testing.assert_array_equal(candidates.items, expected_candidates.items)

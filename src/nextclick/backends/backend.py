@@ -1,4 +1,4 @@
-"""Which engine the steps run on that grow with the clicks: to group sessions, make features, train, and recommend."""
+"""Where the steps run that grow with the clicks: to group sessions, make features, train, and recommend."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from nextclick.ranking.recommender import Recommender, training_examples
 from nextclick.ranking.snapshot import Snapshot
 
 
-class Engine(Protocol):
-    """What every engine does, with the result of the function that `Local` calls."""
+class Backend(Protocol):
+    """What every backend does, with the result of the function that `LocalBackend` calls."""
 
     def read(self, path: Path, event_types: list[str]) -> SessionLog:
         """The sessions of a Parquet file, or of a folder of such files."""
@@ -32,8 +32,8 @@ class Engine(Protocol):
     def recommend(self, recommender: Recommender, prefixes: Prefixes, k: int) -> np.ndarray: ...
 
 
-class Local:
-    """In this process, over the threads of `run`."""
+class LocalBackend:
+    """This process, over the threads of `run`."""
 
     def read(self, path: Path, event_types: list[str]) -> SessionLog:
         return SessionLog.read(path, event_types)
@@ -50,12 +50,13 @@ class Local:
         return recommender.recommend(prefixes, k)
 
 
-def engine_of(pipeline: Pipeline) -> Engine:
-    """Raises InputError where it is Ray and that is not installed, or there is no cluster."""
+def backend_of(pipeline: Pipeline) -> Backend:
+    """The backend that `pipeline.engine` names. Raises InputError where it is Ray and that is not installed, or no
+    cluster answers."""
     if pipeline.engine == "local":
-        return Local()
+        return LocalBackend()
     try:
-        from nextclick.backends.ray_backend import OnRay  # only here: nothing else needs it
+        from nextclick.backends.ray_backend import RayBackend  # only here: nothing else needs it
     except ModuleNotFoundError as error:
         raise InputError(f"pipeline.engine is ray, which is not installed ({error}); run `make setup RAY=1`") from error
-    return OnRay(pipeline)
+    return RayBackend(pipeline)

@@ -1,5 +1,5 @@
-"""The steps that grow with the clicks, over the workers of a Ray cluster: the same lists, index and features to the
-byte, and with one worker the same ranker too.
+"""The steps that grow with the clicks, over the workers of a Ray cluster. Recommendations, index and features are those
+of `LocalBackend` to the byte, and with one worker the ranker too.
 
 Where a cluster has several machines, each has nextclick installed and sees the project's folder, as Ray Train asks for
 its results too. A chunk whose worker or node is lost runs again; training goes on from its last checkpoint.
@@ -18,7 +18,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from nextclick.backends.ray_cluster import connect  # before Ray itself: it says what Ray reads when it is imported
+from nextclick.backends.ray_cluster import connect  # before Ray itself: it sets what Ray reads when it is imported
 
 # isort: split
 import numba
@@ -33,27 +33,26 @@ from ray.train.xgboost import XGBoostTrainer
 from nextclick.events.prefixes import Prefixes
 from nextclick.events.schema import REQUIRED_FIELDS
 from nextclick.events.sessions import SessionLog, Vocabulary
-from nextclick.events.shards import merged
 from nextclick.params import Pipeline, Ranker
 from nextclick.progress import is_watched, progress_bar
 from nextclick.ranking.ranker import Examples, newest_checkpoint, run_key, train_ranker
 from nextclick.ranking.recommender import Recommender, chunks, examples_of, joined
 from nextclick.ranking.snapshot import Snapshot
 
-LOG = ("offsets", "items", "types", "times", "session_ids")
+LOG_ARRAYS = ("offsets", "items", "types", "times", "session_ids")
 RESTARTS = 3  # of the workers that train
 NO_ITEMS = Vocabulary(np.array([], np.str_))
 AHEAD = 2  # chunks that wait for each worker: bounds what is under way
 
 
-class OnRay:
-    """See `nextclick.backends.backend.Engine`."""
+class RayBackend:
+    """The workers of a Ray cluster; see `nextclick.backends.backend.Backend`."""
 
     def __init__(self, pipeline: Pipeline) -> None:
         """Raises InputError, see `connect`."""
         self._pipeline = pipeline
         connect(pipeline.workers * pipeline.cpus_per_worker)
-        for chatty in ("ray.data", "ray.train", "ray.widgets"):  # a notebook would keep what they say, with its times
+        for chatty in ("ray.data", "ray.train", "ray.widgets"):  # a notebook would keep their messages, with the times
             logging.getLogger(chatty).setLevel(logging.ERROR)
         ray.data.DataContext.get_current().enable_progress_bars = is_watched()
 
@@ -63,14 +62,14 @@ class OnRay:
             _grouped, batch_size=None, batch_format="pandas", fn_args=[event_types]
         )
         grouped = [_unpacked(row["log"]) for row in shards.iter_rows()]
-        return merged(grouped) if grouped else SessionLog.read(path, event_types)  # of no events
+        return SessionLog.merged(grouped) if grouped else SessionLog.read(path, event_types)  # of no events
 
     def examples(self, snapshot: Snapshot, prefixes: Prefixes, negatives: int, seed: int) -> Examples:
         parts = self._over(snapshot, prefixes, examples_of, "examples", negatives, seed)
         return joined(list(parts), len(prefixes))
 
     def recommend(self, recommender: Recommender, prefixes: Prefixes, k: int) -> np.ndarray:
-        return np.concatenate(list(self._over(recommender, prefixes, _lists, "recommend", k)))
+        return np.concatenate(list(self._over(recommender, prefixes, _recommended, "recommend", k)))
 
     def train(
         self, examples: Examples, params: Ranker, seed: int, threads: int, *, held_out: Examples, checkpoints: Path
@@ -102,19 +101,19 @@ class OnRay:
         return booster, curves
 
     def _over(
-        self, held: Any, prefixes: Prefixes, work: Callable[..., Any], what: str, *arguments: Any
+        self, model: Any, prefixes: Prefixes, work: Callable[..., Any], what: str, *arguments: Any
     ) -> Iterator[Any]:
-        """The results of `work(held, chunk, *arguments)` over the chunks of the prefixes, in their order."""
+        """The results of `work(model, chunk, *arguments)` over the chunks of the prefixes, in their order."""
         if not len(prefixes):
-            yield work(held, prefixes, *arguments)
+            yield work(model, prefixes, *arguments)
             return
         vocabulary, cpus = prefixes.log.vocabulary, self._pipeline.cpus_per_worker
-        reference = ray.put((held, vocabulary))  # once, not with each chunk
+        reference = ray.put((model, vocabulary))  # once, not with each chunk
         waiting: deque[Any] = deque()
         task = _work.options(num_cpus=cpus)
         for chunk in progress_bar(chunks(prefixes), desc=what, unit="chunk"):
             # in a list, so that Ray hands over the reference and each process reads what it stands for once
-            waiting.append(task.remote([reference], cpus, work, _with(chunk.alone(), NO_ITEMS), arguments))
+            waiting.append(task.remote([reference], cpus, work, _with(chunk.detached(), NO_ITEMS), arguments))
             if len(waiting) > AHEAD * self._pipeline.workers:
                 yield ray.get(waiting.popleft())
         while waiting:
@@ -122,15 +121,18 @@ class OnRay:
 
 
 @ray.remote(max_retries=RESTARTS)
-def _work(held: list[Any], cpus: int, work: Callable[..., Any], chunk: Prefixes, arguments: tuple[Any, ...]) -> Any:
+def _work(
+    reference: list[Any], cpus: int, work: Callable[..., Any], chunk: Prefixes, arguments: tuple[Any, ...]
+) -> Any:
     numba.set_num_threads(min(cpus, numba.get_num_threads()))
-    known, vocabulary = _held(held[0])
-    return work(known, _with(chunk, vocabulary), *arguments)
+    model, vocabulary = _model(reference[0])
+    return work(model, _with(chunk, vocabulary), *arguments)
 
 
 @lru_cache(maxsize=1)
-def _held(reference: Any) -> Any:
-    """A copy, since the object store's arrays are read-only, for which all kernels would be compiled once more."""
+def _model(reference: Any) -> Any:
+    """A copy of what the reference stands for: the object store has read-only arrays, for which all kernels would be
+    compiled once more."""
     return copy.deepcopy(ray.get(reference))
 
 
@@ -138,7 +140,7 @@ def _with(chunk: Prefixes, vocabulary: Vocabulary) -> Prefixes:
     return replace(chunk, log=replace(chunk.log, vocabulary=vocabulary))
 
 
-def _lists(recommender: Recommender, chunk: Prefixes, k: int) -> np.ndarray:
+def _recommended(recommender: Recommender, chunk: Prefixes, k: int) -> np.ndarray:
     return recommender.recommend(chunk, k)
 
 
@@ -164,10 +166,10 @@ def _grouped(events: pd.DataFrame, event_types: list[str]) -> dict[str, list[byt
 
 def _packed(log: SessionLog) -> bytes:
     buffer = io.BytesIO()
-    np.savez(buffer, ids=log.vocabulary.ids, **{name: getattr(log, name) for name in LOG})
+    np.savez(buffer, ids=log.vocabulary.ids, **{name: getattr(log, name) for name in LOG_ARRAYS})
     return buffer.getvalue()
 
 
 def _unpacked(packed: bytes) -> SessionLog:
     with np.load(io.BytesIO(packed), allow_pickle=False) as arrays:
-        return SessionLog(Vocabulary(arrays["ids"]), *(arrays[name] for name in LOG))
+        return SessionLog(Vocabulary(arrays["ids"]), *(arrays[name] for name in LOG_ARRAYS))

@@ -71,7 +71,8 @@ def parity(
 
     from nextclick.bundle.bundle import load_bundle
     from nextclick.evaluation.benchmark import read_sessions, snapshot_of
-    from nextclick.evaluation.parity import arrivals, parity
+    from nextclick.evaluation.parity import parity
+    from nextclick.events.arrival_order import arrivals
     from nextclick.events.ingest import read_events
     from nextclick.features.store.connect import BATCH_TIMEOUT, apply_definitions, connect
     from nextclick.features.store.online import OnlineStates

@@ -7,7 +7,7 @@ code, session-rec; V-SKNN's 100 neighbours out of the 1,000 newest likewise; STA
 
 from __future__ import annotations
 
-from typing import Protocol, Self
+from typing import NamedTuple, Protocol, Self
 
 import numpy as np
 from numba import njit
@@ -16,6 +16,7 @@ from scipy import sparse
 from nextclick.events.prefixes import Prefixes, known_clicks
 from nextclick.events.sessions import SessionLog
 from nextclick.retrieval.index import SessionIndex
+from nextclick.retrieval.scores import Neighbours, find_neighbours
 from nextclick.threads import in_parts
 from nextclick.units import MS_PER_DAY
 
@@ -24,7 +25,7 @@ class Baseline(Protocol):
     def fit(self, log: SessionLog) -> Self: ...
 
     def recommend(self, prefixes: Prefixes, k: int) -> np.ndarray:
-        """(n, k) int32: item numbers, best first, -1 behind the last; ties by item number."""
+        """(n, k) int32: item indices, best first, -1 behind the last; ties by item index."""
         ...
 
 
@@ -37,9 +38,9 @@ class Popularity:
         return self
 
     def recommend(self, prefixes: Prefixes, k: int) -> np.ndarray:
-        lists = np.full((len(prefixes), k), -1, np.int32)
-        lists[:, : len(self.order_[:k])] = self.order_[:k]
-        return lists
+        recommendations = np.full((len(prefixes), k), -1, np.int32)
+        recommendations[:, : len(self.order_[:k])] = self.order_[:k]
+        return recommendations
 
 
 class OwnItems:
@@ -50,7 +51,7 @@ class OwnItems:
         return self
 
     def recommend(self, prefixes: Prefixes, k: int) -> np.ndarray:
-        lists = np.full((len(prefixes), k), -1, np.int32)
+        recommendations = np.full((len(prefixes), k), -1, np.int32)
         for i in range(len(prefixes)):
             clicks = prefixes.log.items[prefixes.starts[i] : prefixes.ends[i]]
             clicks = clicks[clicks >= 0][::-1]
@@ -58,19 +59,19 @@ class OwnItems:
             own = items[np.lexsort((newest, -counts))]
             others = self.popularity_.order_[: k + len(own)]
             row = np.concatenate([own, others[~np.isin(others, own)]])[:k]
-            lists[i, : len(row)] = row
-        return lists
+            recommendations[i, : len(row)] = row
+        return recommendations
 
 
 class _ByLastItem:
     """Recommends the highest entries in the last known item's row of an item-item matrix."""
 
-    def _keep(self, matrix: sparse.csr_array) -> Self:
+    def _fitted(self, matrix: sparse.csr_array) -> Self:
         self.matrix_ = matrix
         return self
 
     def recommend(self, prefixes: Prefixes, k: int) -> np.ndarray:
-        lists = np.full((len(prefixes), k), -1, np.int32)
+        recommendations = np.full((len(prefixes), k), -1, np.int32)
         rows: dict[int, np.ndarray] = {}
         for i in range(len(prefixes)):
             clicks = prefixes.log.items[prefixes.starts[i] : prefixes.ends[i]]
@@ -82,8 +83,8 @@ class _ByLastItem:
                 begin, end = self.matrix_.indptr[last : last + 2]
                 items, values = self.matrix_.indices[begin:end], self.matrix_.data[begin:end]
                 rows[last] = items[np.lexsort((items, -values))][:k]
-            lists[i, : len(rows[last])] = rows[last]
-        return lists
+            recommendations[i, : len(rows[last])] = rows[last]
+        return recommendations
 
 
 class SequentialRules(_ByLastItem):
@@ -101,7 +102,7 @@ class SequentialRules(_ByLastItem):
             pairs = (index.items[:-distance][together], index.items[distance:][together])
             weights = np.full(together.sum(), 1 / distance)
             total = total + sparse.coo_array((weights, pairs), shape=(n, n)).tocsr()
-        return self._keep(sparse.csr_array(total))
+        return self._fitted(sparse.csr_array(total))
 
 
 class ItemKNN(_ByLastItem):
@@ -122,15 +123,27 @@ class ItemKNN(_ByLastItem):
         row, column = common.coords
         values = common.data / (support[row] ** self.balance * support[column] ** (1 - self.balance))
         apart = row != column
-        return self._keep(sparse.coo_array((values[apart], (row[apart], column[apart])), shape=(n, n)).tocsr())
+        return self._fitted(sparse.coo_array((values[apart], (row[apart], column[apart])), shape=(n, n)).tocsr())
 
 
-class _Neighbours:
+class _Decays(NamedTuple):
+    """How a vote falls: by the position of the shared click, the age of the past session, the distance to the match.
+
+    position, near: clicks; age: ms. A position decay of 0 is V-SKNN: linear weights of the clicks, and a vote that is
+    divided by the steps back to the newest match and multiplied by the item's rarity.
+    """
+
+    position: float
+    age: float
+    near: float
+
+
+class _Neighbourhood:
     """What V-SKNN and STAN share: past sessions, the similar ones vote for their items."""
 
     neighbours: int
     sample: int
-    decays: tuple[float, float, float]
+    decays: _Decays
 
     def fit(self, log: SessionLog) -> Self:
         self.index_ = SessionIndex.of(log)
@@ -139,31 +152,39 @@ class _Neighbours:
         return self
 
     def recommend(self, prefixes: Prefixes, k: int) -> np.ndarray:
-        index, log = self.index_, prefixes.log
-        asked_at = log.times[np.maximum(prefixes.ends - 1, 0)]
-        lists = np.full((len(prefixes), k), -1, np.int32)
+        asked_at = prefixes.predicted_at
+        recommendations = np.full((len(prefixes), k), -1, np.int32)
 
         def fill(part: slice) -> None:
             _vote(
-                *(log.items, prefixes.starts[part], prefixes.ends[part], asked_at[part]),
-                *(index.offsets, index.items, index.sessions, index.posting_offsets, index.posting_events, self.ends_),
-                *(self.idf_, self.neighbours, self.sample, *self.decays, k, lists[part]),
+                prefixes.log.items,
+                prefixes.starts[part],
+                prefixes.ends[part],
+                asked_at[part],
+                self.index_,
+                self.ends_,
+                self.idf_,
+                self.neighbours,
+                self.sample,
+                self.decays,
+                Neighbours.over(len(self.ends_), np.float64),
+                recommendations[part],
             )
 
         in_parts(fill, len(prefixes))
-        return lists
+        return recommendations
 
 
-class VSKNN(_Neighbours):
+class VSKNN(_Neighbourhood):
     """Vector session kNN: late clicks count linearly more, an item's vote also by its rarity (Ludewig and Jannach)."""
 
-    decays = (0.0, 0.0, 0.0)
+    decays = _Decays(0.0, 0.0, 0.0)
 
     def __init__(self, neighbours: int = 100, sample: int = 1000) -> None:
         self.neighbours, self.sample = neighbours, sample
 
 
-class STAN(_Neighbours):
+class STAN(_Neighbourhood):
     """Sequence and time aware neighbourhood: exponential decay by position, by age, and by distance to the match.
 
     position, near: clicks; age: days.
@@ -172,87 +193,47 @@ class STAN(_Neighbours):
     def __init__(
         self, neighbours: int = 500, sample: int = 1000, position: float = 2.0, age: float = 40.0, near: float = 2.0
     ) -> None:
-        self.neighbours, self.sample, self.decays = neighbours, sample, (position, age * MS_PER_DAY, near)
+        self.neighbours, self.sample, self.decays = neighbours, sample, _Decays(position, age * MS_PER_DAY, near)
 
 
 @njit(cache=True, nogil=True)
-def _vote(
-    log_items,
-    starts,
-    ends,
-    asked_at,
-    offsets,
-    items,
-    sessions,
-    posting_offsets,
-    posting_events,
-    session_ends,
-    idf,
-    neighbours,
-    sample,
-    position_decay,
-    age_decay,
-    near_decay,
-    k,
-    lists,
-):
-    """Position decay 0 is V-SKNN: linear weights, vote by 1 / steps back to the newest match, times idf."""
+def _vote(log_items, starts, ends, asked_at, index, session_ends, idf, max_neighbours, sample, decays, neighbours, out):
+    """Write the items with the most votes into out, (n, k); see `_Decays`. session_ends: (n_sessions,) ms."""
+    votes, voted = np.zeros(len(idf)), np.zeros(len(idf), np.bool_)
     for i in range(len(ends)):
         clicks = known_clicks(log_items, starts[i], ends[i])
         n = len(clicks)
-        weights = np.zeros(n)
-        similarity = {np.int64(-1): 0.0}  # the first entry tells the compiler the types
-        matched = {np.int64(-1): np.int64(-1)}
-        back = {np.int64(-1): np.int64(0)}
-        for a in range(n - 1, -1, -1):
-            later = False
-            for b in range(a + 1, n):
-                later = later or clicks[b] == clicks[a]
-            if later:
-                continue
-            weights[a] = np.exp((a - n + 1) / position_decay) if position_decay > 0 else (a + 1) / n
-            end = posting_offsets[clicks[a] + 1]
-            previous = np.int64(-1)
-            for x in range(end - 1, max(posting_offsets[clicks[a]], end - sample) - 1, -1):
-                session = np.int64(sessions[posting_events[x]])
-                if session == previous:
-                    continue
-                previous = session
-                if session not in similarity:
-                    similarity[session] = 0.0
-                    matched[session] = posting_events[x]
-                    back[session] = np.int64(n - a)
-                similarity[session] += weights[a]
-        del similarity[np.int64(-1)]
-        found = np.empty(len(similarity), np.int64)
-        values = np.empty(len(similarity))
-        for place, session in enumerate(similarity):
-            value = similarity[session] / np.sqrt(offsets[session + 1] - offsets[session])
-            if position_decay > 0:
-                value *= np.exp(-max(0, asked_at[i] - session_ends[session]) / age_decay)
-            found[place], values[place] = session, value
-        by_number = np.argsort(-found)  # of equals, the newest session
-        order = by_number[np.argsort(-values[by_number], kind="mergesort")][:neighbours]
-        scores = {np.int64(-1): 0.0}
-        for place in order:
-            session = found[place]
-            for event in range(offsets[session], offsets[session + 1]):
-                item = np.int64(items[event])
-                if near_decay > 0:
-                    vote = values[place] * np.exp(-abs(event - matched[session]) / near_decay)
+        weights = np.empty(n)
+        for a in range(n):
+            weights[a] = np.exp((a - n + 1) / decays.position) if decays.position > 0 else (a + 1) / n
+        found = neighbours.found[: find_neighbours(clicks, weights, index, sample, neighbours)]
+        values = np.empty(len(found))
+        for j in range(len(found)):
+            session = found[j]
+            value = neighbours.similarity[session] / np.sqrt(index.offsets[session + 1] - index.offsets[session])
+            if decays.position > 0:
+                value *= np.exp(-max(0, asked_at[i] - session_ends[session]) / decays.age)
+            values[j] = value
+            neighbours.similarity[session] = 0
+        newest_first = np.argsort(-found)  # of equals, the newest session
+        order = newest_first[np.argsort(-values[newest_first], kind="mergesort")][:max_neighbours]
+        for j in order:
+            session = found[j]
+            match = neighbours.matched[session]
+            steps_back = 1
+            while clicks[n - steps_back] != index.items[match]:
+                steps_back += 1
+            for event in range(index.offsets[session], index.offsets[session + 1]):
+                item = index.items[event]
+                if decays.near > 0:
+                    votes[item] += values[j] * np.exp(-abs(event - match) / decays.near)
                 else:
-                    vote = values[place] / back[session] * idf[item]
-                scores[item] = scores.get(item, 0.0) + vote
-        del scores[np.int64(-1)]
-        voted = np.empty(len(scores), np.int64)
-        for place, item in enumerate(scores):
-            voted[place] = item
-        voted = np.sort(voted)
-        totals = np.empty(len(voted))
-        for place in range(len(voted)):
-            totals[place] = scores[voted[place]]
-        best = voted[np.argsort(-totals, kind="mergesort")][:k]
-        lists[i, : len(best)] = best
+                    votes[item] += values[j] / steps_back * idf[item]
+                voted[item] = True
+        items = np.flatnonzero(voted)
+        best = items[np.argsort(-votes[items], kind="mergesort")][: out.shape[1]]
+        out[i, : len(best)] = best
+        votes[items], voted[items] = 0, False
 
 
 BASELINES: dict[str, type[Baseline]] = {

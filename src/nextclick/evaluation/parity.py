@@ -25,7 +25,6 @@ from nextclick.ranking.snapshot import Snapshot
 
 CHUNK = 500  # events whose features are compared at once
 SHOWN = 10  # differences that the report names
-PLACES = 20  # by how many a shuffled event comes too late
 
 
 @dataclass
@@ -41,18 +40,6 @@ class Parity:
     differing: int = 0
     rebuilt: int = 0
     first: list[dict] = field(default_factory=list)
-
-
-def arrivals(events: pd.DataFrame, seed: int, shuffle: float = 0.0, duplicate: float = 0.0) -> pd.DataFrame:
-    """Events in the order in which they come: by time, but a share comes up to PLACES later and a share comes twice."""
-    random = np.random.default_rng(seed)
-    ordered = events.sort_values(["timestamp", "event_id"], ignore_index=True)
-    place = np.arange(len(ordered), dtype=float)
-    place += np.where(random.random(len(ordered)) < shuffle, random.uniform(0, PLACES, len(ordered)), 0)
-    again = np.flatnonzero(random.random(len(ordered)) < duplicate)
-    rows = np.concatenate([np.arange(len(ordered)), again])
-    places = np.concatenate([place, place[again] + random.uniform(0, PLACES, len(again))])
-    return ordered.iloc[rows[np.argsort(places, kind="stable")]].reset_index(drop=True)
 
 
 def parity(

@@ -11,15 +11,15 @@ from nextclick.events.sessions import SessionLog
 from nextclick.units import MS_PER_HOUR
 
 KEPT_EVENTS = 30  # the newest events of a session: all that is read of it, and all that a live state keeps
-IDLE_HOURS = 48  # after so long without an event a session begins anew: what was before is read no more
-IDLE = IDLE_HOURS * MS_PER_HOUR  # ms
+IDLE_HOURS = 48  # after so long without an event a session starts afresh: what was before is not read any more
+IDLE = IDLE_HOURS * MS_PER_HOUR
 
 
 @dataclass(frozen=True)
 class Prefixes:
-    """Each prediction knows the events `starts[i]:ends[i]` of `log` and asks for the item of event `ends[i]`.
+    """Each prediction reads the events `starts[i]:ends[i]` of `log` and asks for the item of event `ends[i]`.
 
-    sessions: (n,) int32, places in `log.session_ids`. starts, ends: (n,) int64, event indices.
+    sessions: (n,) int32, indices in `log.session_ids`. starts, ends: (n,) int64, event indices.
     """
 
     log: SessionLog
@@ -29,14 +29,14 @@ class Prefixes:
 
     @classmethod
     def of(cls, log: SessionLog, sessions: np.ndarray, ends: np.ndarray) -> Prefixes:
-        """Predictions that know what still counts of their sessions: the events since the last pause beyond IDLE.
+        """Predictions that read what still counts of their sessions: the events since the last pause beyond IDLE.
 
-        The one rule, live as in training, as a store forgets idle sessions.
+        The one rule, live as in training, since a store forgets idle sessions.
         """
-        anew = np.zeros(log.n_events, np.int64)
+        restarts = np.zeros(log.n_events, np.int64)
         paused = np.flatnonzero(np.diff(log.times) > IDLE) + 1
-        anew[paused] = paused
-        newest = np.append(np.maximum.accumulate(anew), 0)  # the last is for predictions that know nothing
+        restarts[paused] = paused
+        newest = np.append(np.maximum.accumulate(restarts), 0)  # the last is for predictions that know nothing
         starts = log.offsets[sessions]
         return cls(log, sessions, np.where(ends > starts, np.maximum(starts, newest[ends - 1]), starts), ends)
 
@@ -45,23 +45,24 @@ class Prefixes:
 
     @property
     def targets(self) -> np.ndarray:
-        """(n,) int32: the item that came next, -1 where the vocabulary does not know it."""
+        """(n,) int32: the index of the item that came next, -1 where it is not in the vocabulary."""
         return self.log.items[self.ends]
 
     @property
     def lengths(self) -> np.ndarray:
-        """(n,) int64: how many events are known."""
+        """(n,) int64: how many events each prediction reads."""
         return self.ends - self.starts
 
     @property
-    def moments(self) -> np.ndarray:
-        """(n,) int64 ms: when each prediction is made, the time of the last event known; 0 where none is."""
+    def predicted_at(self) -> np.ndarray:
+        """(n,) int64 ms: when each prediction is made, the time of the last event that it reads; 0 if it reads none."""
         if not self.log.n_events:
             return np.zeros(len(self), np.int64)
         return np.where(self.lengths > 0, self.log.times[np.maximum(self.ends - 1, 0)], 0)
 
-    def alone(self) -> Prefixes:
-        """The same, at least one, with no sessions in the log but from their first to their last: to be sent away."""
+    def detached(self) -> Prefixes:
+        """A copy whose log holds only the sessions from the first to the last of these, to send to another process.
+        Needs at least one prediction."""
         first, last = int(self.sessions.min()), int(self.sessions.max()) + 1
         begin = self.log.offsets[first]
         return Prefixes(self.log.slice(first, last), self.sessions - first, self.starts - begin, self.ends - begin)
@@ -74,8 +75,8 @@ class Prefixes:
 def next_clicks(log: SessionLog, target_types: tuple[int, ...] = (0,), min_known: int = 1) -> Prefixes:
     """Every event of a target type that has at least `min_known` events of its session before it.
 
-    target_types: places in the list of event types; the default is the first type, a view. A cart or a purchase is
-    not a target: it nearly always repeats the item just viewed, and predicting it would flatter every figure.
+    target_types: indices in the list of event types; the default is the first type, a view. A cart or a purchase is
+    not a target: it nearly always repeats the item just viewed, and predicting it would flatter every metric.
     """
     sessions = np.repeat(np.arange(log.n_sessions, dtype=np.int32), np.diff(log.offsets))
     ends = np.arange(log.n_events, dtype=np.int64)

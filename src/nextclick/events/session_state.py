@@ -63,7 +63,7 @@ def prefixes_of(states: Sequence[SessionState], vocabulary: Vocabulary) -> Prefi
     log = SessionLog(
         vocabulary,
         offsets,
-        vocabulary.numbers(np.array([click.item_id for click in clicks], dtype=np.str_)),
+        vocabulary.indices(np.array([click.item_id for click in clicks], dtype=np.str_)),
         np.array([click.event_type for click in clicks], dtype=np.int8),
         np.array([click.timestamp for click in clicks], dtype=np.int64),
         np.arange(len(states)).astype(np.str_),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from nextclick.features.feature_group import FeatureGroup, Knowledge, Scene
+from nextclick.features.feature_group import FeatureContext, FeatureGroup, ItemKnowledge
 from nextclick.features.groups.catalogue import CATALOGUE
 from nextclick.features.groups.event_types import EVENT_TYPES
 from nextclick.features.groups.item import ITEM
@@ -17,26 +17,26 @@ GROUPS: tuple[FeatureGroup, ...] = (RETRIEVAL, ITEM, SESSION, TIME, EVENT_TYPES,
 FEATURE_TYPE = "float32"
 
 
-def features_by_group(knowledge: Knowledge) -> dict[str, tuple[str, ...]]:
-    """The names of the features that this knowledge allows, by group, in their order."""
+def features_by_group(knowledge: ItemKnowledge) -> dict[str, tuple[str, ...]]:
+    """The names of the features for which there are the data, by group, in their order."""
     return {group.name: names for group in GROUPS if (names := group.names(knowledge))}
 
 
-def feature_names(knowledge: Knowledge) -> tuple[str, ...]:
-    """All of them, in the order of the columns."""
+def feature_names(knowledge: ItemKnowledge) -> tuple[str, ...]:
+    """The names of all features, in the order of their columns."""
     return tuple(name for names in features_by_group(knowledge).values() for name in names)
 
 
-def candidate_features(scene: Scene) -> np.ndarray:
-    """(n, width, len(feature_names)) float32; rows behind the last candidate are zero, NaN is unknown."""
-    n, width = scene.candidates.items.shape
-    out = np.zeros((n, width, len(feature_names(scene.knowledge))), FEATURE_TYPE)
+def candidate_features(context: FeatureContext) -> np.ndarray:
+    """(n, width, len(feature_names)) float32; NaN is unknown, and rows behind the last candidate are zero."""
+    n, width = context.candidates.items.shape
+    out = np.zeros((n, width, len(feature_names(context.knowledge))), FEATURE_TYPE)
 
     def fill(part: slice) -> None:
-        some = Scene(scene.prefixes.take(part), scene.candidates.take(part), scene.knowledge)
+        some = FeatureContext(context.prefixes.take(part), context.candidates.take(part), context.knowledge)
         first = 0
         for group in GROUPS:
-            names = group.names(scene.knowledge)
+            names = group.names(context.knowledge)
             if names:
                 group.fill(some, out[part, :, first : first + len(names)])
                 first += len(names)

@@ -11,7 +11,7 @@ import pandas as pd
 from nextclick.events.sessions import Vocabulary
 
 TITLE_DIMENSIONS = 32
-CATEGORY_SEPARATORS = r"[/>|]"  # between the levels of a category path
+CATEGORY_SEPARATORS = "/>|"  # between the levels of a category path
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Catalogue:
         path = texts["category"].str.strip()
         return cls(
             _codes(path),
-            _codes(path.str.split(CATEGORY_SEPARATORS, n=1, regex=True).str[0]),
+            _codes(path.str.split(f"[{CATEGORY_SEPARATORS}]", n=1, regex=True).str[0]),
             price.to_numpy(np.float32),
             title_vectors(texts["title"], seed),
         )

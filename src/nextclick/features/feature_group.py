@@ -18,10 +18,10 @@ from nextclick.retrieval.encoder import Encoder
 
 
 @dataclass(frozen=True)
-class Knowledge:
-    """What is known of the items when the sessions come.
+class ItemKnowledge:
+    """What is known of the items when the predictions are made.
 
-    statistics: at the end of the log. history: the versions published since, where there are any.
+    statistics: at the end of the log. history: the versions published since, None where none are.
     """
 
     encoder: Encoder
@@ -31,7 +31,7 @@ class Knowledge:
 
     @property
     def timed(self) -> bool:
-        """Whether the log's times mean more than an order."""
+        """Whether the log's times are real, and not only an order."""
         return len(self.statistics.decayed) > 0
 
     @cached_property
@@ -44,31 +44,33 @@ class Knowledge:
         """(n_versions, n_items, len(item_columns)) float32."""
         versions = (
             [item_columns(self.encoder, version, self.catalogue) for version in self.history.versions]
-            if (self.history)
+            if self.history
             else [self.item_columns]
         )
         return np.stack([np.stack(list(columns.values()), axis=1) for columns in versions])
 
-    def versions_at(self, moments: np.ndarray) -> np.ndarray:
-        """(n,) int64: which of the item tables holds at each moment (ms)."""
-        return self.history.at(moments) if self.history else np.zeros(len(moments), np.int64)
+    def versions_at(self, times: np.ndarray) -> np.ndarray:
+        """(n,) int64: the index of the item table that holds at each time, (n,) int64 ms."""
+        return self.history.at(times) if self.history else np.zeros(len(times), np.int64)
 
 
 @dataclass(frozen=True)
-class Scene:
+class FeatureContext:
+    """Predictions, their candidates, and what is known of the items: all that features are computed from."""
+
     prefixes: Prefixes
     candidates: Candidates
-    knowledge: Knowledge
+    knowledge: ItemKnowledge
 
 
 @dataclass(frozen=True)
 class FeatureGroup:
-    """Features that stand or fall together.
+    """Features that need the same data, and are computed or left out together.
 
-    names: those that this knowledge allows, () where the source lacks what they need.
-    fill: writes them into (n, width, len(names)) float32, zero before; places behind the last candidate stay zero.
+    names: the group's features, () where the source lacks the data that they need.
+    fill: writes them into (n, width, len(names)) float32, zero before; rows behind the last candidate stay zero.
     """
 
     name: str
-    names: Callable[[Knowledge], tuple[str, ...]]
-    fill: Callable[[Scene, np.ndarray], None]
+    names: Callable[[ItemKnowledge], tuple[str, ...]]
+    fill: Callable[[FeatureContext, np.ndarray], None]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,7 +17,8 @@ from nextclick.bundle.bundle import load_bundle
 from nextclick.evaluation import slices
 from nextclick.evaluation.baselines import BASELINES
 from nextclick.evaluation.metrics import click_probability, ranks_of
-from nextclick.evaluation.parity import arrivals, parity
+from nextclick.evaluation.parity import parity
+from nextclick.events.arrival_order import arrivals
 from nextclick.events.prefixes import Prefixes, next_clicks
 from nextclick.events.sessions import SessionLog
 from nextclick.features.store.connect import apply_definitions, connect
@@ -67,12 +68,8 @@ class Candidate:
         now = params.ingest.event_types
         named = now if now[: len(types)] == types else types  # some may have been added since
         prefixes = first_of_each(next_clicks(SessionLog.from_events(window.test, named, vocabulary)), params)
-        log = SessionLog.from_events(pd.concat([window.train, window.test]), named, vocabulary)
-        ends = (int(prefixes.moments.min()), int(prefixes.moments.max())) if len(prefixes) else (0, 0)
-        snapshot = recommender.snapshot.over(log, types, params.features, *ends)
-        return cls(
-            folder, manifest, recommender, replace(recommender, snapshot=snapshot), prefixes, params.evaluation.k
-        )
+        live = recommender.as_published_during(prefixes, pd.concat([window.train, window.test]), named, params.features)
+        return cls(folder, manifest, recommender, live, prefixes, params.evaluation.k)
 
     @property
     def knows_until(self) -> pd.Timestamp:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -54,15 +54,13 @@ def replay(
         return Replay(
             pd.DataFrame(columns=["session", "moment", "score", *names]), pd.DataFrame(columns=["session", "rank"])
         )
-    known = SessionLog.from_events(pd.concat([before, events]), event_types, vocabulary)
-    moments, ids = prefixes.moments, prefixes.log.session_ids
-    snapshot = recommender.snapshot.over(known, event_types, features, int(moments.min()), int(moments.max()))
-    recommender = replace(recommender, snapshot=snapshot)
+    recommender = recommender.as_published_during(prefixes, pd.concat([before, events]), event_types, features)
+    moments, ids = prefixes.predicted_at, prefixes.log.session_ids
     lists = np.full((len(prefixes), k), -1, np.int32)
     served = []
     for first in progress_bar(range(0, len(prefixes), CHUNK), desc="replay", unit="chunk"):
         chunk = prefixes.take(slice(first, first + CHUNK))
-        candidates, values = snapshot.features(chunk)
+        candidates, values = recommender.snapshot.features(chunk)
         scores = recommender.scores_of(candidates, values)
         best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
         lists[first : first + CHUNK, : best.shape[1]] = np.take_along_axis(candidates.items, best, axis=1)

@@ -8,7 +8,6 @@ import pandas as pd
 
 from nextclick.events.prefixes import Prefixes
 from nextclick.events.session_state import Click, prefixes_of
-from nextclick.events.sessions import SessionLog
 from nextclick.features.statistics_versions import ItemHistory, lateness_ms
 from nextclick.logs.prediction_log import Served
 from nextclick.params import Params
@@ -38,11 +37,9 @@ def recomputed(
     rows, lists = served.features.loc[some[of], names].reset_index(drop=True), lists[some]
     if lists.empty:
         return rows, rows
-    types, vocabulary = params.ingest.event_types, recommender.snapshot.vocabulary
+    vocabulary = recommender.snapshot.vocabulary
     prefixes = prefixes_of([tuple(Click(**click) for click in state) for state in lists["state"]], vocabulary)
-    if recommender.snapshot.knowledge.timed:
-        log = SessionLog.from_events(known, types, vocabulary)
-        recommender = recommender.with_history(_history(recommender, log, prefixes.moments, params))
+    recommender = _as_served(recommender, prefixes, known, params)
     parts = [
         _of_chunk(recommender, prefixes.take(slice(start, start + CHUNK)), lists["ranked"].iloc[start : start + CHUNK])
         for start in progress_bar(range(0, len(lists), CHUNK), desc="skew", unit="chunk")
@@ -51,16 +48,17 @@ def recomputed(
     return rows, trained.reindex(columns=names)
 
 
-def _history(recommender: Recommender, log: SessionLog, moments: np.ndarray, params: Params) -> ItemHistory:
-    """The statistics that have to be served at these moments: the bundle's own, until newer ones are published."""
-    first, last = int(moments.min()), int(moments.max())
-    made = recommender.snapshot.over(log, params.ingest.event_types, params.features, first, last).knowledge.history
-    assert made is not None
+def _as_served(recommender: Recommender, prefixes: Prefixes, known: pd.DataFrame, params: Params) -> Recommender:
+    """The recommender with the statistics that have to be served: the bundle's own, until newer ones are published."""
+    published = recommender.as_published_during(prefixes, known, params.ingest.event_types, params.features)
+    history = published.snapshot.knowledge.history
+    if history is None:
+        return recommender
     bundled = recommender.snapshot.knowledge.statistics
     until = int(bundled.last_click.max(initial=0))
-    newer = np.flatnonzero(made.published_at - lateness_ms(params.features) > until)
-    versions = (bundled, *(made.versions[place] for place in newer))
-    return ItemHistory(np.append(until, made.published_at[newer]), versions)
+    newer = np.flatnonzero(history.published_at - lateness_ms(params.features) > until)
+    versions = (bundled, *(history.versions[index] for index in newer))
+    return recommender.with_history(ItemHistory(np.append(until, history.published_at[newer]), versions))
 
 
 def _of_chunk(recommender: Recommender, prefixes: Prefixes, ranked: pd.Series) -> np.ndarray:
@@ -69,7 +67,7 @@ def _of_chunk(recommender: Recommender, prefixes: Prefixes, ranked: pd.Series) -
     scores = recommender.scores_of(candidates, values)
     lengths = ranked.str.len().to_numpy(np.int64)
     of = np.repeat(np.arange(len(ranked)), lengths)
-    shown = recommender.snapshot.vocabulary.numbers(np.concatenate(ranked.to_list()).astype(np.str_))
+    shown = recommender.snapshot.vocabulary.indices(np.concatenate(ranked.to_list()).astype(np.str_))
     is_candidate = candidates.items[of] == shown[:, None]
     index = is_candidate.argmax(axis=1)
     computed = np.column_stack([scores[of, index], values[of, index]])

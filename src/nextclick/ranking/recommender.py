@@ -1,4 +1,4 @@
-"""Retrieval, features and ranker as one: from sessions to ordered lists."""
+"""Retrieval, features and ranker as one: from sessions to recommendations."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import xgboost as xgb
 
 from nextclick.events.prefixes import Prefixes, next_clicks
@@ -33,10 +34,10 @@ def training_examples(snapshot: Snapshot, prefixes: Prefixes, negatives: int, se
 
 def examples_of(snapshot: Snapshot, chunk: Prefixes, negatives: int, seed: int) -> Examples:
     """The groups of some predictions, whose draw depends on them and the seed alone."""
-    random = np.random.default_rng([seed, len(chunk), *chunk.moments[:1].tolist()])
+    random = np.random.default_rng([seed, len(chunk), *chunk.predicted_at[:1].tolist()])
     candidates, values = snapshot.features(chunk)
     hits = candidates.present & (candidates.items == chunk.targets[:, None])
-    # positives sort before all negatives, negatives at random, empty places last
+    # positives sort before all negatives, negatives at random, positions without a candidate last
     keys = np.where(hits, -1.0, random.random(hits.shape))
     keys[~candidates.present] = 2.0
     order = np.argsort(keys, axis=1, kind="stable")[:, : negatives + 1]
@@ -45,8 +46,13 @@ def examples_of(snapshot: Snapshot, chunk: Prefixes, negatives: int, seed: int) 
     sizes = kept.sum(axis=1)[hits.any(axis=1)]
     labels = np.zeros(sizes.sum(), np.float32)
     labels[np.cumsum(sizes) - sizes] = 1
-    recall = len(sizes) / max(1, len(chunk))
-    return Examples(values[rows, order[rows, columns]], labels, sizes, recall, snapshot.feature_names)
+    return Examples(
+        features=values[rows, order[rows, columns]],
+        labels=labels,
+        groups=sizes,
+        recall=len(sizes) / max(1, len(chunk)),
+        names=snapshot.feature_names,
+    )
 
 
 def joined(parts: list[Examples], predictions: int) -> Examples:
@@ -74,6 +80,20 @@ class Recommender:
         """A copy with item statistics in versions, which shares all that does not depend on them."""
         return replace(self, snapshot=self.snapshot.with_history(history))
 
+    def as_published_during(
+        self, prefixes: Prefixes, events: pd.DataFrame, event_types: list[str], features: Features
+    ) -> Recommender:
+        """This recommender with the item statistics that are published from `events` while `prefixes` are predicted,
+        as they are live. See `Snapshot.as_published_during`.
+
+        events: canonical, in any order, those before the predictions too. event_types: that they may have.
+        """
+        if not self.snapshot.knowledge.timed:
+            return self
+        log = SessionLog.from_events(events, event_types, self.snapshot.vocabulary)
+        snapshot = self.snapshot.as_published_during(log, event_types, features, prefixes.predicted_at)
+        return replace(self, snapshot=snapshot)
+
     def scores(self, prefixes: Prefixes) -> tuple[Candidates, np.ndarray]:
         """Candidates and their scores, (n, width) float32; -inf where there is no candidate."""
         candidates, features = self.snapshot.features(prefixes)
@@ -89,13 +109,15 @@ class Recommender:
         return scores
 
     def recommend(self, prefixes: Prefixes, k: int) -> np.ndarray:
-        """(n, k) int32: item numbers, best first, -1 behind the last; ties by the fused rank of retrieval."""
-        lists = np.full((len(prefixes), k), -1, np.int32)
+        """(n, k) int32: item indices, best first, -1 behind the last; ties by the fused rank of retrieval."""
+        recommendations = np.full((len(prefixes), k), -1, np.int32)
         for first in progress_bar(range(0, len(prefixes), CHUNK), desc="recommend", unit="chunk"):
             candidates, scores = self.scores(prefixes.take(slice(first, first + CHUNK)))
             order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-            lists[first : first + CHUNK, : order.shape[1]] = np.take_along_axis(candidates.items, order, axis=1)
-        return lists
+            recommendations[first : first + CHUNK, : order.shape[1]] = np.take_along_axis(
+                candidates.items, order, axis=1
+            )
+        return recommendations
 
 
 def example_prefixes(log: SessionLog, params: Ranker) -> tuple[SessionLog, Prefixes]:
@@ -115,10 +137,7 @@ def example_snapshot(
     sessions ended, with item statistics as published while they were made. about: see `Snapshot.of`."""
     earlier, prefixes = example_prefixes(log, ranker)
     snapshot = Snapshot.of(earlier, retrieval, seed, **about)
-    moments = prefixes.moments
-    if not len(moments):
-        return snapshot, prefixes
-    return snapshot.over(log, about["event_types"], features, int(moments.min()), int(moments.max())), prefixes
+    return snapshot.as_published_during(log, about["event_types"], features, prefixes.predicted_at), prefixes
 
 
 def train_recommender(log: SessionLog, params: Params, **about: Any) -> tuple[Recommender, Examples]:

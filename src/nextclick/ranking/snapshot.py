@@ -13,7 +13,7 @@ from nextclick.events.prefixes import Prefixes, next_clicks
 from nextclick.events.sessions import SessionLog, Vocabulary
 from nextclick.features.candidate_features import candidate_features, feature_names, features_by_group
 from nextclick.features.catalogue import Catalogue
-from nextclick.features.feature_group import Knowledge, Scene
+from nextclick.features.feature_group import FeatureContext, ItemKnowledge
 from nextclick.features.item_statistics import ItemStatistics
 from nextclick.features.statistics_versions import ItemHistory
 from nextclick.files import mapped
@@ -23,44 +23,27 @@ from nextclick.retrieval.encoder import Encoder
 from nextclick.retrieval.encoder_training import train_encoder
 from nextclick.retrieval.index import SessionIndex
 
-# each part of a bundle: its class, and each field with the name of its file, `<part>-<name>.npy`, which stays when a
-# field is renamed
-PARTS: dict[str, tuple[type[Any], dict[str, str]]] = {
-    "vocabulary": (Vocabulary, {"ids": "ids"}),
-    "index": (
-        SessionIndex,
-        dict(
-            offsets="offsets",
-            items="items",
-            sessions="sessions",
-            posting_offsets="posting_offsets",
-            posting_events="posting_events",
-        ),
-    ),
-    "encoder": (Encoder, dict(vectors="vectors", position_weight="position_weight", item_weight="item_weight")),
+# The parts of a snapshot, each with its class and the names of its arrays, in the order of the class's fields: an array
+# is the file <part>-<name>.npy. Stored bundles have these files, whatever the fields are called.
+PARTS: dict[str, tuple[type[Any], str]] = {
+    "vocabulary": (Vocabulary, "ids"),
+    "index": (SessionIndex, "offsets items sessions posting_offsets posting_events"),
+    "encoder": (Encoder, "vectors position_weight item_weight"),
     "statistics": (
         ItemStatistics,
-        dict(
-            clicks="clicks",
-            clicks_lately="clicks_lately",
-            last_seen="last_seen",
-            types="types",
-            by_type="by_type",
-            decayed="decayed",
-            decayed_by_type="decayed_by_type",
-            first_click="first_click",
-            last_click="last_click",
-        ),
+        "clicks clicks_lately last_seen types by_type decayed decayed_by_type first_click last_click",
     ),
-    "catalogue": (Catalogue, dict(category="category", department="department", price="price", titles="titles")),
+    "catalogue": (Catalogue, "category department price titles"),
 }
 
 
 @dataclass(frozen=True)
 class Snapshot:
+    """Retrieval and features of what a log held when it ended."""
+
     vocabulary: Vocabulary
     retriever: Retriever
-    knowledge: Knowledge
+    knowledge: ItemKnowledge
 
     @classmethod
     def of(
@@ -73,7 +56,10 @@ class Snapshot:
         items: pd.DataFrame | None = None,
         timed: bool = True,
     ) -> Snapshot:
-        """items: what the shop says of them, see `Catalogue.of`. timed: whether the log's times are real."""
+        """The snapshot at the end of a log, whose encoder is trained here.
+
+        items: what the shop reports of them, see `Catalogue.of`. timed: whether the log's times are real.
+        """
         encoder = train_encoder(
             next_clicks(log),
             dimensions=params.dimensions,
@@ -82,21 +68,26 @@ class Snapshot:
             seed=seed,
         )
         statistics = ItemStatistics.of(log, event_types, timed)
-        knowledge = Knowledge(encoder, statistics, Catalogue.of(items, log.vocabulary, seed))
+        knowledge = ItemKnowledge(encoder, statistics, Catalogue.of(items, log.vocabulary, seed))
         return cls(log.vocabulary, _retriever(SessionIndex.of(log), knowledge, params), knowledge)
 
-    def over(self, log: SessionLog, event_types: list[str], features: Features, first: int, last: int) -> Snapshot:
-        """The same, with the item statistics that are published from `log` between `first` and `last` (ms):
-        for predictions made in that time. Where times only give an order, nothing changes.
+    def as_published_during(
+        self, log: SessionLog, event_types: list[str], features: Features, predicted_at: np.ndarray
+    ) -> Snapshot:
+        """This snapshot with the item statistics that are published from `log` while predictions are made.
 
-        event_types: the names of the log's types; those that were added after this snapshot was made are left out."""
-        if not self.knowledge.timed:
+        Without a prediction, or where times only give an order, nothing changes. log: all events, those before the
+        predictions too, in this vocabulary. event_types: the names of the log's types; those that were added after this
+        snapshot was made are left out. predicted_at: (n,) int64 ms, see `Prefixes.predicted_at`.
+        """
+        if not self.knowledge.timed or not len(predicted_at):
             return self
         types = self.knowledge.statistics.types.tolist() or event_types[:1]
+        first, last = int(predicted_at.min()), int(predicted_at.max())
         return self.with_history(ItemHistory.of(log, types, features, first, last))
 
     def with_history(self, history: ItemHistory) -> Snapshot:
-        """The same, with item statistics in versions."""
+        """This snapshot with item statistics in versions."""
         return replace(self, knowledge=replace(self.knowledge, history=history))
 
     @property
@@ -114,34 +105,36 @@ class Snapshot:
 
     def features_of(self, prefixes: Prefixes, candidates: Candidates) -> np.ndarray:
         """(n, width, len(feature_names)) float32: the features of candidates that were retrieved before."""
-        return candidate_features(Scene(prefixes, candidates, self.knowledge))
+        return candidate_features(FeatureContext(prefixes, candidates, self.knowledge))
 
     def save(self, folder: Path) -> None:
-        """One .npy file an array, so that processes which serve it can share its pages."""
+        """Write one .npy file an array, so that processes which serve the snapshot can share its pages."""
         folder.mkdir(parents=True, exist_ok=True)
-        held = {
-            "vocabulary": self.vocabulary,
-            "index": self.retriever.index,
-            "encoder": self.knowledge.encoder,
-            "statistics": self.knowledge.statistics,
-            "catalogue": self.knowledge.catalogue,
-        }
-        for part, (_, files) in PARTS.items():
-            for field, name in files.items():
-                np.save(folder / f"{part}-{name}.npy", getattr(held[part], field), allow_pickle=False)
+        knowledge = self.knowledge
+        parts = {"vocabulary": self.vocabulary, "index": self.retriever.index}
+        parts |= {name: getattr(knowledge, name) for name in ("encoder", "statistics", "catalogue")}
+        for part, (kind, names) in PARTS.items():
+            for field, name in zip(kind.__match_args__, names.split(), strict=True):
+                np.save(folder / f"{part}-{name}.npy", getattr(parts[part], field), allow_pickle=False)
 
     @classmethod
     def load(cls, folder: Path, params: Retrieval) -> Snapshot:
-        """Memory-mapped. Raises OSError or ValueError where a file is missing or broken."""
-        loaded = {
-            part: kind(**{field: mapped(folder / f"{part}-{name}.npy") for field, name in files.items()})
-            for part, (kind, files) in PARTS.items()
+        """A saved snapshot, memory-mapped. Raises OSError or ValueError where a file is missing or invalid."""
+        parts = {
+            part: kind(*(mapped(folder / f"{part}-{name}.npy") for name in names.split()))
+            for part, (kind, names) in PARTS.items()
         }
-        knowledge = Knowledge(loaded["encoder"], loaded["statistics"], loaded["catalogue"])
-        return cls(loaded["vocabulary"], _retriever(loaded["index"], knowledge, params), knowledge)
+        knowledge = ItemKnowledge(parts["encoder"], parts["statistics"], parts["catalogue"])
+        return cls(parts["vocabulary"], _retriever(parts["index"], knowledge, params), knowledge)
 
 
-def _retriever(index: SessionIndex, knowledge: Knowledge, params: Retrieval) -> Retriever:
-    statistics = knowledge.statistics
-    popular = np.lexsort((-statistics.clicks, -statistics.clicks_lately))[: params.width].astype(np.int32)
-    return Retriever(index, knowledge.encoder, popular, params.width, params.nearest, params.sample, params.neighbours)
+def _retriever(index: SessionIndex, knowledge: ItemKnowledge, params: Retrieval) -> Retriever:
+    return Retriever(
+        index=index,
+        encoder=knowledge.encoder,
+        popular=knowledge.statistics.popular[: params.width],
+        width=params.width,
+        nearest=params.nearest,
+        sample=params.sample,
+        neighbours=params.neighbours,
+    )

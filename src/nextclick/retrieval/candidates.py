@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
@@ -11,25 +12,24 @@ from numba import njit
 from nextclick.events.prefixes import Prefixes, known_clicks
 from nextclick.retrieval.encoder import Encoder
 from nextclick.retrieval.index import SessionIndex
-from nextclick.retrieval.scores import N_SOURCES, SOURCES, score_items
+from nextclick.retrieval.scores import N_SOURCES, OWN, SOURCES, Neighbours, Scores, score_items, touch
 from nextclick.threads import in_parts
 
-OWN = SOURCES.index("own")
-ENCODER = N_SOURCES  # the column of the encoder's cosine, after those of the index
 COLUMNS = (*SOURCES, "encoder")
-FUSED = (0, 1, 7, 8, OWN, ENCODER)  # the columns whose ranks choose the candidates
+ENCODER = COLUMNS.index("encoder")  # its cosine
+# the columns whose ranks choose the candidates
+FUSED = tuple(map(COLUMNS.index, ("neighbours", "neighbours_near", "after", "near", "own", "encoder")))
 FUSION_OFFSET = 10.0
 FILLER = 1e-6  # fusion of the most popular item that only fills up
 DEPTH = 256  # ranks below this add nothing to the fusion
 UNRANKED = 1000.0  # the rank by a source that does not know the item
-LAST_PLACE = 2**31 - 1
+LAST_POSITION = 2**31 - 1
 TOGETHER, BLOCK = 16, 512  # sessions and items whose cosines are computed while both stay in the cache
 BUNDLES = 3  # for which a thread keeps arrays to work in
-_kept = threading.local()
+_scratch_by_thread = threading.local()
 
 
-@dataclass(frozen=True)
-class Candidates:
+class Candidates(NamedTuple):
     """Candidates of n sessions, best first by the fusion of their ranks.
 
     items: (n, width) int32, -1 behind the last. scores, ranks: (n, width, len(COLUMNS)) float32; rank 0 is the best
@@ -41,14 +41,41 @@ class Candidates:
     ranks: np.ndarray
     fusion: np.ndarray
 
+    @classmethod
+    def none(cls, n: int, width: int) -> Candidates:
+        """Arrays in which no session has a candidate yet."""
+        return cls(
+            items=np.full((n, width), -1, np.int32),
+            scores=np.zeros((n, width, len(COLUMNS)), np.float32),
+            ranks=np.full((n, width, len(COLUMNS)), UNRANKED, np.float32),
+            fusion=np.zeros((n, width), np.float32),
+        )
+
     @property
     def present(self) -> np.ndarray:
         """(n, width) bool: where there is a candidate."""
         return self.items >= 0
 
     def take(self, rows: slice) -> Candidates:
-        """Those of some of the sessions."""
-        return Candidates(self.items[rows], self.scores[rows], self.ranks[rows], self.fusion[rows])
+        """The candidates of some of the sessions; a view, so that what is written into it is written here."""
+        return Candidates(*(array[rows] for array in self))
+
+
+class _Limits(NamedTuple):
+    """See `Retriever`."""
+
+    width: int
+    nearest: int
+    sample: int
+    neighbours: int
+
+
+class _Scratch(NamedTuple):
+    """What `_retrieve` works in. cosines: (TOGETHER, n_items) float32."""
+
+    neighbours: Neighbours
+    scores: Scores
+    cosines: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -70,76 +97,56 @@ class Retriever:
     fused: tuple[int, ...] = FUSED
 
     def retrieve(self, prefixes: Prefixes) -> Candidates:
-        index, log, shape = self.index, prefixes.log, (len(prefixes), self.width)
-        columns = self.encoder.columns
-        found = Candidates(
-            np.full(shape, -1, np.int32),
-            np.zeros((*shape, len(COLUMNS)), np.float32),
-            np.full((*shape, len(COLUMNS)), UNRANKED, np.float32),
-            np.zeros(shape, np.float32),
-        )
+        candidates, columns = Candidates.none(len(prefixes), self.width), self.encoder.columns
+        limits = _Limits(self.width, min(self.nearest, len(self.index.counts)), self.sample, self.neighbours)
 
         def fill(part: slice) -> None:
+            some = prefixes.take(part)
             _retrieve(
-                log.items,
-                prefixes.starts[part],
-                prefixes.ends[part],
-                self.encoder.encode(prefixes.take(part)),
+                some.log.items,
+                some.starts,
+                some.ends,
+                self.encoder.encode(some),
                 columns,
-                *(index.offsets, index.items, index.sessions, index.posting_offsets, index.posting_events),
+                self.index,
                 self.popular,
-                *(self.width, min(self.nearest, len(index.counts)), self.sample, self.neighbours),
+                limits,
                 np.array(self.fused),
-                *(
-                    *_scratch(len(index.offsets), columns.shape[1]),
-                    found.items[part],
-                    found.scores[part],
-                    found.ranks[part],
-                    found.fusion[part],
-                ),
+                _scratch(len(self.index.offsets) - 1, columns.shape[1]),
+                candidates.take(part),
             )
 
         in_parts(fill, len(prefixes))
-        return found
+        return candidates
 
 
-def _scratch(n_sessions: int, n_items: int) -> tuple[np.ndarray, ...]:
-    """What `_retrieve` works in, kept by each thread, for a champion and its challenger too: making it would cost a
-    single request more than its use.
-
-    similarity, matched, touched_sessions: (n_sessions,); scores: (n_items, N_SOURCES + 1); touched: (n_items,);
-    cosines: (TOGETHER, n_items). Similarity and scores are zero, and the kernel leaves them so.
-    """
-    kept = vars(_kept).setdefault("by_size", {})
-    if (n_sessions, n_items) not in kept:
-        if len(kept) == BUNDLES:
-            kept.clear()  # of bundles that were served before
-        kept[n_sessions, n_items] = (
-            np.zeros(n_sessions, np.float32),
-            np.empty(n_sessions, np.int64),
-            np.empty(n_sessions, np.int64),
-            np.zeros((n_items, N_SOURCES + 1), np.float32),
-            np.empty(n_items, np.int32),
-            np.empty((TOGETHER, n_items), np.float32),
-        )
-    return kept[n_sessions, n_items]
+def _scratch(n_sessions: int, n_items: int) -> _Scratch:
+    """The scratch arrays of this thread, which keeps them for a champion and its challenger too: making them would cost
+    a single request more than their use. The kernel leaves them as it finds them."""
+    by_size = vars(_scratch_by_thread).setdefault("by_size", {})
+    if (n_sessions, n_items) not in by_size:
+        if len(by_size) == BUNDLES:
+            by_size.clear()  # of bundles that were served before
+        cosines = np.empty((TOGETHER, n_items), np.float32)
+        by_size[n_sessions, n_items] = _Scratch(Neighbours.over(n_sessions, np.float32), Scores.over(n_items), cosines)
+    return by_size[n_sessions, n_items]
 
 
 @njit(cache=True)
-def best_places(values, wanted):
-    """The places of the `wanted` highest positive float32 values, best first; of equals the lower place first.
+def best_positions(values, wanted):
+    """The positions of the `wanted` highest positive float32 values, best first; of equals the lower position first.
 
-    The bits of a positive float order as its value does, so value and place make one integer key. The best keys are
+    The bits of a positive float order as its value does, so value and position make one integer key. The best keys are
     kept in a binary heap whose root is the lowest.
     """
     bits = values.view(np.int32)
     heap = np.empty(wanted, np.int64)
     size = 0
     lowest = np.int32(0)
-    for place in range(len(values)):
-        if bits[place] <= lowest:  # an equal value at a later place is worse
+    for position in range(len(values)):
+        if bits[position] <= lowest:  # an equal value at a later position is worse
             continue
-        key = (np.int64(bits[place]) << 32) | (LAST_PLACE - place)
+        key = (np.int64(bits[position]) << 32) | (LAST_POSITION - position)
         if size < wanted:
             heap[size] = key
             size += 1
@@ -151,7 +158,7 @@ def best_places(values, wanted):
             _sink(heap, 0)
         if size == wanted:
             lowest = np.int32(heap[0] >> 32)
-    return LAST_PLACE - (np.sort(heap[:size])[::-1] & LAST_PLACE)
+    return LAST_POSITION - (np.sort(heap[:size])[::-1] & LAST_POSITION)
 
 
 @njit(cache=True)
@@ -196,89 +203,43 @@ def all_cosines(session_vectors, columns, cosines):
 
 
 @njit(cache=True, nogil=True)
-def _retrieve(
-    log_items,
-    starts,
-    ends,
-    session_vectors,
-    columns,
-    offsets,
-    items,
-    sessions,
-    posting_offsets,
-    posting_events,
-    popular,
-    width,
-    nearest,
-    sample,
-    neighbours,
-    fused,
-    similarity,
-    matched,
-    touched_sessions,
-    scores,
-    touched,
-    cosines,
-    chosen,
-    chosen_scores,
-    chosen_ranks,
-    chosen_fusion,
-):
+def _retrieve(log_items, starts, ends, session_vectors, columns, index, popular, limits, fused, scratch, candidates):
     n = len(ends)
+    scores, cosines = scratch.scores, scratch.cosines
     for group in range(0, n, TOGETHER):
         all_cosines(session_vectors[group : group + TOGETHER], columns, cosines)
         for i in range(group, min(group + TOGETHER, n)):
             clicks = known_clicks(log_items, starts[i], ends[i])
-            count = score_items(
-                clicks,
-                offsets,
-                items,
-                sessions,
-                posting_offsets,
-                posting_events,
-                sample,
-                neighbours,
-                similarity,
-                matched,
-                touched_sessions,
-                scores,
-                touched,
-            )
-            for item in best_places(cosines[i - group], nearest):
-                if scores[item, N_SOURCES] == 0:
-                    scores[item, N_SOURCES] = 1
-                    touched[count] = item
-                    count += 1
-            found = count
+            count = score_items(clicks, index, limits.sample, limits.neighbours, scratch.neighbours, scores)
+            for item in best_positions(cosines[i - group], limits.nearest):
+                count = touch(item, scores, count)
+            n_found = count
             for item in popular:
-                if count >= width:
+                if count >= limits.width:
                     break
-                if scores[item, N_SOURCES] == 0:
-                    scores[item, N_SOURCES] = 1
-                    touched[count] = item
-                    count += 1
-            fillers = touched[found:count].copy()
-            pool = np.sort(touched[:count])  # by item number, so that ties never depend on the way here
+                count = touch(item, scores, count)
+            fillers = scores.touched[n_found:count].copy()
+            pool = np.sort(scores.touched[:count])  # by item index, so that ties never depend on the way here
             values = np.empty((N_SOURCES + 1, count), np.float32)
             for p in range(count):
                 for k in range(N_SOURCES):
-                    values[k, p] = scores[pool[p], k]
+                    values[k, p] = scores.values[pool[p], k]
                 values[ENCODER, p] = cosines[i - group, pool[p]]
-                scores[pool[p], :] = 0
+                scores.values[pool[p], :] = 0
             fusion = np.zeros(count, np.float32)
             for k in fused:
-                order = best_places(values[k], DEPTH)
+                order = best_positions(values[k], DEPTH)
                 for rank in range(len(order)):
                     # own items are always candidates
                     fusion[order[rank]] += 1 if k == OWN else np.float32(1 / (FUSION_OFFSET + rank))
-            for place in range(len(fillers)):
-                fusion[np.searchsorted(pool, fillers[place])] += np.float32(FILLER / (1 + place))
-            best = best_places(fusion, width)
+            for rank in range(len(fillers)):
+                fusion[np.searchsorted(pool, fillers[rank])] += np.float32(FILLER / (1 + rank))
+            best = best_positions(fusion, limits.width)
             for c in range(len(best)):
-                chosen[i, c] = pool[best[c]]
-                chosen_scores[i, c] = values[:, best[c]]
-                chosen_fusion[i, c] = fusion[best[c]]
+                candidates.items[i, c] = pool[best[c]]
+                candidates.scores[i, c] = values[:, best[c]]
+                candidates.fusion[i, c] = fusion[best[c]]
             for k in range(N_SOURCES + 1):
-                order = best_places(chosen_scores[i, : len(best), k].copy(), width)
+                order = best_positions(candidates.scores[i, : len(best), k].copy(), limits.width)
                 for rank in range(len(order)):
-                    chosen_ranks[i, order[rank], k] = rank
+                    candidates.ranks[i, order[rank], k] = rank

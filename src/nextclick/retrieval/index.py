@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from nextclick.events.sessions import SessionLog
 
 
-@dataclass(frozen=True)
-class SessionIndex:
-    """Past sessions, and where each item was clicked in them.
+class SessionIndex(NamedTuple):
+    """Past sessions, and where each item was clicked in them, in the form that compiled code reads.
 
     offsets: (n_sessions + 1,) int64, the events of each session. items: (n_events,) int32.
     sessions: (n_events,) int32, the session of each event.
@@ -32,16 +31,16 @@ class SessionIndex:
 
     @classmethod
     def of(cls, log: SessionLog) -> SessionIndex:
-        """Items outside the vocabulary are left out of the sessions that hold them."""
+        """The index of a log's sessions, without their items that are outside the vocabulary."""
         known = log.items >= 0
         sessions = np.repeat(np.arange(log.n_sessions, dtype=np.int32), np.diff(log.offsets))[known]
         items = log.items[known]
         return cls(
-            _offsets(sessions, log.n_sessions),
-            items,
-            sessions,
-            _offsets(items, len(log.vocabulary)),
-            np.argsort(items, kind="stable"),
+            offsets=_offsets(sessions, log.n_sessions),
+            items=items,
+            sessions=sessions,
+            posting_offsets=_offsets(items, len(log.vocabulary)),
+            posting_events=np.argsort(items, kind="stable"),
         )
 
 

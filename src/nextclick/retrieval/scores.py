@@ -6,6 +6,8 @@ STAN (Garg et al., SIGIR 2019); transitions are those of sequential rules (Ludew
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numba import njit
 
@@ -22,6 +24,10 @@ SOURCES = (
     "own",  # clicks on the item in this very session
 )
 N_SOURCES = len(SOURCES)
+NEIGHBOURS, NEIGHBOURS_NEAR = SOURCES.index("neighbours"), SOURCES.index("neighbours_near")
+NEIGHBOURS_AFTER, NEIGHBOURS_NEXT = SOURCES.index("neighbours_after"), SOURCES.index("neighbours_next")
+AFTER_LAST, BEFORE_LAST = SOURCES.index("after_last"), SOURCES.index("before_last")
+NEXT_LAST, AFTER, NEAR, OWN = (SOURCES.index(name) for name in ("next_last", "after", "near", "own"))
 NEIGHBOUR_CLICKS = 10  # the newest clicks whose sessions are neighbours
 NEIGHBOUR_DECAY = 2.0  # a click's weight falls by e every two clicks
 NEAR_DECAY = 2.0
@@ -35,160 +41,154 @@ _NEAR = np.exp(-_DISTANCES / NEAR_DECAY).astype(np.float32)
 _REACH = (NEAR_REACH_DECAY**_DISTANCES).astype(np.float32)
 
 
+class Neighbours(NamedTuple):
+    """What `find_neighbours` works in and writes, over all past sessions.
+
+    similarity: (n_sessions,) float, zero before the first call; the caller clears it at the sessions found. matched:
+    (n_sessions,) int64, the event of the newest click that a session shares. found: (n_sessions,) int64, the sessions
+    found.
+    """
+
+    similarity: np.ndarray
+    matched: np.ndarray
+    found: np.ndarray
+
+    @classmethod
+    def over(cls, n_sessions: int, dtype: type[np.floating]) -> Neighbours:
+        return cls(np.zeros(n_sessions, dtype), np.empty(n_sessions, np.int64), np.empty(n_sessions, np.int64))
+
+
+class Scores(NamedTuple):
+    """Scores of all items, and which of them were touched.
+
+    values: (n_items, N_SOURCES + 1) float32, zero before; the last column is 1 for an item that was touched, and the
+    caller clears the rows of those. touched: (n_items,) int32, the touched items' indices.
+    """
+
+    values: np.ndarray
+    touched: np.ndarray
+
+    @classmethod
+    def over(cls, n_items: int) -> Scores:
+        return cls(np.zeros((n_items, N_SOURCES + 1), np.float32), np.empty(n_items, np.int32))
+
+
 @njit(cache=True)
-def score_items(
-    clicks,
-    offsets,
-    items,
-    sessions,
-    posting_offsets,
-    posting_events,
-    sample,
-    neighbours,
-    similarity,
-    matched,
-    touched_sessions,
-    scores,
-    touched_items,
-):
+def score_items(clicks, index, sample, max_neighbours, neighbours, scores):
     """Add up the scores of all items connected with `clicks`; returns how many items were touched.
 
-    clicks: (n,) int32, item numbers of the session, oldest first, all known.
-    sample: the newest clicks looked at per item; neighbours: the most similar sessions kept.
-    similarity (n_sessions,) float32 and scores (n_items, N_SOURCES + 1) float32 are scratch, zero before;
-    similarity is zero again after, scores are for the caller to read at `touched_items` and clear.
+    clicks: (n,) int32, item indices of the session, oldest first, none of them -1. index: a SessionIndex.
+    sample: the newest clicks read per item; max_neighbours: how many of the most similar sessions count.
+    neighbours: Neighbours, of which `similarity` is zero before and after. scores: Scores.
     """
-    n_items = score_neighbours(
-        clicks,
-        offsets,
-        items,
-        sessions,
-        posting_offsets,
-        posting_events,
-        sample,
-        neighbours,
-        similarity,
-        matched,
-        touched_sessions,
-        scores,
-        touched_items,
-        0,
-    )
-    n_items = score_transitions(
-        clicks, offsets, items, sessions, posting_offsets, posting_events, sample, scores, touched_items, n_items
-    )
-    return score_own(clicks, scores, touched_items, n_items)
+    count = score_neighbours(clicks, index, sample, max_neighbours, neighbours, scores, 0)
+    count = score_transitions(clicks, index, sample, scores, count)
+    return score_own(clicks, scores, count)
 
 
 @njit(cache=True)
-def score_neighbours(
-    clicks,
-    offsets,
-    items,
-    sessions,
-    posting_offsets,
-    posting_events,
-    sample,
-    neighbours,
-    similarity,
-    matched,
-    touched_sessions,
-    scores,
-    touched_items,
-    n_items,
-):
-    """The part of `score_items` that goes through similar sessions; n_items: how many were touched before."""
-    n = len(clicks)
-    n_sessions = 0
-    for a in range(n - 1, max(0, n - NEIGHBOUR_CLICKS) - 1, -1):
-        if _stands_later(clicks, a):
+def find_neighbours(clicks, weights, index, sample, neighbours):
+    """Find the past sessions that share an item with `clicks`, and sum up the weights of the shared clicks, of equal
+    clicks that of the newest only; returns how many sessions were found. See `score_items`.
+
+    weights: (n,) float64, of each click; one of weight 0 finds nothing. sample: the newest clicks read per item.
+    """
+    count = 0
+    for a in range(len(clicks) - 1, -1, -1):
+        if weights[a] == 0 or _stands_later(clicks, a):
             continue
-        weight = np.exp(-(n - 1 - a) / NEIGHBOUR_DECAY)
-        end = posting_offsets[clicks[a] + 1]
-        begin = max(posting_offsets[clicks[a]], end - sample)
+        end = index.posting_offsets[clicks[a] + 1]
         previous = -1
-        for x in range(end - 1, begin - 1, -1):
-            event = posting_events[x]
-            session = sessions[event]
+        for x in range(end - 1, max(index.posting_offsets[clicks[a]], end - sample) - 1, -1):
+            event = index.posting_events[x]
+            session = index.sessions[event]
             if session == previous:
                 continue
             previous = session
-            if similarity[session] == 0:
-                touched_sessions[n_sessions] = session
-                n_sessions += 1
-                matched[session] = event
-            similarity[session] += weight
-
-    values = np.empty(n_sessions, np.float32)
-    for i in range(n_sessions):
-        session = touched_sessions[i]
-        similarity[session] /= np.sqrt(offsets[session + 1] - offsets[session])
-        values[i] = similarity[session]
-    threshold = np.float32(0)
-    if n_sessions > neighbours:
-        threshold = np.partition(values, n_sessions - neighbours)[n_sessions - neighbours]
-    for i in range(n_sessions):
-        session = touched_sessions[i]
-        value = similarity[session]
-        similarity[session] = 0
-        if value < threshold:
-            continue
-        for event in range(offsets[session], offsets[session + 1]):
-            item = items[event]
-            n_items = _touch(item, scores, touched_items, n_items)
-            distance = event - matched[session]
-            scores[item, 0] += value
-            if abs(distance) < len(_NEAR):
-                scores[item, 1] += value * _NEAR[abs(distance)]
-            if distance > 0:
-                scores[item, 2] += value / distance
-            if distance == 1:
-                scores[item, 3] += value
-    return n_items
+            if neighbours.similarity[session] == 0:
+                neighbours.found[count] = session
+                neighbours.matched[session] = event
+                count += 1
+            neighbours.similarity[session] += weights[a]
+    return count
 
 
 @njit(cache=True)
-def score_transitions(
-    clicks, offsets, items, sessions, posting_offsets, posting_events, sample, scores, touched_items, n_items
-):
-    """The part of `score_items` that looks around the clicks on the session's items."""
+def score_neighbours(clicks, index, sample, max_neighbours, neighbours, scores, count):
+    """The part of `score_items` that goes through similar sessions; count: how many items were touched before."""
     n = len(clicks)
+    weights = np.zeros(n)
+    for a in range(max(0, n - NEIGHBOUR_CLICKS), n):
+        weights[a] = np.exp(-(n - 1 - a) / NEIGHBOUR_DECAY)
+    sessions = neighbours.found[: find_neighbours(clicks, weights, index, sample, neighbours)]
+    similarity = neighbours.similarity
+    values = np.empty(len(sessions), np.float32)
+    for i in range(len(sessions)):
+        session = sessions[i]
+        values[i] = similarity[session] / np.sqrt(index.offsets[session + 1] - index.offsets[session])
+        similarity[session] = 0
+    threshold = np.float32(0)
+    if len(sessions) > max_neighbours:
+        threshold = np.partition(values, len(sessions) - max_neighbours)[len(sessions) - max_neighbours]
+    for i in range(len(sessions)):
+        session, value = sessions[i], values[i]
+        if value < threshold:
+            continue
+        for event in range(index.offsets[session], index.offsets[session + 1]):
+            item = index.items[event]
+            count = touch(item, scores, count)
+            distance = event - neighbours.matched[session]
+            scores.values[item, NEIGHBOURS] += value
+            if abs(distance) < len(_NEAR):
+                scores.values[item, NEIGHBOURS_NEAR] += value * _NEAR[abs(distance)]
+            if distance > 0:
+                scores.values[item, NEIGHBOURS_AFTER] += value / distance
+            if distance == 1:
+                scores.values[item, NEIGHBOURS_NEXT] += value
+    return count
+
+
+@njit(cache=True)
+def score_transitions(clicks, index, sample, scores, count):
+    """The part of `score_items` that looks around the clicks on the session's items."""
+    n, values = len(clicks), scores.values
     for a in range(n - 1, max(0, n - TRANSITION_CLICKS) - 1, -1):
         if _stands_later(clicks, a):
             continue
-        end = posting_offsets[clicks[a] + 1]
-        begin = max(posting_offsets[clicks[a]], end - sample)
-        weight = TRANSITION_DECAY ** (n - 1 - a) / np.sqrt(end - posting_offsets[clicks[a]] + 1.0)
+        end = index.posting_offsets[clicks[a] + 1]
+        begin = max(index.posting_offsets[clicks[a]], end - sample)
+        weight = TRANSITION_DECAY ** (n - 1 - a) / np.sqrt(end - index.posting_offsets[clicks[a]] + 1.0)
         for x in range(begin, end):
-            event = posting_events[x]
-            session = sessions[event]
-            for other in range(max(offsets[session], event - REACH), min(offsets[session + 1], event + REACH + 1)):
+            event = index.posting_events[x]
+            session = index.sessions[event]
+            first, last = index.offsets[session], index.offsets[session + 1]
+            for other in range(max(first, event - REACH), min(last, event + REACH + 1)):
                 if other == event:
                     continue
-                item = items[other]
-                n_items = _touch(item, scores, touched_items, n_items)
+                item = index.items[other]
+                count = touch(item, scores, count)
                 distance = other - event
                 if a == n - 1:
                     if distance > 0:
-                        scores[item, 4] += 1.0 / distance
+                        values[item, AFTER_LAST] += 1.0 / distance
                     else:
-                        scores[item, 5] -= 1.0 / distance
+                        values[item, BEFORE_LAST] -= 1.0 / distance
                     if distance == 1:
-                        scores[item, 6] += 1.0
+                        values[item, NEXT_LAST] += 1.0
                 if distance > 0:
-                    scores[item, 7] += weight / distance
-                scores[item, 8] += weight * _REACH[abs(distance)]
-    return n_items
+                    values[item, AFTER] += weight / distance
+                values[item, NEAR] += weight * _REACH[abs(distance)]
+    return count
 
 
 @njit(cache=True)
-def score_own(clicks, scores, touched_items, n_items):
+def score_own(clicks, scores, count):
     """The part of `score_items` for the session's own items."""
     n = len(clicks)
     for a in range(n):
-        n_items = _touch(clicks[a], scores, touched_items, n_items)
-        scores[clicks[a], 9] += OWN_DECAY ** (n - 1 - a)
-    return n_items
+        count = touch(clicks[a], scores, count)
+        scores.values[clicks[a], OWN] += OWN_DECAY ** (n - 1 - a)
+    return count
 
 
 @njit(cache=True, inline="always")
@@ -200,9 +200,10 @@ def _stands_later(clicks, a):
 
 
 @njit(cache=True, inline="always")
-def _touch(item, scores, touched_items, n_items):
-    if scores[item, N_SOURCES] == 0:
-        scores[item, N_SOURCES] = 1
-        touched_items[n_items] = item
-        n_items += 1
-    return n_items
+def touch(item, scores, count):
+    """Note an item among those touched, once; returns how many they are, `count` before."""
+    if scores.values[item, N_SOURCES] == 0:
+        scores.values[item, N_SOURCES] = 1
+        scores.touched[count] = item
+        count += 1
+    return count

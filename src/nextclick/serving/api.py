@@ -124,7 +124,7 @@ async def events(request: Request) -> Response:
 async def similar(item_id: str, request: Request, k: schema.Count = 10) -> Response:
     """The items whose vectors lie nearest to this one's."""
     queue, bundle = _runtime(request).queue, _runtime(request).engine.deployment.champion
-    item = int(bundle.recommender.snapshot.vocabulary.numbers(np.array([item_id]))[0])
+    item = int(bundle.recommender.snapshot.vocabulary.indices(np.array([item_id]))[0])
     if item < 0:
         raise RequestRefusedError(404, "no such item", [Detail("item_id", "not known to this model")])
     async with queue:
@@ -178,7 +178,7 @@ def _query(body: schema.RecommendQuery, bundle: LoadedBundle, request_id: str, k
     if body.price_min is not None and body.price_max is not None and body.price_min > body.price_max:
         raise RequestRefusedError(422, "does not fit", [Detail("price_max", "below price_min")])
     if body.exclude or not (body.category is None and body.price_min is None and body.price_max is None):
-        excluded = bundle.recommender.snapshot.vocabulary.numbers(np.array(body.exclude, np.str_))
+        excluded = bundle.recommender.snapshot.vocabulary.indices(np.array(body.exclude, np.str_))
         filters = Filters(tuple(excluded[excluded >= 0]), body.category, body.price_min, body.price_max)
     clicks = tuple(_click(click, position, bundle, at_ms) for position, click in enumerate(body.clicks))
     return Query(

@@ -8,10 +8,10 @@ from functools import cached_property
 import numpy as np
 import pyarrow as pa
 
+from nextclick.features.catalogue import CATEGORY_SEPARATORS
 from nextclick.ranking.snapshot import Snapshot
 
 HIGHEST_PRICE = float(np.finfo(np.float32).max)
-SEPARATORS = "/>|"  # between the levels of a category path, as in `features.catalogue`
 
 
 @dataclass(frozen=True)
@@ -46,13 +46,12 @@ class ItemCatalogue:
     @classmethod
     def of(cls, snapshot: Snapshot, items: pa.Table) -> ItemCatalogue:
         """items: the bundle's columns `title` and `category`, in the order of the vocabulary."""
-        statistics = snapshot.knowledge.statistics
         return cls(
             ids=snapshot.vocabulary.ids.tolist(),
             titles=items["title"].to_pylist(),
             categories=items["category"].to_pylist(),
             prices=snapshot.knowledge.catalogue.price,
-            popular=np.lexsort((-statistics.clicks, -statistics.clicks_lately)).astype(np.int32),
+            popular=snapshot.knowledge.statistics.popular,
         )
 
     def name(self, item: int) -> str:
@@ -78,7 +77,7 @@ class ItemCatalogue:
         """Each category, also one that is only above others, with the codes of the paths at and below it."""
         codes: dict[str, list[int]] = {}
         for code, path in enumerate(self._category_paths):
-            ends = [end for end, letter in enumerate(path) if letter in SEPARATORS] + [len(path)]
+            ends = [end for end, letter in enumerate(path) if letter in CATEGORY_SEPARATORS] + [len(path)]
             for name in dict.fromkeys(path[:end].strip() for end in ends):
                 codes.setdefault(name, []).append(code)
         return codes

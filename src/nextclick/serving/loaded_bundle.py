@@ -14,7 +14,7 @@ from nextclick.features.statistics_versions import ItemHistory, lateness_ms
 from nextclick.logs.published_statistics import published_at, published_versions, read_version
 from nextclick.params import Features
 from nextclick.ranking.recommender import Recommender
-from nextclick.retrieval.candidates import all_cosines, best_places
+from nextclick.retrieval.candidates import all_cosines, best_positions
 from nextclick.serving.item_catalogue import ItemCatalogue
 
 WARM_UPS = 50
@@ -90,7 +90,7 @@ class LoadedBundle:
         cosines = np.empty((1, len(self.catalogue.ids)), np.float32)
         all_cosines(encoder.vectors[item : item + 1], encoder.columns, cosines)
         cosines[0, item] = 0
-        nearest = best_places(cosines[0], min(k, len(self.catalogue.ids)))
+        nearest = best_positions(cosines[0], min(k, len(self.catalogue.ids)))
         return nearest, cosines[0, nearest]
 
 

@@ -40,7 +40,7 @@ class Shadow:
             DROPPED_SHADOWS.inc()
             return
         ids = np.array([query.bundle.catalogue.ids[item] for item in query.filters.exclude], np.str_)
-        excluded = bundle.recommender.snapshot.vocabulary.numbers(ids)
+        excluded = bundle.recommender.snapshot.vocabulary.indices(ids)
         filters = replace(query.filters, exclude=tuple(excluded[excluded >= 0].tolist()))
         self._waiting.append((replace(query, bundle=bundle, filters=filters), session, at_ms))
 

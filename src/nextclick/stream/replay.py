@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from confluent_kafka import KafkaError, KafkaException
 
-from nextclick.evaluation.parity import arrivals
+from nextclick.events.arrival_order import arrivals
 from nextclick.events.schema import FIELDS
 from nextclick.params import Stream
 from nextclick.progress import progress_bar

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from nextclick.events.simulator.scenarios import Scenario
-from nextclick.events.simulator.walk import CART, NORMAL_DRAWS, PURCHASE, UNIFORM_DRAWS, VIEW, walk
+from nextclick.events.simulator.walk import CART, PURCHASE, VIEW, Chance, Rates, Steps, walk
 from nextclick.events.simulator.world import FAVOURITES, World, build_world
 from nextclick.files import move_files, scratch_folder
 from nextclick.params import Simulator
@@ -64,22 +64,11 @@ def _person(
     leaf = world.shop.favourites[user, rng.choice(len(FAVOURITES), p=FAVOURITES)]
     style = world.shop.taste[user]
     views = min(int(rng.geometric(1 / params.views)), LONGEST)
-    items, types, ranks = (np.empty(3 * views, np.int32) for _ in range(3))
-    times = np.empty(3 * views, np.int64)
-    n = walk(
-        world.shop,
-        popularity,
-        user,
-        leaf,
-        style,
-        *(params.returns, params.shift, params.cart_rate, params.purchase_rate),
-        start,
-        rng.random((views, UNIFORM_DRAWS)),
-        rng.standard_normal((views, NORMAL_DRAWS)),
-        *(items, types, times, ranks),
-    )
+    chance, steps = Chance.draw(rng, views), Steps.room(views)
+    rates = Rates(params.returns, params.shift, params.cart_rate, params.purchase_rate)
+    n = walk(world.shop, popularity, user, leaf, style, rates, start, chance, steps)
     known = -1 if rng.random() < params.anonymous else user
-    return pd.DataFrame({"user": known, "item": items[:n], "type": types[:n], "time": times[:n], "rank": ranks[:n]})
+    return pd.DataFrame({"user": known, **{name: values[:n] for name, values in steps._asdict().items()}})
 
 
 def _bot(rng: np.random.Generator, catalogue: np.ndarray, start: int) -> pd.DataFrame:

@@ -8,7 +8,7 @@ import numpy as np
 from numba import njit
 
 from nextclick.events.prefixes import known_clicks
-from nextclick.features.feature_group import FeatureGroup, Knowledge, Scene
+from nextclick.features.feature_group import FeatureContext, FeatureGroup, ItemKnowledge
 from nextclick.features.groups.session import cosine
 
 CATEGORY_NAMES = (
@@ -24,10 +24,10 @@ PRICE_NAMES = (
 TITLE_NAMES = ("title_cosine_last", "title_cosine_mean")
 
 
-def _parts(knowledge: Knowledge) -> list[tuple[tuple[str, ...], Callable[[Scene, np.ndarray], None]]]:
+def _parts(knowledge: ItemKnowledge) -> list[tuple[tuple[str, ...], Callable[[FeatureContext, np.ndarray], None]]]:
     """What the catalogue has, each with what fills it."""
     catalogue = knowledge.catalogue
-    parts: list[tuple[tuple[str, ...], Callable[[Scene, np.ndarray], None]]] = []
+    parts: list[tuple[tuple[str, ...], Callable[[FeatureContext, np.ndarray], None]]] = []
     if catalogue.has_categories:
         parts.append((CATEGORY_NAMES, _fill_categories))
     if catalogue.has_prices:
@@ -37,40 +37,40 @@ def _parts(knowledge: Knowledge) -> list[tuple[tuple[str, ...], Callable[[Scene,
     return parts
 
 
-def _names(knowledge: Knowledge) -> tuple[str, ...]:
+def _names(knowledge: ItemKnowledge) -> tuple[str, ...]:
     return tuple(name for names, _ in _parts(knowledge) for name in names)
 
 
-def _fill(scene: Scene, out: np.ndarray) -> None:
+def _fill(context: FeatureContext, out: np.ndarray) -> None:
     first = 0
-    for names, fill in _parts(scene.knowledge):
-        fill(scene, out[:, :, first : first + len(names)])
+    for names, fill in _parts(context.knowledge):
+        fill(context, out[:, :, first : first + len(names)])
         first += len(names)
 
 
-def _fill_categories(scene: Scene, out: np.ndarray) -> None:
-    prefixes, catalogue = scene.prefixes, scene.knowledge.catalogue
+def _fill_categories(context: FeatureContext, out: np.ndarray) -> None:
+    prefixes, catalogue = context.prefixes, context.knowledge.catalogue
     _write_categories(
         prefixes.log.items,
         prefixes.starts,
         prefixes.ends,
-        scene.candidates.items,
+        context.candidates.items,
         catalogue.category,
         catalogue.department,
         out,
     )
 
 
-def _fill_prices(scene: Scene, out: np.ndarray) -> None:
-    prefixes = scene.prefixes
-    price = scene.knowledge.item_columns["item_price"]
-    _write_prices(prefixes.log.items, prefixes.starts, prefixes.ends, scene.candidates.items, price, out)
+def _fill_prices(context: FeatureContext, out: np.ndarray) -> None:
+    prefixes = context.prefixes
+    price = context.knowledge.item_columns["item_price"]
+    _write_prices(prefixes.log.items, prefixes.starts, prefixes.ends, context.candidates.items, price, out)
 
 
-def _fill_titles(scene: Scene, out: np.ndarray) -> None:
-    prefixes = scene.prefixes
-    titles = scene.knowledge.catalogue.titles
-    _write_titles(prefixes.log.items, prefixes.starts, prefixes.ends, scene.candidates.items, titles, out)
+def _fill_titles(context: FeatureContext, out: np.ndarray) -> None:
+    prefixes = context.prefixes
+    titles = context.knowledge.catalogue.titles
+    _write_titles(prefixes.log.items, prefixes.starts, prefixes.ends, context.candidates.items, titles, out)
 
 
 @njit(cache=True, nogil=True)

@@ -9,19 +9,19 @@ import numpy as np
 from numba import njit
 
 from nextclick.events.prefixes import known_events
-from nextclick.features.feature_group import FeatureGroup, Knowledge, Scene
+from nextclick.features.feature_group import FeatureContext, FeatureGroup, ItemKnowledge
 
 
-def _names(knowledge: Knowledge) -> tuple[str, ...]:
+def _names(knowledge: ItemKnowledge) -> tuple[str, ...]:
     types = knowledge.statistics.types[1:]
     own = (*(f"{name}_of_it" for name in types), *(f"{name}_in_session" for name in types))
     return ("last_event_type", *own) if len(types) else ()
 
 
-def _fill(scene: Scene, out: np.ndarray) -> None:
-    log = scene.prefixes.log
-    n_types = len(scene.knowledge.statistics.types)
-    _write(log.items, log.types, scene.prefixes.starts, scene.prefixes.ends, scene.candidates.items, n_types, out)
+def _fill(context: FeatureContext, out: np.ndarray) -> None:
+    log = context.prefixes.log
+    n_types = len(context.knowledge.statistics.types)
+    _write(log.items, log.types, context.prefixes.starts, context.prefixes.ends, context.candidates.items, n_types, out)
 
 
 @njit(cache=True, nogil=True)

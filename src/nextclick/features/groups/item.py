@@ -5,16 +5,16 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from nextclick.features.feature_group import FeatureGroup, Knowledge, Scene
+from nextclick.features.feature_group import FeatureContext, FeatureGroup, ItemKnowledge
 
 
-def _names(knowledge: Knowledge) -> tuple[str, ...]:
+def _names(knowledge: ItemKnowledge) -> tuple[str, ...]:
     return tuple(knowledge.item_columns)
 
 
-def _fill(scene: Scene, out: np.ndarray) -> None:
-    versions = scene.knowledge.versions_at(scene.prefixes.moments)
-    _write(scene.candidates.items, versions, scene.knowledge.item_tables, out)
+def _fill(context: FeatureContext, out: np.ndarray) -> None:
+    versions = context.knowledge.versions_at(context.prefixes.predicted_at)
+    _write(context.candidates.items, versions, context.knowledge.item_tables, out)
 
 
 @njit(cache=True, nogil=True)

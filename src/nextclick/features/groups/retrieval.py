@@ -5,16 +5,16 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from nextclick.features.feature_group import FeatureGroup, Knowledge, Scene
+from nextclick.features.feature_group import FeatureContext, FeatureGroup, ItemKnowledge
 from nextclick.retrieval.candidates import COLUMNS
 
 
-def _names(_: Knowledge) -> tuple[str, ...]:
+def _names(_: ItemKnowledge) -> tuple[str, ...]:
     return (*(f"{name}_{kind}" for kind in ("score", "share", "rank") for name in COLUMNS), "fusion")
 
 
-def _fill(scene: Scene, out: np.ndarray) -> None:
-    found = scene.candidates
+def _fill(context: FeatureContext, out: np.ndarray) -> None:
+    found = context.candidates
     _write(found.items, found.scores, found.ranks, found.fusion, out)
 
 

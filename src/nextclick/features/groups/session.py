@@ -6,8 +6,8 @@ import numpy as np
 from numba import njit
 
 from nextclick.events.prefixes import known_clicks
-from nextclick.features.feature_group import FeatureGroup, Knowledge, Scene
-from nextclick.retrieval.scores import SOURCES
+from nextclick.features.feature_group import FeatureContext, FeatureGroup, ItemKnowledge
+from nextclick.retrieval.scores import NEXT_LAST
 
 NAMES = (
     "times_in_session",
@@ -20,21 +20,20 @@ NAMES = (
     "cosine_second_last",  # -1: the session is shorter
     "cosine_third_last",
 )
-NEXT_LAST = SOURCES.index("next_last")
 
 
-def _names(_: Knowledge) -> tuple[str, ...]:
+def _names(_: ItemKnowledge) -> tuple[str, ...]:
     return NAMES
 
 
-def _fill(scene: Scene, out: np.ndarray) -> None:
-    prefixes, known = scene.prefixes, scene.knowledge
+def _fill(context: FeatureContext, out: np.ndarray) -> None:
+    prefixes, known = context.prefixes, context.knowledge
     _write(
         prefixes.log.items,
         prefixes.starts,
         prefixes.ends,
-        scene.candidates.items,
-        scene.candidates.scores,
+        context.candidates.items,
+        context.candidates.scores,
         known.statistics.clicks,
         known.encoder.vectors,
         out,

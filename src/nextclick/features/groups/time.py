@@ -9,7 +9,7 @@ import numpy as np
 from numba import njit
 
 from nextclick.events.prefixes import KEPT_EVENTS, known_events
-from nextclick.features.feature_group import FeatureGroup, Knowledge, Scene
+from nextclick.features.feature_group import FeatureContext, FeatureGroup, ItemKnowledge
 from nextclick.units import MS_PER_DAY, MS_PER_HOUR, MS_PER_SECOND
 
 NAMES = (
@@ -24,13 +24,13 @@ NAMES = (
 THURSDAY = 3  # the weekday of 1970-01-01
 
 
-def _names(knowledge: Knowledge) -> tuple[str, ...]:
+def _names(knowledge: ItemKnowledge) -> tuple[str, ...]:
     return NAMES if knowledge.timed else ()
 
 
-def _fill(scene: Scene, out: np.ndarray) -> None:
-    prefixes = scene.prefixes
-    _write(prefixes.log.items, prefixes.log.times, prefixes.starts, prefixes.ends, scene.candidates.items, out)
+def _fill(context: FeatureContext, out: np.ndarray) -> None:
+    prefixes = context.prefixes
+    _write(prefixes.log.items, prefixes.log.times, prefixes.starts, prefixes.ends, context.candidates.items, out)
 
 
 @njit(cache=True)

@@ -92,7 +92,7 @@ def statistic_names(event_types: list[str]) -> list[str]:
 def statistics_of(rows: pa.Table, vocabulary: Vocabulary, like: ItemStatistics) -> ItemStatistics:
     """The statistics that the rows of one version were made from, for the items of a vocabulary; by type and by time if
     `like` is. Raises KeyError if a column is missing."""
-    indices = vocabulary.numbers(rows["item_id"].to_numpy())
+    indices = vocabulary.indices(rows["item_id"].to_numpy())
     known = indices >= 0
 
     def column(name: str) -> np.ndarray:

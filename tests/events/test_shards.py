@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nextclick.events.sessions import SessionLog
-from nextclick.events.shards import merged
 
 TYPES = ["view", "cart"]
 START = pd.Timestamp("2026-01-06", tz="UTC")
@@ -32,7 +31,7 @@ def test_shards_in_any_number_make_the_same_log(clicks, n_shards):
     events["timestamp"] = START + pd.to_timedelta(events["second"], unit="s")
     shard_of = events["session_id"].map(lambda name: sum(map(ord, name)) % n_shards)
     whole = SessionLog.from_events(events, TYPES)
-    together = merged([SessionLog.from_events(part, TYPES) for _, part in events.groupby(shard_of)])
+    together = SessionLog.merged([SessionLog.from_events(part, TYPES) for _, part in events.groupby(shard_of)])
     assert whole.vocabulary.ids.tolist() == together.vocabulary.ids.tolist()
     for field in fields(SessionLog)[1:]:
         one, other = getattr(whole, field.name), getattr(together, field.name)
