@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from nextclick.events.sessions import SessionLog, Vocabulary
 from nextclick.features.item_statistics import ItemStatistics
-from nextclick.features.statistics_versions import ItemHistory, publication_moments
+from nextclick.features.statistics_versions import ItemHistory, publication_times
 from nextclick.params import Features
 from nextclick.units import MS_PER_HOUR, MS_PER_MINUTE
 
@@ -77,6 +77,6 @@ def test_each_moment_reads_the_newest_version_published_by_then():
 
 def test_publication_moments_do_not_depend_on_where_the_log_begins():
     features = Features(item_stats_every=6, lateness_minutes=5)
-    moments = publication_moments(features, START + 5 * MS_PER_HOUR + 17, START + 11 * MS_PER_HOUR).tolist()
+    moments = publication_times(features, START + 5 * MS_PER_HOUR + 17, START + 11 * MS_PER_HOUR).tolist()
     assert moments == [START + 5 * MS_PER_MINUTE, START + 6 * MS_PER_HOUR + 5 * MS_PER_MINUTE]
-    assert publication_moments(features, START + 7 * MS_PER_HOUR, START + 11 * MS_PER_HOUR).tolist() == moments[1:]
+    assert publication_times(features, START + 7 * MS_PER_HOUR, START + 11 * MS_PER_HOUR).tolist() == moments[1:]

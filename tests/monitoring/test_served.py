@@ -18,7 +18,7 @@ from nextclick.cli import app
 from nextclick.errors import InputError
 from nextclick.events.session_state import Click, advance_all
 from nextclick.events.tables import lock_of, parquet_files
-from nextclick.features.statistics_versions import publication_moments
+from nextclick.features.statistics_versions import publication_times
 from nextclick.features.store.connect import apply_definitions, connect
 from nextclick.features.store.online import OnlineStates
 from nextclick.files import locked
@@ -57,7 +57,7 @@ def serve(root, events, *, publishing: bool = True) -> list:
     answers, published = [], None
     for n, event in enumerate(events.itertuples()):
         now = int(event.timestamp.timestamp() * 1000)
-        due = int(publication_moments(PARAMS.features, now, now)[-1])
+        due = int(publication_times(PARAMS.features, now, now)[-1])
         if publishing and due != published and publish_due(root, PARAMS, store, now):
             deployment.poll()
         published = due

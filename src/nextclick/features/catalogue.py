@@ -1,4 +1,4 @@
-"""What the shop says of its items: category, price, title; whatever is missing gives fewer features."""
+"""What the shop reports of its items: category, price, title. Whatever is missing gives fewer features."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ CATEGORY_SEPARATORS = "/>|"  # between the levels of a category path
 
 @dataclass(frozen=True)
 class Catalogue:
-    """category, department: (n_items,) int32, the whole category path and its first level, -1 where unknown.
+    """The items' data, as arrays over the vocabulary.
+
+    category, department: (n_items,) int32, the whole category path and its first level, -1 where unknown.
     price: (n_items,) float32, NaN where unknown. titles: (n_items, d) float32 unit vectors, zero where there is no
     title; d is 0 where no item has one.
     """
@@ -36,7 +38,11 @@ class Catalogue:
 
     @classmethod
     def of(cls, items: pd.DataFrame | None, vocabulary: Vocabulary, seed: int) -> Catalogue:
-        """items: rows of item_id and any of category, price and title; None where the source says nothing."""
+        """The data of the vocabulary's items.
+
+        items: rows of item_id and any of category, price and title; None if the source has none. seed: see
+        `title_vectors`.
+        """
         ids = vocabulary.ids
         described = pd.DataFrame(columns=["item_id"]) if items is None else items
         described = described.set_index("item_id").reindex(ids)
@@ -47,10 +53,10 @@ class Catalogue:
         price = described["price"].astype(np.float32) if "price" in described else pd.Series(np.nan, ids)
         path = texts["category"].str.strip()
         return cls(
-            _codes(path),
-            _codes(path.str.split(f"[{CATEGORY_SEPARATORS}]", n=1, regex=True).str[0]),
-            price.to_numpy(np.float32),
-            title_vectors(texts["title"], seed),
+            category=_codes(path),
+            department=_codes(path.str.split(f"[{CATEGORY_SEPARATORS}]", n=1, regex=True).str[0]),
+            price=price.to_numpy(np.float32),
+            titles=title_vectors(texts["title"], seed),
         )
 
 
@@ -60,7 +66,7 @@ def _codes(labels: pd.Series) -> np.ndarray:
 
 def title_vectors(titles: pd.Series, seed: int) -> np.ndarray:
     """(n, d) float32: latent semantic vectors of the titles (Deerwester et al., 1990), of unit length."""
-    # made in training only: what serves them need not have the library
+    # imported here, since only training needs the library
     from sklearn.decomposition import TruncatedSVD
     from sklearn.feature_extraction.text import TfidfVectorizer
 

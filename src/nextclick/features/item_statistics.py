@@ -1,4 +1,4 @@
-"""What the clicks say of each item at one moment."""
+"""What the clicks tell about each item at one time."""
 
 from __future__ import annotations
 
@@ -41,8 +41,10 @@ class ItemStatistics:
 
     @classmethod
     def of(cls, log: SessionLog, event_types: list[str], timed: bool, before: int | None = None) -> ItemStatistics:
-        """event_types: the names of the log's types. timed: whether its times mean more than an order.
-        before: the moment of the statistics, ms; events at and after it do not count. The default is the log's end.
+        """The statistics of a log.
+
+        event_types: the names of the log's types. timed: whether its times are real, and not only an order.
+        before: the time of the statistics, ms; events at and after it do not count. The default is the log's end.
 
         The order of the events makes no difference, not to the last bit.
         """
@@ -55,24 +57,25 @@ class ItemStatistics:
         np.minimum.at(first, items, times)
         np.maximum.at(last, items, times)
         several = len(np.unique(log.types)) > 1
-        moment = times.max(initial=0) if before is None else before
-        age_days = (moment - times) / MS_PER_DAY
+        end = times.max(initial=0) if before is None else before
+        age_days = (end - times) / MS_PER_DAY
         weights = [0.5 ** (age_days / days) for days in HALF_LIVES_DAYS] if timed else []
         kinds = [types == kind for kind in range(len(event_types))] if several else []
 
         def counts(chosen: np.ndarray | slice, weight: np.ndarray | None = None) -> np.ndarray:
             return np.bincount(items[chosen], None if weight is None else weight[chosen], n_items)
 
+        decayed_by_type = [[counts(kind, weight) for weight in weights] for kind in kinds if timed]
         return cls(
-            counts(slice(None)).astype(np.float32),
-            np.bincount(recent, minlength=n_items).astype(np.float32),
-            (np.searchsorted(times, last) / max(1, len(times))).astype(np.float32),
-            np.array(event_types if several else [], dtype=np.str_),
-            _stacked([counts(kind) for kind in kinds], n_items),
-            _stacked([counts(slice(None), weight) for weight in weights], n_items),
-            _stacked([[counts(kind, weight) for weight in weights] for kind in kinds if timed], len(weights), n_items),
-            np.where(last > 0, first, 0),
-            last,
+            clicks=counts(slice(None)).astype(np.float32),
+            clicks_lately=np.bincount(recent, minlength=n_items).astype(np.float32),
+            last_seen=(np.searchsorted(times, last) / max(1, len(times))).astype(np.float32),
+            types=np.array(event_types if several else [], dtype=np.str_),
+            by_type=_stacked([counts(kind) for kind in kinds], n_items),
+            decayed=_stacked([counts(slice(None), weight) for weight in weights], n_items),
+            decayed_by_type=_stacked(decayed_by_type, len(weights), n_items),
+            first_click=np.where(last > 0, first, 0),
+            last_click=last,
         )
 
 

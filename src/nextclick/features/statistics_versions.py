@@ -1,8 +1,8 @@
-"""Item statistics in versions: every so often of event time, what is known is published and holds until the next.
+"""Item statistics in versions: each is published at a set event time and holds until the next.
 
 A prediction reads the newest version that was published when it is made, offline and live, so that the ranker learns
-from statistics as old as those it will see. They are as old as live ones have to be: each is published when events that
-it counts can no longer come in time.
+from statistics as old as those it will see. A version is published a lateness after its time, when no event that it
+counts can come any more.
 """
 
 from __future__ import annotations
@@ -29,19 +29,20 @@ class ItemHistory:
     @classmethod
     def of(cls, log: SessionLog, event_types: list[str], features: Features, first: int, last: int) -> ItemHistory:
         """The versions that hold from `first` to `last` (ms)."""
-        moments = publication_moments(features, first, last)
+        times = publication_times(features, first, last)
         versions = tuple(
-            ItemStatistics.of(log, event_types, True, int(moment) - lateness_ms(features))
-            for moment in progress_bar(moments, desc="item statistics", unit="version")
+            ItemStatistics.of(log, event_types, True, int(time) - lateness_ms(features))
+            for time in progress_bar(times, desc="item statistics", unit="version")
         )
-        return cls(moments, versions)
+        return cls(times, versions)
 
-    def at(self, moments: np.ndarray) -> np.ndarray:
-        """The version that holds at each moment (ms); the first also before it was published."""
-        return np.maximum(np.searchsorted(self.published_at, moments, side="right") - 1, 0)
+    def at(self, times: np.ndarray) -> np.ndarray:
+        """(n,) int64: the index of the version that holds at each time, (n,) int64 ms. The first holds before it is
+        published, too."""
+        return np.maximum(np.searchsorted(self.published_at, times, side="right") - 1, 0)
 
 
-def publication_moments(features: Features, first: int, last: int) -> np.ndarray:
+def publication_times(features: Features, first: int, last: int) -> np.ndarray:
     """(v,) int64 ms, from the last one before `first` to the last before `last`: the lateness after each multiple of
     `item_stats_every` since 1970."""
     step, late = round(features.item_stats_every * MS_PER_HOUR), lateness_ms(features)

@@ -17,12 +17,12 @@ from nextclick.files import mapped, written_whole
 from nextclick.params import Ranker
 from nextclick.progress import progress_bar
 
-FEWEST_GROUPS = 10
+MIN_GROUPS = 10
 
 
 @dataclass(frozen=True)
 class Examples:
-    """One group a prediction: its positive first, then sampled negatives.
+    """One group for each prediction: its positive first, then sampled negatives.
 
     features: (n, len(names)) float32; labels: (n,) float32; groups: (n_groups,) int64, their sizes.
     recall: share of the predictions whose item was among the candidates; only those make a group.
@@ -44,12 +44,12 @@ class Examples:
     def load(cls, folder: Path) -> Examples:
         features, labels, groups = (mapped(folder / f"{name}.npy") for name in ("features", "labels", "groups"))
         about = json.loads((folder / "examples.json").read_text())
-        return cls(features, labels, groups, about["recall"], tuple(about["names"]))
+        return cls(features, labels, groups, recall=about["recall"], names=tuple(about["names"]))
 
-    def part(self, number: int, parts: int) -> Examples:
+    def part(self, index: int, parts: int) -> Examples:
         """One of several parts of about as many groups."""
         n = len(self.groups)
-        return self.take_groups(number * n // parts, (number + 1) * n // parts)
+        return self.take_groups(index * n // parts, (index + 1) * n // parts)
 
     def take_groups(self, first: int, last: int) -> Examples:
         """The groups `first:last`."""
@@ -59,22 +59,23 @@ class Examples:
 
 
 def require_enough(examples: Examples) -> None:
-    """Raises InputError where there are fewer than FEWEST_GROUPS."""
-    if len(examples.groups) < FEWEST_GROUPS:
+    """Raises InputError where there are fewer than MIN_GROUPS."""
+    if len(examples.groups) < MIN_GROUPS:
         raise InputError(
-            f"only {len(examples.groups)} predictions to learn from, of which at least {FEWEST_GROUPS} are needed: "
+            f"only {len(examples.groups)} predictions to learn from, of which at least {MIN_GROUPS} are needed: "
             "bring more sessions, or raise ranker.examples_share"
         )
 
 
 def hold_out(examples: Examples, share: float) -> tuple[Examples, Examples]:
-    """The groups to learn from, and the newest `share` of them, at least one, to be judged on.
+    """The groups to learn from, and the newest `share` of them, at least one, to evaluate on.
 
-    Raises InputError where there are fewer than FEWEST_GROUPS.
+    Raises InputError where there are fewer than MIN_GROUPS.
     """
     require_enough(examples)
-    kept = len(examples.groups) - max(1, round(len(examples.groups) * share))
-    return examples.take_groups(0, kept), examples.take_groups(kept, len(examples.groups))
+    n = len(examples.groups)
+    cut = n - max(1, round(n * share))
+    return examples.take_groups(0, cut), examples.take_groups(cut, n)
 
 
 def train_ranker(
@@ -93,8 +94,8 @@ def train_ranker(
     Training goes in segments, each from the saved model of the one before, whether it was just made or is left from a
     run that was killed: so a resumed run ends with the same bytes as one that was not. Without a folder for
     `checkpoints` it is one segment.
-    key: names the run in that folder, `run_key` where there is none. writes: whether this process keeps checkpoints,
-    one of those that train together.
+    key: names the run in that folder; the default is `run_key`. writes: whether this process writes checkpoints, as one
+    of those that train together does.
     """
     data = _matrix(examples, threads)
     watched = [(data, "train")]
@@ -107,13 +108,13 @@ def train_ranker(
     if checkpoints:
         checkpoints.mkdir(parents=True, exist_ok=True)
         key = key or run_key(examples, params, seed, threads)
-        found, rounds, seen = newest_checkpoint(checkpoints, key, params.rounds)
-        if seen.keys() == curves.keys():
-            booster, done, curves = found, rounds, seen
+        saved_booster, rounds, saved_curves = newest_checkpoint(checkpoints, key, params.rounds)
+        if saved_curves.keys() == curves.keys():
+            booster, done, curves = saved_booster, rounds, saved_curves
     with progress_bar(total=params.rounds, initial=done, desc="ranker", unit="tree") as progress:
         while done < params.rounds:
             rounds = min(segment, params.rounds - done)
-            # what is watched costs a pass over the data, so it is looked at only where checkpoints are asked for
+            # each metric costs a pass over the data, so there are curves only with checkpoints
             booster, history = _segment(settings, data, rounds, booster, watched if checkpoints else [], progress)
             done += rounds
             for name in curves:
@@ -137,7 +138,7 @@ def run_key(examples: Examples, params: Ranker, seed: int, threads: int, workers
 
 
 def newest_checkpoint(folder: Path, key: str, rounds: int) -> tuple[xgb.Booster | None, int, dict[str, list[float]]]:
-    """The newest whole checkpoint of a run, the rounds it has, and its curves; None, 0 and {} where there is none.
+    """The newest whole checkpoint of a run, the rounds it has, and its curves; None, 0 and {} if there is none.
 
     Workers that train together all get the newest that each of them sees: a shared folder may show a file late.
     """

@@ -11,7 +11,7 @@ import pandas as pd
 
 from nextclick.events.sessions import SessionLog
 from nextclick.events.tables import lock_of
-from nextclick.features.statistics_versions import ItemHistory, lateness_ms, publication_moments
+from nextclick.features.statistics_versions import ItemHistory, lateness_ms, publication_times
 from nextclick.features.store.offline import statistics_rows
 from nextclick.features.store.online import bring_version
 from nextclick.files import locked
@@ -35,10 +35,10 @@ def publish_due(root: Path, params: Params, store: FeatureStore, until: int) -> 
     """
     with locked(lock_of(root / STATISTICS)):
         existing = published_versions(root)
-        due = publication_moments(params.features, until, until)
+        due = publication_times(params.features, until, until)
         if existing:
             step = round(params.features.item_stats_every * MS_PER_HOUR)
-            due = publication_moments(params.features, published_at(existing[-1]) + step, until)
+            due = publication_times(params.features, published_at(existing[-1]) + step, until)
         events = events_before(root, int(due[-1]) - lateness_ms(params.features)) if len(due) else None
         versions = () if events is None or events.empty else _versions(root, params, events, due)
         files = [write_version(root, at_ms, rows) for at_ms, rows in versions]

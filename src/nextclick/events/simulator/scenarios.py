@@ -1,4 +1,4 @@
-"""What can happen to a shop, with a strength and a day on which it starts: so that a monitor can be judged on it."""
+"""What can happen to a shop, with a strength and a day on which it starts: so that a monitor can be evaluated on it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PRICE_OF_LEVEL = 0.5  # log units of price in one unit of `Shop.level`, as `buil
 
 @dataclass(frozen=True)
 class Scenario:
-    """kind, and from `onset` (days after the first) on, how strong:
+    """A change of kind `kind` that starts `onset` days after the first day. What `strength` means depends on the kind.
 
     catalogue_change: the share of the items that leave, as many new ones coming in their place. taste_shift: the share
     of the items whose ties become those of any other, and of the users who seek something else. price_shock: log units
@@ -38,7 +38,7 @@ class Scenario:
             raise InputError(f"scenario {self.kind}: strength {self.strength}, expected a share, 0 to 1")
 
     def worlds(self, world: World, rng: np.random.Generator) -> tuple[World, World]:
-        """The shop before and after the onset; the same where nothing in it changes."""
+        """The shop before and after the onset; one and the same if nothing in it changes."""
         changes = {
             "catalogue_change": self._new_catalogue,
             "taste_shift": self._new_taste,
@@ -52,15 +52,15 @@ class Scenario:
         return max(usual, self.strength) if self.kind == "bot_attack" and day >= self.onset else usual
 
     def track(self, events: pd.DataFrame, first_day: pd.Timestamp, rng: np.random.Generator) -> pd.DataFrame:
-        """The events as the shop's tracker tells them."""
+        """The events as the shop's tracker reports them."""
         if self.kind != "tracking_bug":
             return events
         hit = (events["timestamp"] >= first_day + pd.Timedelta(days=self.onset)).to_numpy()
         lost, twice, unsent = (hit & (rng.random(len(events)) < self.strength) for _ in range(3))
         events = events.assign(item_id=events["item_id"].mask(lost))
-        kept = ~(unsent & (events["event_type"] != "view").to_numpy())
-        repeats = 1 + (twice & kept)[kept]
-        return events[kept].loc[events.index[kept].repeat(repeats)].reset_index(drop=True)
+        sent = ~(unsent & (events["event_type"] != "view").to_numpy())
+        repeats = 1 + (twice & sent)[sent]
+        return events[sent].loc[events.index[sent].repeat(repeats)].reset_index(drop=True)
 
     def _new_catalogue(self, world: World, rng: np.random.Generator) -> tuple[World, World]:
         # the first item of each leaf stays, so that every leaf offers something

@@ -20,7 +20,7 @@ BUZZ, BUZZ_DAYS = 4.0, 3.0  # a launch multiplies an item's appeal by up to 1 + 
 class Shop(NamedTuple):
     """What the walk through the shop reads, as arrays (n items, L leaves, U users).
 
-    leaf, style: (n,) the place in the tree and the style. level: (n,) price within its leaf, in standard deviations.
+    leaf, style: (n,) indices of leaf and style. level: (n,) price within its leaf, in standard deviations.
     members: (n,) items grouped by leaf; leaf l owns members[bounds[l]:bounds[l + 1]].
     substitutes, complements: (n, k) items, best first; weights (n, k), 0 where there is no such item.
     favourites: (U, 3) leaves. taste: (U,) style. budget: (U,) the level sought. sensitivity: (U,) dislike per squared
@@ -47,7 +47,7 @@ class World:
     """A shop with its labels and its popularity through time.
 
     titles, categories: (n,) str. prices: (n,) float64. launch_days: (n,) int64, days after the first day, negative for
-    items that were there before. appeal: (n,) Zipf, 0 where no longer on sale. peak_days, spans, heights: (n,) each
+    items launched before it. appeal: (n,) Zipf, 0 where no longer on sale. peak_days, spans, heights: (n,) each
     item's rise and fade: days, days, log units. activity: (U,) how often each user comes, sums to 1.
     """
 
@@ -94,9 +94,10 @@ def _ties(
     score = alike + near + 0.5 * np.log(shop["appeal"][pool]) + rng.gumbel(size=(len(sources), len(pool)))
     score[sources[:, None] == pool] = -np.inf
     best = np.argsort(-score, axis=1, kind="stable")[:, :k]
-    found = best.shape[1]
-    items[:, :found] = pool[best]
-    weights[:, :found] = np.where(np.isfinite(np.take_along_axis(score, best, axis=1)), 1 / np.arange(1, found + 1), 0)
+    n_best = best.shape[1]
+    items[:, :n_best] = pool[best]
+    exists = np.isfinite(np.take_along_axis(score, best, axis=1))
+    weights[:, :n_best] = np.where(exists, 1 / np.arange(1, n_best + 1), 0)
     return items, weights
 
 
@@ -126,10 +127,10 @@ def build_world(params: Simulator, rng: np.random.Generator) -> World:
     bounds = np.searchsorted(leaf[members], np.arange(n_leaves + 1))
     substitutes, substitute_weights = np.zeros((n, SUBSTITUTES), np.int32), np.zeros((n, SUBSTITUTES))
     complements, complement_weights = np.zeros((n, COMPLEMENTS), np.int32), np.zeros((n, COMPLEMENTS))
-    for place in range(n_leaves):
-        own = members[bounds[place] : bounds[place + 1]]
+    for index in range(n_leaves):
+        own = members[bounds[index] : bounds[index + 1]]
         substitutes[own], substitute_weights[own] = _ties(rng, own, own, SUBSTITUTES, traits)
-        partners = rng.permutation(np.delete(np.arange(n_leaves), place))[:2]
+        partners = rng.permutation(np.delete(np.arange(n_leaves), index))[:2]
         pool = np.flatnonzero(np.isin(leaf, partners))
         complements[own], complement_weights[own] = _ties(rng, own, pool, COMPLEMENTS, traits)
 
@@ -153,7 +154,7 @@ def build_world(params: Simulator, rng: np.random.Generator) -> World:
     return World(
         shop=shop,
         titles=_titles(rng, chosen[leaf], style, brand, n_brands),
-        categories=np.array([LEAVES[place][0] for place in chosen])[leaf],
+        categories=np.array([LEAVES[index][0] for index in chosen])[leaf],
         prices=prices,
         launch_days=launch_days,
         appeal=appeal,
