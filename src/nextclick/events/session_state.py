@@ -54,7 +54,7 @@ def advance_all(state: SessionState, clicks: Iterable[Click]) -> SessionState:
 
 
 def prefixes_of(states: Sequence[SessionState], vocabulary: Vocabulary) -> Prefixes:
-    """The states as predictions to make, in their order: the form that retrieval and features read, live as in training.
+    """The states as predictions to make, in their order: what retrieval and features read, live as in training.
 
     The next item is not known, so each prefix ends where its session does.
     """
