@@ -1,15 +1,16 @@
 """The variables of the environment, NEXTCLICK_…: where servers are and how they are entered, so that no secret stands
 in a file. docs/operations.md lists them.
 
-They are read at each use, because processes and tests may set them late. Each group is one of its own, so that a
-variable counts only where it is used.
+They are read at each use, because processes and tests may set them late. Each group is a class of its own, so that an
+invalid variable is an error only where it is used.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -17,46 +18,37 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from nextclick.errors import InputError
 
 PREFIX = "NEXTCLICK_"
-LAST_PORT = 65535
 
 
-def _address(text: str) -> str:
+def _is_address(text: str) -> bool:
     host, _, port = text.rpartition(":")
-    if not host or not port.isdecimal() or not 0 < int(port) <= LAST_PORT:
-        raise ValueError(f"{text!r} is not host:port")
-    return text
+    return bool(host) and port.isdecimal() and 0 < int(port) < 2**16
 
 
-def _addresses(text: str) -> str:
-    for address in text.split(",") if text else ():
-        _address(address)
-    return text
+def _checked(is_valid: Callable[[Any], bool], problem: str) -> AfterValidator:
+    """Refuses a value that is not valid. problem: the reason, with {} for the value."""
+
+    def check(value: Any) -> Any:
+        if not is_valid(value):
+            raise ValueError(problem.format(value))
+        return value
+
+    return AfterValidator(check)
 
 
-def _existing_file(path: str) -> str:
-    if path and not Path(path).is_file():
-        raise ValueError(f"no file {path}")
-    return path
-
-
-def _existing(path: str) -> str:
-    if path and not Path(path).exists():
-        raise ValueError(f"no file {path}")
-    return path
-
-
-def _without_comma(secret: SecretStr) -> SecretStr:
-    if "," in secret.get_secret_value():
-        raise ValueError("holds a comma, which Feast's connection string cannot carry")
-    return secret
-
-
-ExistingFile = Annotated[str, AfterValidator(_existing_file)]
-ExistingPath = Annotated[str, AfterValidator(_existing)]
+Address = Annotated[str, _checked(_is_address, "{!r} is not host:port")]
+Addresses = Annotated[
+    str,
+    _checked(lambda text: not text or all(map(_is_address, text.split(","))), "{!r} is not host:port,host:port,…"),
+]
+ExistingFile = Annotated[str, _checked(lambda path: not path or Path(path).is_file(), "no file {}")]
+ExistingPath = Annotated[str, _checked(lambda path: not path or Path(path).exists(), "no file {}")]
+# in Feast's connection string a comma separates
+CommaFreeSecret = Annotated[SecretStr, _checked(lambda secret: "," not in secret.get_secret_value(), "holds a comma")]
 
 
 class Settings(BaseSettings):
-    """A group of variables: NEXTCLICK_ and the name of a field, in capitals. A description says what is expected."""
+    """A group of variables, each NEXTCLICK_ and the name of a field in capitals."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True)
 
@@ -67,11 +59,11 @@ class Settings(BaseSettings):
             return cls()
         except ValidationError as error:
             problem = error.errors()[0]
-        if problem["type"] == "value_error":
-            reason = str(problem["ctx"]["error"])
-        else:
-            reason = f"expected {cls.model_fields[str(problem['loc'][0])].description}, not {problem['input']!r}"
-        raise InputError(": ".join([*(variable(str(field)) for field in problem["loc"]), reason]))
+        fields = [str(field) for field in problem["loc"]]  # one, or none if the variables do not fit each other
+        reason = problem.get("ctx", {}).get("error")  # of a check of ours
+        if not reason:
+            reason = f"expected {cls.model_fields[fields[0]].description}, not {problem['input']!r}"
+        raise InputError(": ".join([*map(variable, fields), str(reason)]))
 
 
 def variable(field: str) -> str:
@@ -86,40 +78,30 @@ def is_set(field: str) -> bool:
 
 class ServiceSettings(Settings):
     workers: int = Field(1, ge=1, description="how many processes answer, 1 or more")
-    metrics: str = Field("127.0.0.1:9464", description="host:port where Prometheus reads the service's metrics")
-    api_key: SecretStr | None = Field(None, description="what clients must send in X-API-Key")
+    metrics: str = "127.0.0.1:9464"  # host:port where Prometheus reads the service's metrics
+    api_key: SecretStr | None = None  # what clients must send in X-API-Key
 
 
 class DeploymentSettings(Settings):
-    recommender: str = Field(
-        "recommender", description="which recommender, an artifact of dvc.yaml, the service answers for"
-    )
+    recommender: str = "recommender"  # the artifact of dvc.yaml that the service answers for
 
 
 class SigningSettings(Settings):
-    signing_key: str | None = Field(None, description="the file of the private key that signs each bundle")
-    trusted_key: str | None = Field(
-        None, description="the file of the public key without whose signature no bundle is loaded"
-    )
+    signing_key: str | None = None  # the file of the private key that signs each bundle
+    trusted_key: str | None = None  # the file of the public key without whose signature no bundle is loaded
 
 
 class RedisSettings(Settings):
-    redis: Annotated[str, AfterValidator(_address)] = Field("127.0.0.1:6379", description="host:port of Redis")
-    redis_password: Annotated[SecretStr, AfterValidator(_without_comma)] | None = Field(
-        None, description="its password"
-    )
-    redis_ca: ExistingFile | None = Field(
-        None, description="the file of the authority that signed its certificate, which turns TLS on"
-    )
+    redis: Address = "127.0.0.1:6379"
+    redis_password: CommaFreeSecret | None = None
+    redis_ca: ExistingFile | None = None  # the authority that signed its certificate, which turns TLS on
 
 
 class KafkaSettings(Settings):
-    """The fields after `kafka` are librdkafka's settings: kafka_sasl_password is sasl.password."""
+    """kafka: the brokers; without it, live events stay in the process. Each of the others is a setting of librdkafka:
+    kafka_sasl_password is sasl.password."""
 
-    kafka: Annotated[str, AfterValidator(_addresses)] | None = Field(
-        None,
-        description="host:port of one or several brokers, separated by commas; else clicks stay in the process",
-    )
+    kafka: Addresses | None = None
     kafka_security_protocol: str | None = None
     kafka_sasl_mechanisms: str | None = None
     kafka_sasl_username: str | None = None
@@ -139,16 +121,13 @@ class KafkaSettings(Settings):
         return self
 
     def security(self) -> dict[str, str]:
-        """The settings that are set, by librdkafka's names."""
+        """The settings of librdkafka that are set, by its own names."""
         given = self.model_dump(exclude={"kafka"}, exclude_unset=True).items()
         texts = {name: value.get_secret_value() if isinstance(value, SecretStr) else value for name, value in given}
         return {name.removeprefix("kafka_").replace("_", "."): value for name, value in texts.items()}
 
 
 class ProgressSettings(Settings):
-    """A notebook runs in a process without a terminal, and its parent sets this if it has one itself."""
+    """A notebook runs in a process without a terminal, whose parent sets this if it has one itself."""
 
-    progress: str = Field("", description="anything: progress is shown, though stderr is no terminal")
-
-
-GROUPS = (ServiceSettings, DeploymentSettings, SigningSettings, RedisSettings, KafkaSettings, ProgressSettings)
+    progress: str = ""
