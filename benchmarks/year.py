@@ -28,7 +28,7 @@ from nextclick.events.ingest import ingest
 from nextclick.events.sessions import SessionLog
 from nextclick.events.simulator import simulate
 from nextclick.lifecycle.candidate import Candidate, Window
-from nextclick.lifecycle.gate import judge
+from nextclick.lifecycle.gate import evaluate
 from nextclick.params import Params
 from nextclick.plots import use_style
 from nextclick.progress import progress_bar
@@ -118,13 +118,13 @@ def live(shop: Shop, weeks: int, bad: int, regression: int) -> Year:
         challenger = shop.train(week, held_out=1)
         deployed[POLICIES[1]] = challenger
         champion = deployed[POLICIES[2]]
-        judged = judge(challenger, champion, shop.window(week), shop.params, promised=promises[champion])
+        record, _ = evaluate(challenger, champion, shop.window(week), shop.params, promised=promises[champion])
         year.decisions.append(
-            {"week": week, "decision": judged["verdict"], "bundle": challenger.name, "reason": judged["reason"]}
+            {"week": week, "decision": record.verdict, "bundle": challenger.name, "reason": record.reason}
         )
-        if judged["verdict"] == "promote":
+        if record.verdict == "promote" and record.metric:
             previous, deployed[POLICIES[2]] = champion, challenger
-            promises[challenger] = judged["metric"]["challenger"]
+            promises[challenger] = record.metric.challenger
             if (
                 broken is None
                 and week >= regression - 1

@@ -16,7 +16,7 @@ from nextclick.events.prefixes import next_clicks
 from nextclick.events.sessions import SessionLog
 from nextclick.lifecycle import candidate
 from nextclick.lifecycle.candidate import Candidate, labels_of
-from nextclick.lifecycle.gate import conclude, decide, gate, judge
+from nextclick.lifecycle.gate import conclude, decide, evaluate, gate
 from nextclick.lifecycle.guards import Guard, guards
 from nextclick.params import Params
 from nextclick.ranking.ranker import Examples, train_ranker
@@ -54,6 +54,10 @@ def _timed_briefly(request, monkeypatch) -> None:
 def judged(simulated, champion):
     """judged(challenger): the gate's verdict."""
     return lambda challenger: judge(challenger, champion, simulated.window, simulated.params)
+
+
+def judge(*about) -> dict:
+    return evaluate(*about)[0].to_dict()
 
 
 def guard(record: dict, name: str) -> dict:
@@ -269,7 +273,7 @@ def test_a_loss_in_one_slice_is_rejected_and_named_though_the_whole_hardly_moves
     found = guards(ours, theirs, simulated.window, params)
     assert [(one.name, one.status) for one in found if one.status != "pass"] == [("slices", "fail")]
     better = Comparison(0.3, 0.31, 0.03, 0.01, 0.05, 0.025)
-    verdict, reason = decide(better, found, params, False, 1000, 1)
+    verdict, reason = decide(better, found, params.gate, False, 1000, 1)
     assert verdict == "reject"
     assert "last event = cart" in reason
 
@@ -304,13 +308,14 @@ def test_missing_evidence_holds(broken):
     values, sessions = np.full(400, 0.5), np.arange(400)
     better = compare(values * 1.1, values, sessions, 0, 0.05)
     fine = [Guard("size", 1, 2)]
-    assert decide(better, fine, Params(), False, 400, 1)[0] == "promote"
-    assert decide(better, [Guard("size", broken, 2)], Params(), False, 400, 1)[0] == "hold"
-    assert decide(compare(values * broken, values, sessions, 0, 0.05), fine, Params(), True, 400, 1)[0] == "hold"
-    assert decide(compare(values, values * 0, sessions, 0, 0.05), fine, Params(), True, 400, 1)[0] == "hold"
-    assert decide(compare(values[:0], values[:0], sessions[:0], 0, 0.05), fine, Params(), True, 400, 1)[0] == "hold"
-    assert decide(better, fine, Params(), False, 10, 1)[0] == "hold"
-    assert decide(better, fine, Params(), False, 400, Params().gate.looks + 1)[0] == "hold"
+    limits = Params().gate
+    assert decide(better, fine, limits, False, 400, 1)[0] == "promote"
+    assert decide(better, [Guard("size", broken, 2)], limits, False, 400, 1)[0] == "hold"
+    assert decide(compare(values * broken, values, sessions, 0, 0.05), fine, limits, True, 400, 1)[0] == "hold"
+    assert decide(compare(values, values * 0, sessions, 0, 0.05), fine, limits, True, 400, 1)[0] == "hold"
+    assert decide(compare(values[:0], values[:0], sessions[:0], 0, 0.05), fine, limits, True, 400, 1)[0] == "hold"
+    assert decide(better, fine, limits, False, 10, 1)[0] == "hold"
+    assert decide(better, fine, limits, False, 400, limits.looks + 1)[0] == "hold"
 
 
 @pytest.mark.parametrize(
@@ -332,12 +337,12 @@ def test_the_record_and_its_notebook_stand_beside_each_other_and_the_same_inputs
 ):
     root = shutil.copytree(simulated.root, tmp_path / "project")
     shutil.copytree(ROOT / "notebooks", root / "notebooks")
-    record = gate(root, simulated.params, champion, None, "recommender")
+    record = gate(root, simulated.params, champion, None, "recommender").to_dict()
     assert record["verdict"] == "promote"
     assert (root / record["file"]).is_file()
     drawn = (root / record["file"]).with_suffix(".ipynb").read_text()
     assert "PROMOTE" in drawn
-    assert gate(root, simulated.params, champion, None, "recommender") == record
+    assert gate(root, simulated.params, champion, None, "recommender").to_dict() == record
 
 
 def test_a_verdict_is_on_the_files_and_on_the_question_that_were_judged(simulated, champion, tmp_path):
@@ -347,7 +352,7 @@ def test_a_verdict_is_on_the_files_and_on_the_question_that_were_judged(simulate
     (broken / "ranker.ubj").write_bytes((broken / "ranker.ubj").read_bytes()[:100])
 
     def told(folder, params=simulated.params):
-        record = gate(root, params, folder, None, "recommender")
+        record = gate(root, params, folder, None, "recommender").to_dict()
         return record["verdict"], record["challenger"]
 
     for _ in range(2):  # neither speaks for the other, whoever was judged first
@@ -356,5 +361,7 @@ def test_a_verdict_is_on_the_files_and_on_the_question_that_were_judged(simulate
         assert name.startswith("copy-")
         assert told(champion) == ("promote", load_bundle(champion)[1]["version"])
     clicks = simulated.params.evaluation.model_copy(update={"decide_on": "hr"})
-    record = gate(root, simulated.params.model_copy(update={"evaluation": clicks}), champion, None, "recommender")
+    record = gate(
+        root, simulated.params.model_copy(update={"evaluation": clicks}), champion, None, "recommender"
+    ).to_dict()
     assert record["metric"]["name"].startswith("hr@")

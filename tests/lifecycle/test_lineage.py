@@ -21,10 +21,10 @@ from nextclick.features.store.connect import apply_definitions, connect
 from nextclick.features.store.online import OnlineStates
 from nextclick.files import locked
 from nextclick.lifecycle import forget as forgetting
-from nextclick.lifecycle.forget import APART, HELD, forget
+from nextclick.lifecycle.forget import HELD, SEPARATOR, forget
 from nextclick.lifecycle.lineage import lineage, made_of, reproduce
 from nextclick.lifecycle.promotion import promote
-from nextclick.lifecycle.records import read_records
+from nextclick.lifecycle.records import DeploymentRecord, Grounds, read_records
 from nextclick.lifecycle.registry import Registry
 from nextclick.logs.event_log import LIVE_EVENTS
 from nextclick.logs.prediction_log import FLUSH_SECONDS
@@ -39,23 +39,23 @@ PLAIN = ["number", "bool", "datetime", "datetimetz"]
 
 @pytest.mark.ml_test("infra-5")
 def test_an_answer_names_its_version_commit_params_data_and_decisions(project):
-    promote(project.registry, project.second, {"reason": "seen"})
+    promote(project.registry, project.second, Grounds(reason="seen"))
     visit(project.root, project.second.bundle, NOW, 3, 1.0, "request")
-    found = json.loads(json.dumps(lineage(project.registry, "request1")))
+    found = json.loads(json.dumps(lineage(project.registry, "request1").to_dict()))
     assert (found["version"], found["session_id"], found["shown"]) == ("v2.0.0", "request1", SHOWN)
     assert "others" not in found
     assert found["commit"] == project.run("git", "rev-parse", "HEAD").strip()
     assert found["params"]["run"] == {"seed": 7, "threads": 1}
     assert set(found["data"]) == {"data/split/train.parquet"}
-    (promoted,) = read_records(project.root, "promote")
-    assert found["decisions"] == [promoted["file"]]
+    (promoted,) = read_records(project.root, DeploymentRecord, "promote")
+    assert found["decisions"] == [promoted.file]
     assert (project.root / found["logged"]).is_file()
     with pytest.raises(InputError, match="holds no answer nothing"):
         lineage(project.registry, "nothing")
     visit(project.root, "0123456789ab", NOW, 1, 1.0, "stranger")
     with pytest.raises(InputError, match="bundle 0123456789ab is no version"):
         lineage(project.registry, "stranger0")
-    assert made_of(project.registry, project.first)["data"] != found["data"]
+    assert made_of(project.registry, project.first).data != found["data"]
 
 
 def test_of_answers_with_one_id_the_newest_is_told_of_and_the_others_are_named(project):
@@ -63,7 +63,7 @@ def test_of_answers_with_one_id_the_newest_is_told_of_and_the_others_are_named(p
     batch = [("batch", session, NOW, bundle, SHOWN) for session in ("s", "t")]
     served(project.root, [*batch, ("batch", "u", later, project.first.bundle, ["a"])], [])
     served(project.root, [("batch", "s", NOW, "0123456789ab", SHOWN)], [], folder="data/shadow")
-    found = lineage(project.registry, "batch")
+    found = lineage(project.registry, "batch").to_dict()
     assert (found["session_id"], found["version"], found["shown"], found["shadows"]) == ("u", "v1.0.0", ["a"], [])
     assert [other["session_id"] for other in found["others"]] == ["s", "t"]
     for session, shadows in (("s", ["0123456789ab"]), ("t", [])):
@@ -91,7 +91,7 @@ def test_a_version_is_made_again_bit_by_bit_and_one_that_is_not_says_where(proje
     (project.root / ".gitignore").write_text("/data/\n/models/\n.feast/\n")
     project.run("git", "add", "-A")
     version = remade(project)
-    found = reproduce(project.registry, version)
+    found = reproduce(project.registry, version).to_dict()
     assert (found["same"], found["differing"]) == (True, [])
     # what was not in a commit cannot come again
     shutil.rmtree(project.root / "given/new")
@@ -99,7 +99,7 @@ def test_a_version_is_made_again_bit_by_bit_and_one_that_is_not_says_where(proje
     project.run("git", "add", "-A")
     project.run("git", "commit", "-q", "--amend", "-m", "Another bundle under the same name")
     project.run("git", "tag", "-f", "-a", "-m", f"bundle {version.bundle}", f"recommender@{version.number}")
-    found = reproduce(project.registry, project.registry.version(version.number))
+    found = reproduce(project.registry, project.registry.version(version.number)).to_dict()
     assert found["same"] is False
     assert "ranker.ubj" in found["differing"]
 
@@ -145,7 +145,7 @@ def test_a_person_who_is_forgotten_is_nowhere_and_versions_that_knew_him_are_nam
 
     home = also_as(project, "home")
     also = [home.register().number] if knows(events, theirs, 0) else []
-    found = forget(project.root, params, person, None, held=0)
+    found = forget(project.root, params, person, None, held=0).to_dict()
     assert found["sessions"] == len(theirs)
     assert person not in (root / found["record"]).read_text()
     assert named_in(root, {person, *theirs}) == []
@@ -160,14 +160,14 @@ def test_a_person_who_is_forgotten_is_nowhere_and_versions_that_knew_him_are_nam
             if knows(events, theirs, day)]  # fmt: skip
     assert knew == ["v1.0.0", "v2.0.0"]
     assert found["versions"] == [f"home@{number}" for number in also] + [f"recommender@{number}" for number in knew]
-    assert forget(project.root, params, person, None, held=0)["removed"] == {}
+    assert forget(project.root, params, person, None, held=0).removed == {}
     with pytest.raises(InputError, match="one of --user and --session"):
         forget(project.root, params, None, None)
 
 
 def named_in(root: Path, names: set[str]) -> list[tuple[Path, str]]:
     """Files under data/ and their columns, whatever they are called, that name one of them. names: no numbers."""
-    name = re.compile(f"(?:^|{APART})(?:{'|'.join(map(re.escape, sorted(names)))})(?:$|{APART})")
+    name = re.compile(f"(?:^|{SEPARATOR})(?:{'|'.join(map(re.escape, sorted(names)))})(?:$|{SEPARATOR})")
     return [
         (file, column)
         for file in parquet_files(root / "data")
@@ -201,7 +201,7 @@ def test_files_that_come_and_go_meanwhile_hide_nobody(project, monkeypatch):
 
     with monkeypatch.context() as meanwhile:
         meanwhile.setattr(forgetting, "parquet_files", listed_then_deleted)
-        assert len(forget(root, project.params, None, "t0", held=0)["removed"]) == 1
+        assert len(forget(root, project.params, None, "t0", held=0).removed) == 1
     assert named_in(root, {"t0"}) == []
     (day / "broken.parquet").write_text("no Parquet")
     with pytest.raises(InputError, match=r"broken\.parquet: cannot be read"):

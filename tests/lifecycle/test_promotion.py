@@ -11,7 +11,7 @@ from nextclick.bundle.pointer import FOLDER, Pointer
 from nextclick.errors import InputError
 from nextclick.files import locked
 from nextclick.lifecycle.promotion import champion, promotable, promote, rollback, shadow, split
-from nextclick.lifecycle.records import read_records, write_record
+from nextclick.lifecycle.records import DeploymentRecord, GateRecord, Grounds, read_records, write_record
 from nextclick.monitoring.reference import reference_of
 
 
@@ -30,13 +30,13 @@ def test_a_version_is_a_tag_that_a_clean_clone_brings_back(project, tmp_path_fac
     assert (first.number, second.number) == ("v1.0.0", "v2.0.0")
     assert project.registry.register() == second  # the same bundle stays the version that it is
     assert [project.registry.version(asked) for asked in ("v1", "1", "v1.0.0", first.bundle)] == [first] * 4
-    promote(project.registry, first, {})
+    promote(project.registry, first, Grounds())
     # the folder is only what this machine has at hand
     shutil.rmtree(project.root / "models/registry")
     assert load_bundle(project.registry.bundle(first))[1]["version"] == first.bundle
     clone = tmp_path_factory.mktemp("clone")
     project.run("dvc", "push", "-q", "--all-tags")
-    promote(project.registry, second, {})
+    promote(project.registry, second, Grounds())
     project.run("git", "clone", "-q", str(project.root), str(clone / "project"))
     for stage, version in (("prod", second), ("v1.0.0", first)):
         where = ["--stage", stage] if stage == "prod" else ["--rev", stage]
@@ -61,11 +61,11 @@ def test_what_cannot_be_made_again_is_no_version(project):
 def test_of_two_changes_at_once_neither_undoes_the_other(project):
     """As when the watch takes a champion back while somebody promotes."""
     registry = project.registry
-    promote(registry, project.first, {})
+    promote(registry, project.first, Grounds())
     pointer = Pointer.read(project.root, "recommender")
     with ThreadPoolExecutor() as pool:
         with locked(project.root / FOLDER / ".recommender.lock"):  # as the one that is first holds it
-            later = pool.submit(promote, registry, project.second, {})
+            later = pool.submit(promote, registry, project.second, Grounds())
             assert not wait([later], timeout=1).done
             assert Pointer.read(project.root, "recommender") == pointer
             pointer.model_copy(update={"withdrawn": ("bad",)}).write(project.root, "recommender")
@@ -79,20 +79,20 @@ def test_promotion_and_rollback_move_the_pointer_the_tag_and_the_record(project)
     registry = project.registry
     assert champion(registry) is None
     with pytest.raises(InputError, match="there was no champion yet"):
-        rollback(registry, None, {})
-    promote(registry, first, {"reason": "the first"})
-    promote(registry, second, {"reason": "better"})
+        rollback(registry, None, Grounds())
+    promote(registry, first, Grounds(reason="the first"))
+    promote(registry, second, Grounds(reason="better"))
     pointer = Pointer.read(project.root, "recommender")
     assert (pointer.version, pointer.bundle) == (second.bundle, "models/registry/recommender/v2.0.0")
     assert registry.staged() == "v2.0.0"
-    back = rollback(registry, None, {"reason": "worse after all"})
+    back = rollback(registry, None, Grounds(reason="worse after all"))
     assert (champion(registry), registry.staged()) == (first, "v1.0.0")
-    assert back["version"] == "v1.0.0"
-    rollback(registry, second, {"reason": "a person's choice"})
+    assert back.version == "v1.0.0"
+    rollback(registry, second, Grounds(reason="a person's choice"))
     assert (champion(registry), registry.staged()) == (second, "v2.0.0")
     shown = json.loads(project.run("gto", "show", "--json"))["recommender"]
     assert (shown["version"], shown["stage"]["prod"]) == ("v2.0.0", "v2.0.0")
-    told = [(r["kind"], r["version"], r["reason"]) for r in read_records(project.root, "promote", "rollback")]
+    told = [(r.kind, r.version, r.reason) for r in read_records(project.root, DeploymentRecord, "promote", "rollback")]
     assert told == [
         ("promote", "v1.0.0", "the first"),
         ("promote", "v2.0.0", "better"),
@@ -103,11 +103,11 @@ def test_promotion_and_rollback_move_the_pointer_the_tag_and_the_record(project)
 
 def test_a_promotion_that_was_killed_half_way_ends_the_same_when_it_comes_again(project):
     first, second = project.first, project.second
-    promote(project.registry, first, {})
-    once = promote(project.registry, second, {"reason": "r"})
+    promote(project.registry, first, Grounds())
+    once = promote(project.registry, second, Grounds(reason="r"))
     pointer = Pointer.read(project.root, "recommender")
-    (project.root / once["record"]).unlink()
-    again = promote(project.registry, second, {"reason": "r"})
+    (project.root / once.record).unlink()
+    again = promote(project.registry, second, Grounds(reason="r"))
     assert again == once
     assert Pointer.read(project.root, "recommender") == pointer
 
@@ -119,7 +119,8 @@ def test_only_the_gates_word_on_the_present_champion_promotes(project):
 
     def say(challenger, against, verdict):
         about = {"challenger": challenger.bundle, "champion": against and against.bundle, "verdict": verdict}
-        write_record(project.root, "gate", {**about, "reason": "seen", "metric": {"name": "mrr@20", "challenger": 0.3}})
+        about |= {"reason": "seen", "metric": {"name": "mrr@20", "challenger": 0.3}}
+        write_record(project.root, "gate", GateRecord.model_validate(about))
 
     with pytest.raises(InputError, match=r"v1\.0\.0 against the baselines: no verdict yet; run `nextclick gate"):
         promotable(registry, first)
@@ -133,13 +134,13 @@ def test_only_the_gates_word_on_the_present_champion_promotes(project):
         with pytest.raises(InputError, match=f"the gate says {verdict}: seen"):
             promotable(registry, second)
     say(second, first, "promote")
-    assert promotable(registry, second)["promised"] == 0.3
+    assert promotable(registry, second).promised == 0.3
     # what was rolled back needs a person, until one has promoted it again
     promote(registry, second, promotable(registry, second))
-    rollback(registry, None, {"reason": "worse after all"})
+    rollback(registry, None, Grounds(reason="worse after all"))
     with pytest.raises(InputError, match=r"v2\.0\.0: was rolled back; to promote it again say why, --reason"):
         promotable(registry, second)
-    promote(registry, second, {"reason": "mended the service"})
+    promote(registry, second, Grounds(reason="mended the service"))
     assert Pointer.read(project.root, "recommender").withdrawn == ()
 
 
@@ -147,30 +148,30 @@ def test_going_back_again_leads_to_what_was_before_and_never_to_what_was_rolled_
     first, second = project.first, project.second
     registry = project.registry
     for version in (first, second, first, second):
-        promote(registry, version, {"reason": "to and fro"})
-    told = rollback(registry, first, {"reason": "the newest of the two that were v1"})
-    assert (told["before"], told["version"]) == ("v2.0.0", "v1.0.0")
+        promote(registry, version, Grounds(reason="to and fro"))
+    told = rollback(registry, first, Grounds(reason="the newest of the two that were v1"))
+    assert (told.before, told.version) == ("v2.0.0", "v1.0.0")
     assert [folder[-6:] for folder, _ in Pointer.read(project.root, "recommender").history] == [
         "v1.0.0",
         "v2.0.0",
         "v1.0.0",
     ]
-    assert rollback(registry, None, {"reason": "once more"})["version"] == "v2.0.0"
+    assert rollback(registry, None, Grounds(reason="once more")).version == "v2.0.0"
     assert Pointer.read(project.root, "recommender").withdrawn == (first.bundle,)
 
 
 def test_promoting_the_champion_again_changes_no_record(project):
     registry = project.registry
-    once = promote(registry, project.first, {"reason": "better", "promised": 0.4})
-    again = promote(registry, project.first, {"reason": "again"})
-    assert (again["reason"], again["promised"], again["record"]) == ("better", 0.4, once["record"])
-    assert len(read_records(project.root, "promote")) == 1
+    once = promote(registry, project.first, Grounds(reason="better", promised=0.4))
+    again = promote(registry, project.first, Grounds(reason="again"))
+    assert (again.reason, again.promised, again.record) == ("better", 0.4, once.record)
+    assert len(read_records(project.root, DeploymentRecord, "promote")) == 1
 
 
 def test_shadow_and_split_end_with_the_champion_that_they_stood_beside(project):
     first, second = project.first, project.second
     registry = project.registry
-    promote(registry, first, {})
+    promote(registry, first, Grounds())
     shadow(registry, second)
     split(registry, second, 0.1)
     pointer = Pointer.read(project.root, "recommender")
@@ -179,7 +180,7 @@ def test_shadow_and_split_end_with_the_champion_that_they_stood_beside(project):
         split(registry, first, 0.1)
     split(registry, None, 0)
     assert Pointer.read(project.root, "recommender").split is None
-    promote(registry, second, {})
+    promote(registry, second, Grounds())
     assert Pointer.read(project.root, "recommender").shadow is None
 
 

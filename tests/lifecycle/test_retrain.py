@@ -15,7 +15,7 @@ from warm_python import COLD
 from nextclick.errors import InputError
 from nextclick.lifecycle import retrain as module
 from nextclick.lifecycle.promotion import champion, rollback, shadow
-from nextclick.lifecycle.records import read_records
+from nextclick.lifecycle.records import Grounds, Record, read_records
 from nextclick.lifecycle.retrain import JOURNAL, LOCK, retrain
 from nextclick.lifecycle.training_window import cut_window
 from nextclick.logs.event_log import EVENT_SCHEMA, LIVE_EVENTS, EventLog, newest_day
@@ -123,7 +123,7 @@ def state(project: Project) -> dict:
         record["file"].partition("-")[0] if record["kind"] in ("promote",) else record["file"]: record["verdict"]
         if record["kind"] == "gate"
         else record.get("outcome", record.get("version"))
-        for record in read_records(project.root, "gate", "promote", "retrain")
+        for record in (one.to_dict() for one in read_records(project.root, Record, "gate", "promote", "retrain"))
     }
     present = champion(project.registry)
     return {
@@ -133,7 +133,7 @@ def state(project: Project) -> dict:
         "champion": present and present.number,
         "stage": project.registry.staged(),
         "decisions": decisions,
-        "promotions": len(read_records(project.root, "promote")),
+        "promotions": len(read_records(project.root, Record, "promote")),
         "bentos": sorted(path.name for path in (bentos(project) / "bentos/nextclick").glob("v*")),
         "dirty": project.run("git", "status", "--porcelain"),
     }
@@ -161,10 +161,10 @@ def test_a_round_killed_at_every_step_ends_as_one_that_was_not(begun, tmp_path, 
         "window cut": lambda: (root / "data/raw/window.dvc").read_bytes() != first["data/raw/window.dvc"],
         "trained": lambda: (root / "dvc.lock").read_bytes() != first["dvc.lock"],
         "tagged": lambda: (root / ".git/refs/tags/recommender@v2.0.0").is_file(),
-        "judged": lambda: len(read_records(root, "gate")) == 2,
+        "judged": lambda: len(read_records(root, Record, "gate")) == 2,
         "pointed": lambda: (root / "models/deployed/recommender.json").read_text() != pointer,
-        "recorded": lambda: len(read_records(root, "promote")) == 2,
-        "told": lambda: len(read_records(root, "retrain")) == 2,
+        "recorded": lambda: len(read_records(root, Record, "promote")) == 2,
+        "told": lambda: len(read_records(root, Record, "retrain")) == 2,
     }
     for reached in steps.values():
         Round(killed, cold).kill_when(reached)
@@ -179,7 +179,7 @@ def test_a_round_killed_at_every_step_ends_as_one_that_was_not(begun, tmp_path, 
 def test_what_was_rolled_back_does_not_come_back_by_itself(begun, tmp_path):
     project = copied(begun, tmp_path / "back")
     assert Round(project).wait_to_end()["outcome"] == "promoted"
-    rollback(project.registry, None, {"reason": "visitors clicked less than was promised"})
+    rollback(project.registry, None, Grounds(reason="visitors clicked less than was promised"))
     project.run("git", "add", "-A")
     project.run("git", "commit", "-q", "-m", "Rolled back")
     outcome = Round(project).wait_to_end()

@@ -15,9 +15,9 @@ from nextclick.evaluation import inference
 from nextclick.evaluation.inference import SessionMean, gain_interval, sample_ratio_p, sequence_interval
 from nextclick.lifecycle.experiment import compared, results
 from nextclick.lifecycle.promotion import champion, promote, split
-from nextclick.lifecycle.records import read_records
+from nextclick.lifecycle.records import DeploymentRecord, Grounds, read_records
 from nextclick.lifecycle.registry import Version
-from nextclick.lifecycle.watch import look
+from nextclick.lifecycle.watch import check_promise
 from nextclick.logs.event_log import EVENT_SCHEMA, LIVE_EVENTS, EventLog
 from nextclick.logs.prediction_log import CLICK
 from nextclick.params import Params
@@ -128,8 +128,8 @@ def watched(project):
     """A project in which v2 was promoted over v1, with a promise of 0.5."""
     first, second = project.first, project.second
     metric = project.params.evaluation.figure
-    promote(project.registry, first, {"promised": 0.4, "metric": metric})
-    promote(project.registry, second, {"promised": 0.5, "metric": metric})
+    promote(project.registry, first, Grounds(promised=0.4, metric=metric))
+    promote(project.registry, second, Grounds(promised=0.5, metric=metric))
     return project, first, second
 
 
@@ -139,15 +139,15 @@ def test_a_promise_that_is_not_kept_is_rolled_back(watched, hits, verdict):
     project, first, second = watched
     now = datetime.now(UTC)
     visit(project.root, second.bundle, now, 1500, hits)
-    seen = look(project.registry, project.params, now + timedelta(hours=1))
+    seen = check_promise(project.registry, project.params, now + timedelta(hours=1)).to_dict()
     assert seen["verdict"] == verdict
     assert champion(project.registry) == (first if verdict == "rolled back" else second)
     if verdict == "rolled back":
-        (record,) = read_records(project.root, "rollback")
-        assert record["evidence"]["sessions"] == 1500
-        assert (record["before"], record["version"]) == (second.number, first.number)
+        (record,) = read_records(project.root, DeploymentRecord, "rollback")
+        assert record.evidence["sessions"] == 1500
+        assert (record.before, record.version) == (second.number, first.number)
         # and the old one is not rolled back in turn
-        assert look(project.registry, project.params, now + timedelta(hours=1))["verdict"] == "kept"
+        assert check_promise(project.registry, project.params, now + timedelta(hours=1)).verdict == "kept"
 
 
 def test_a_promise_of_another_metric_is_none(watched):
@@ -157,17 +157,17 @@ def test_a_promise_of_another_metric_is_none(watched):
     params = project.params.model_copy(
         update={"evaluation": project.params.evaluation.model_copy(update={"decide_on": "hr"})}
     )
-    assert look(project.registry, params, now + timedelta(hours=1))["verdict"] == "kept"
+    assert check_promise(project.registry, params, now + timedelta(hours=1)).verdict == "kept"
 
 
 def test_clicks_on_other_versions_few_clicks_and_a_time_that_is_over_change_nothing(watched):
     project, first, second = watched
     now = datetime.now(UTC)
     visit(project.root, first.bundle, now, 1500, 0.0)
-    assert look(project.registry, project.params, now + timedelta(hours=1))["verdict"] == "watching"
+    assert check_promise(project.registry, project.params, now + timedelta(hours=1)).verdict == "watching"
     visit(project.root, second.bundle, now, 10, 0.0, "t")
-    assert look(project.registry, project.params, now + timedelta(hours=1))["verdict"] == "watching"
-    assert look(project.registry, project.params, now + timedelta(hours=25))["verdict"] == "kept"
+    assert check_promise(project.registry, project.params, now + timedelta(hours=1)).verdict == "watching"
+    assert check_promise(project.registry, project.params, now + timedelta(hours=25)).verdict == "kept"
     assert champion(project.registry) == second
 
 
@@ -184,12 +184,12 @@ def test_lists_that_the_promise_says_nothing_of_are_not_held_against_the_model(w
     now = datetime.now(UTC)
     visit(project.root, second.bundle, now, 1500, 0.0, **about)
     for hours, verdict in ((1, "watching"), (25, "kept")):
-        seen = look(project.registry, project.params, now + timedelta(hours=hours))
+        seen = check_promise(project.registry, project.params, now + timedelta(hours=hours)).to_dict()
         assert (seen["verdict"], seen["sessions"]) == (verdict, 0)
         assert "nothing to watch by" in seen["reason"]
         assert why in seen["reason"]
     visit(project.root, second.bundle, now, 1500, 0.5, "t")
-    seen = look(project.registry, project.params, now + timedelta(hours=1))
+    seen = check_promise(project.registry, project.params, now + timedelta(hours=1)).to_dict()
     assert (seen["verdict"], seen["sessions"]) == ("watching", 1500)
     assert "reason" not in seen
     assert champion(project.registry) == second
@@ -200,26 +200,26 @@ def test_such_lists_do_not_hide_a_broken_promise_either(watched):
     now = datetime.now(UTC)
     visit(project.root, second.bundle, now, 1500, 1.0, degraded="store")
     visit(project.root, second.bundle, now, 1500, 0.2, "t")
-    assert look(project.registry, project.params, now + timedelta(hours=1))["verdict"] == "rolled back"
+    assert check_promise(project.registry, project.params, now + timedelta(hours=1)).verdict == "rolled back"
     assert champion(project.registry) == first
 
 
 def test_a_watch_without_a_list_or_a_click_says_that(watched):
     project, first, _ = watched
     now = datetime.now(UTC)
-    seen = look(project.registry, project.params, now)
+    seen = check_promise(project.registry, project.params, now).to_dict()
     assert (seen["verdict"], seen["sessions"]) == ("watching", 0)
     assert "data/predictions: no Parquet files" in seen["reason"]
     visit(project.root, first.bundle, now, 10, 0.0)
-    seen = look(project.registry, project.params, now + timedelta(hours=1))
+    seen = check_promise(project.registry, project.params, now + timedelta(hours=1)).to_dict()
     assert "no click followed a list of this version" in seen["reason"]
 
 
 def parted(project, share: float) -> tuple[Version, Version, datetime]:
     """A split of two versions, and when it began."""
     first, second = project.first, project.second
-    promote(project.registry, first, {})
-    started = project.root / split(project.registry, second, share)["record"]
+    promote(project.registry, first, Grounds())
+    started = project.root / split(project.registry, second, share).record
     began = datetime.now(UTC).replace(microsecond=0) - timedelta(minutes=30)
     started.write_text(json.dumps(json.loads(started.read_text()) | {"at": began.isoformat()}))
     return first, second, began
@@ -229,12 +229,12 @@ def test_a_running_split_is_read_from_what_was_served(project):
     first, second, now = parted(project, 0.25)
     visit(project.root, first.bundle, now, 3000, 0.3, "a")
     visit(project.root, second.bundle, now, 1000, 0.5, "b")
-    found = json.loads(json.dumps(results(project.root, "recommender", project.params)))
+    found = json.loads(json.dumps(results(project.root, "recommender", project.params).to_dict()))
     assert found["verdict"] == "better"
     assert (found["champion"]["sessions"], found["challenger"]["sessions"]) == (3000, 1000)
     assert found["gain"][0] < 0.2 < found["gain"][1]
     visit(project.root, second.bundle, now, 400, 0.5, "c")
-    assert results(project.root, "recommender", project.params)["verdict"].startswith("void")
+    assert results(project.root, "recommender", project.params).verdict.startswith("void")
 
 
 def test_an_arm_whose_lists_fail_is_not_spared_them(project):
@@ -242,11 +242,11 @@ def test_an_arm_whose_lists_fail_is_not_spared_them(project):
     visit(project.root, first.bundle, now, 1500, 0.5, "a", shown=SHOWN[:12])
     visit(project.root, second.bundle, now, 750, 0.5, "b", shown=SHOWN[:12])
     visit(project.root, second.bundle, now, 750, 0.0, "c", shown=SHOWN[:12], degraded="error")
-    assert results(project.root, "recommender", project.params)["verdict"] == "worse"
+    assert results(project.root, "recommender", project.params).verdict == "worse"
 
 
 def test_a_session_that_saw_both_arms_belongs_to_neither():
     judged = pd.DataFrame({"session_id": ["s", "t"], "rank": [1, 1]})
     exposed = pd.DataFrame({"session_id": ["s", "t"], "arm": ["champion"] * 2, "arms": [1, 2]})
-    found = compared(judged, exposed, 0.5, Params())
+    found = compared(judged, exposed, 0.5, Params()).to_dict()
     assert (found["champion"]["sessions"], found["mixed"], found["verdict"]) == (1, 1, "unknown")

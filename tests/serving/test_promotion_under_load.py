@@ -14,6 +14,7 @@ from load import load, post
 
 from nextclick.bundle.pointer import in_challenger_arm
 from nextclick.lifecycle.promotion import promote, rollback, shadow, split
+from nextclick.lifecycle.records import Grounds
 from nextclick.lifecycle.registry import Registry
 
 from .conftest import PARAMS, write_params
@@ -54,7 +55,7 @@ def registry(bundles, tmp_path_factory) -> Registry:
         run("git", "add", "-A")
         run("git", "-c", "user.name=Test", "-c", "user.email=test@localhost", "commit", "-qm", which)
         made.append(registry.register())
-    promote(registry, made[0], {})
+    promote(registry, made[0], Grounds())
     return registry
 
 
@@ -82,10 +83,10 @@ def test_a_running_service_follows_promotion_and_rollback_and_fails_no_request(r
     first, second = registry.versions()
     with Load(running.port) as requests:
         for change, version in (
-            (lambda: promote(registry, second, {}), second),
-            (lambda: rollback(registry, None, {}), first),
-            (lambda: rollback(registry, second, {}), second),
-            (lambda: rollback(registry, first, {}), first),
+            (lambda: promote(registry, second, Grounds()), second),
+            (lambda: rollback(registry, None, Grounds()), first),
+            (lambda: rollback(registry, second, Grounds()), second),
+            (lambda: rollback(registry, first, Grounds()), first),
         ):
             change()
             assert follow(running, version.bundle) < 5

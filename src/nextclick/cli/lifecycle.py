@@ -47,7 +47,7 @@ def gate(
     elif not (folder / "manifest.json").is_file():
         raise InputError(f"{folder}: has no manifest.json; expected a version, or the folder of a bundle")
     present = champion(registry)
-    return gate(registry.root, params, folder.absolute(), registry.bundle(present) if present else None, name)
+    return gate(registry.root, params, folder.absolute(), registry.bundle(present) if present else None, name).to_dict()
 
 
 def promote(
@@ -60,10 +60,12 @@ def promote(
     Example: nextclick promote v3
     """
     from nextclick.lifecycle.promotion import promotable, promote
+    from nextclick.lifecycle.records import Grounds
 
     registry = _registry(name)
     chosen = _other_than_champion(registry, version)
-    return promote(registry, chosen, {"gate": None, "reason": reason} if reason else promotable(registry, chosen))
+    grounds = Grounds(gate=None, reason=reason) if reason else promotable(registry, chosen)
+    return promote(registry, chosen, grounds).to_dict()
 
 
 def rollback(
@@ -76,9 +78,11 @@ def rollback(
     Example: nextclick rollback --to v2
     """
     from nextclick.lifecycle.promotion import rollback
+    from nextclick.lifecycle.records import Grounds
 
     registry = _registry(name)
-    return rollback(registry, _other_than_champion(registry, to) if to else None, {"reason": reason})
+    chosen = _other_than_champion(registry, to) if to else None
+    return rollback(registry, chosen, Grounds(reason=reason)).to_dict()
 
 
 def shadow(
@@ -91,7 +95,7 @@ def shadow(
     from nextclick.lifecycle.promotion import shadow
 
     registry = _registry(name)
-    return shadow(registry, None if version == "off" else registry.version(version))
+    return shadow(registry, None if version == "off" else registry.version(version)).to_dict()
 
 
 def start_split(asked: str, name: str) -> dict:
@@ -100,7 +104,7 @@ def start_split(asked: str, name: str) -> dict:
 
     registry = _registry(name)
     if asked == "off":
-        return split(registry, None, 0)
+        return split(registry, None, 0).to_dict()
     version, _, share = asked.partition("=")
     try:
         part = float(share.removesuffix("%")) / (100 if share.endswith("%") else 1)
@@ -110,7 +114,7 @@ def start_split(asked: str, name: str) -> dict:
         raise InputError(
             f"split: {asked!r}: expected a version and its share, above 0 and below 100 %, as in v3=10%; or off"
         )
-    return split(registry, registry.version(version), part)
+    return split(registry, registry.version(version), part).to_dict()
 
 
 def experiment(name: Name = DEFAULT) -> dict:
@@ -120,7 +124,7 @@ def experiment(name: Name = DEFAULT) -> dict:
     """
     from nextclick.lifecycle.experiment import results
 
-    return results(_registry(name).root, name, _params())
+    return results(_registry(name).root, name, _params()).to_dict()
 
 
 def retrain(
@@ -137,8 +141,8 @@ def retrain(
     from nextclick.lifecycle.retrain import retrain
 
     registry, params = _registry(name), _params()
-    outcome = retrain(registry, params)
-    return {**outcome, "watch": watching.watch(registry, params)} if watch else outcome
+    outcome = retrain(registry, params).to_dict()
+    return {**outcome, "watch": watching.watch(registry, params).to_dict()} if watch else outcome
 
 
 def watch(
@@ -152,10 +156,11 @@ def watch(
     """
     from datetime import UTC, datetime
 
-    from nextclick.lifecycle.watch import look, watch
+    from nextclick.lifecycle.watch import check_promise, watch
 
     registry, params = _registry(name), _params()
-    return look(registry, params, datetime.now(UTC)) if once else watch(registry, params)
+    report = check_promise(registry, params, datetime.now(UTC)) if once else watch(registry, params)
+    return report.to_dict()
 
 
 def lineage(
@@ -173,8 +178,8 @@ def lineage(
     if session is None:  # a client may name its requests as it likes, also as one of ours names a version
         numbered = re.fullmatch(VERSION, request)
         if version := registry.version(request) if numbered else registry.of_bundle(request):
-            return made_of(registry, version)
-    return lineage(registry, request, session)
+            return made_of(registry, version).to_dict()
+    return lineage(registry, request, session).to_dict()
 
 
 def reproduce(version: Asked, name: Name = DEFAULT) -> dict:
@@ -185,7 +190,7 @@ def reproduce(version: Asked, name: Name = DEFAULT) -> dict:
     from nextclick.lifecycle.lineage import reproduce
 
     registry = _registry(name)
-    return reproduce(registry, registry.version(version))
+    return reproduce(registry, registry.version(version)).to_dict()
 
 
 def forget(
@@ -203,7 +208,7 @@ def forget(
     from nextclick.project import Project
 
     project = Project.open()
-    return forget(project.root, project.params, user, session)
+    return forget(project.root, project.params, user, session).to_dict()
 
 
 COMMANDS = (register, gate, promote, rollback, shadow, experiment, retrain, watch, lineage, reproduce, forget)

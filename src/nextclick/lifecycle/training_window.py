@@ -13,22 +13,22 @@ from nextclick.files import locked, scratch_folder
 from nextclick.logs.event_log import LIVE_EVENTS, write_events_once
 from nextclick.logs.parquet_log import files_of_days
 
-FOLDER = Path("data/raw/window")
+TRAINING_WINDOW = Path("data/raw/window")
 
 
 def cut_window(root: Path, days: int, until: date) -> int:
     """Write the events of so many days before `until` to data/raw/window, each once and in the order of time, with what
     describes the items; returns how many there are. Raises InputError where there are none."""
     live, since = root / LIVE_EVENTS, until - timedelta(days=days)
-    with locked(lock_of(live), shared=True), scratch_folder(root / FOLDER.with_name(".window")) as scratch:
+    with locked(lock_of(live), shared=True), scratch_folder(root / TRAINING_WINDOW.with_name(".window")) as scratch:
         files = files_of_days(live, since, until - timedelta(days=1))
         if not files:
             raise InputError(f"{live}: no events from {since} to {until}")
         out = scratch / "events.parquet"
         count = write_events_once(files, out)
-        (root / FOLDER).mkdir(parents=True, exist_ok=True)
+        (root / TRAINING_WINDOW).mkdir(parents=True, exist_ok=True)
         for described in (*live.parent.glob("items.*"), out):
             shutil.copy(described, scratch / f".{described.name}")
-            (root / FOLDER / described.name).unlink(missing_ok=True)  # it may be a link into DVC's cache
-            (scratch / f".{described.name}").replace(root / FOLDER / described.name)
+            (root / TRAINING_WINDOW / described.name).unlink(missing_ok=True)  # it may be a link into DVC's cache
+            (scratch / f".{described.name}").replace(root / TRAINING_WINDOW / described.name)
     return count

@@ -1,11 +1,11 @@
-"""After a promotion: what visitors click is held against what the gate saw, and a broken promise is rolled back."""
+"""After a promotion: compares what visitors click with what the gate promised, and rolls back a broken promise."""
 
 from __future__ import annotations
 
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -14,40 +14,61 @@ from nextclick.bundle.pointer import Pointer
 from nextclick.errors import InputError
 from nextclick.evaluation.inference import SessionMean, sequence_interval
 from nextclick.evaluation.metrics import per_prediction
-from nextclick.lifecycle.promotion import champion, promise, rollback
+from nextclick.lifecycle.promotion import champion, promised_by_gate, rollback
+from nextclick.lifecycle.records import DeploymentRecord, Grounds
 from nextclick.lifecycle.registry import Registry
-from nextclick.monitoring.feedback import as_promised, clicked_lists
+from nextclick.monitoring.feedback import as_promised, clicked_lists, label_ms
 from nextclick.params import Params
-from nextclick.units import MS_PER_MINUTE, SECONDS_PER_MINUTE
+from nextclick.result import Result
+from nextclick.units import SECONDS_PER_MINUTE
 
 
-def watch(registry: Registry, params: Params) -> dict[str, Any]:
-    """Look again and again until the champion's time is over; returns the last look. One that was killed goes on where
-    time is now, and a champion whose time is over is left alone."""
+class WatchReport(Result):
+    """What one check of the champion saw. least: the smallest value that keeps the promise. until: the end of the
+    watch, ISO text. reason: why no session counted."""
+
+    version: str = ""
+    sessions: int = 0
+    promised: float | None = None
+    least: float | None = None
+    interval: list[float] | None = None
+    until: str = ""
+    verdict: Literal["watching", "kept", "rolled back"]
+    reason: str | None = None
+    rollback: DeploymentRecord | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        report = self.model_dump(exclude_unset=True, exclude={"rollback"})
+        return report | (self.rollback.to_dict() if self.rollback else {})
+
+
+def watch(registry: Registry, params: Params) -> WatchReport:
+    """Check the promise again and again until the champion's watch ends; returns the last report. A watch that was
+    killed continues at the present time, and a champion whose watch has ended is left alone."""
     while True:
-        seen = look(registry, params, datetime.now(UTC))
-        if seen["verdict"] != "watching":
-            return seen
+        report = check_promise(registry, params, datetime.now(UTC))
+        if report.verdict != "watching":
+            return report
         time.sleep(params.lifecycle.watch_every_minutes * SECONDS_PER_MINUTE)
 
 
-def look(registry: Registry, params: Params, now: datetime) -> dict[str, Any]:
-    """One look at the present champion: `watching`, `kept`, or `rolled back`.
+def check_promise(registry: Registry, params: Params, now: datetime) -> WatchReport:
+    """Check the present champion once, and roll it back if its promise is broken.
 
-    The promise is what the gate measured, less `lifecycle.promise_loss`; it is broken when the whole of an interval
-    that holds at every look lies below. Where no session tells of it, it is not, and the `reason` says why.
+    The promise is what the gate measured, less `lifecycle.promise_loss`; it is broken if the whole of an interval that
+    holds at every check lies below. If no session counts it is not broken, and the `reason` says why.
     """
     pointer = Pointer.read(registry.root, registry.name)
     version = champion(registry)
-    promised = promise(registry.root, version.bundle if version else None, params.evaluation.figure)
+    promised = promised_by_gate(registry.root, version.bundle if version else None, params.evaluation.figure)
     if version is None or promised is None or len(pointer.history) < 2:
-        return {"verdict": "kept", "reason": "nothing was promised, or there is nothing to go back to"}
+        return WatchReport(verdict="kept", reason="nothing was promised, or there is nothing to go back to")
     since = datetime.fromisoformat(pointer.history[-1][1])
     ends = since + timedelta(hours=params.lifecycle.watch_hours)
-    mean, reason = clicked(registry.root, version.bundle, since, min(now, ends), params)
+    mean, no_sessions = metric_since(registry.root, version.bundle, since, min(now, ends), params)
     least = promised * (1 - params.lifecycle.promise_loss)
     low, high = sequence_interval(mean, params.lifecycle.alpha)
-    seen = {
+    evidence = {
         "version": version.number,
         "sessions": mean.n,
         "promised": promised,
@@ -57,19 +78,22 @@ def look(registry: Registry, params: Params, now: datetime) -> dict[str, Any]:
     }
     if np.isfinite(high) and high < least:
         reason = f"{mean.n} sessions give at most {high:.4f} where at least {least:.4f} was promised"
-        return {**seen, "verdict": "rolled back", **rollback(registry, None, {"reason": reason, "evidence": seen})}
-    said = {"reason": f"nothing to watch by: {reason}"} if reason else {}
-    return {**seen, "verdict": "kept" if now >= ends else "watching", **said}
+        record = rollback(registry, None, Grounds(reason=reason, evidence=evidence))
+        return WatchReport.model_validate({**evidence, "verdict": "rolled back", "rollback": record})
+    report = {**evidence, "verdict": "kept" if now >= ends else "watching"}
+    return WatchReport.model_validate(
+        {**report, "reason": f"nothing to watch by: {no_sessions}"} if no_sessions else report
+    )
 
 
-def clicked(
+def metric_since(
     root: Path, bundle: str, since: datetime, until: datetime, params: Params
 ) -> tuple[SessionMean, str | None]:
-    """The deciding metric of a bundle's lists that were made as the promise was, by the clicks that followed; and where
-    there are none, why."""
-    k, patience = params.evaluation.k, round(params.monitoring.label_minutes * MS_PER_MINUTE)
+    """The deciding metric of a bundle's lists that were made as the promise was, by the clicks that followed; if there
+    are none, the reason."""
+    k = params.evaluation.k
     try:
-        lists = clicked_lists(root, since, until, params.ingest.event_types[0], patience)
+        lists = clicked_lists(root, since, until, params.ingest.event_types[0], label_ms(params))
     except InputError as error:  # nothing was served or clicked yet
         return SessionMean(float("nan"), float("nan"), 0), str(error)
     its = lists[lists["model_version"] == bundle]
@@ -77,10 +101,10 @@ def clicked(
     values = per_prediction(comparable["rank"].to_numpy(np.int64), k)[params.evaluation.figure]
     sessions = comparable.assign(value=values).groupby("session_id")["value"].agg(["sum", "count"])
     mean = SessionMean.of(sessions["sum"].to_numpy(), sessions["count"].to_numpy())
-    return mean, _lacking(its, k) if comparable.empty else None
+    return mean, _why_none_counts(its, k) if comparable.empty else None
 
 
-def _lacking(its: pd.DataFrame, k: int) -> str:
+def _why_none_counts(its: pd.DataFrame, k: int) -> str:
     if its.empty:
         return "no click followed a list of this version yet"
     degraded, unknown, shorter = its["degraded"] != "no", its["known"] == 0, its["shown"] < k

@@ -22,7 +22,7 @@ from nextclick.files import locked, sha256_of
 from nextclick.logs.event_log import events_before, live_events
 from nextclick.logs.prediction_log import keys_of, served_lists, service_report, unknown_clicks
 from nextclick.monitoring.data_profile import REQUIRED_FIELDS
-from nextclick.monitoring.feedback import ListMetrics, as_promised, clicked_lists
+from nextclick.monitoring.feedback import ListMetrics, as_promised, clicked_lists, label_ms
 from nextclick.monitoring.monitor import DriftFinding, Monitor
 from nextclick.monitoring.offline_replay import Replay, replay
 from nextclick.monitoring.policy import Performance
@@ -31,7 +31,7 @@ from nextclick.monitoring.skew import recomputed
 from nextclick.notebook import run_notebook
 from nextclick.params import Params
 from nextclick.ranking.recommender import Recommender
-from nextclick.units import MS_PER_MINUTE, MS_PER_SECOND
+from nextclick.units import MS_PER_SECOND
 
 REPORTS, DRAWN, NOTEBOOK = Path("reports/drift"), Path("data/drift"), "06_drift"  # DRAWN: what the notebook reads
 TRAIN = Path("data/split/train.parquet")
@@ -129,12 +129,12 @@ def _live_performance(
 ) -> tuple[Performance, pd.MultiIndex | None]:
     """The deciding metric of this bundle's lists that were made as the promise was, and the keys of its lists that a
     click followed and that were not degraded, None without any."""
-    label_ms, k, metric = params.monitoring.label_minutes * MS_PER_MINUTE, params.evaluation.k, params.evaluation.figure
-    clicked = clicked_lists(root, since, until, params.ingest.event_types[0], round(label_ms))
+    within_ms, k, metric = label_ms(params), params.evaluation.k, params.evaluation.figure
+    clicked = clicked_lists(root, since, until, params.ingest.event_types[0], within_ms)
     its = clicked[(clicked["model_version"] == version) & (clicked["degraded"] == "no")]
     metrics = ListMetrics.of(as_promised(its, k), k, params.run.seed)
     performance = Performance(
-        complete=datetime.now(UTC) >= until + timedelta(milliseconds=label_ms),
+        complete=datetime.now(UTC) >= until + timedelta(milliseconds=within_ms),
         interval=metrics.intervals.get(metric),
         value=metrics.means.get(metric),
         predictions=metrics.predictions,

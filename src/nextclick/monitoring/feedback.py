@@ -76,6 +76,11 @@ def clicked_lists(root: Path, since: datetime, until: datetime, target: str, wit
             raise InputError(f"{root / PREDICTIONS} or {live}: a file cannot be read: {error}") from error
 
 
+def label_ms(params: Params) -> int:
+    """The time that a list has to be clicked, in ms."""
+    return round(params.monitoring.label_minutes * MS_PER_MINUTE)
+
+
 def as_promised(clicked: pd.DataFrame, k: int) -> pd.DataFrame:
     """Those of the clicked lists that were made as a promise at k was: not degraded, of a session with a known click,
     and long enough to hold the item. The others say nothing of the model."""
@@ -154,8 +159,8 @@ class Feedback:
 def feedback(root: Path, since: datetime, until: datetime, params: Params) -> Feedback:
     """The metrics of all lists served in a window that a click followed, by version, by why they were degraded, and by
     slice. The verdict compares the champion's lists that were made as its promise was with that promise."""
-    label_ms = params.monitoring.label_minutes * MS_PER_MINUTE
-    clicked = clicked_lists(root, since, until, params.ingest.event_types[0], round(label_ms))
+    within_ms = label_ms(params)
+    clicked = clicked_lists(root, since, until, params.ingest.event_types[0], within_ms)
     k, seed, metric = params.evaluation.k, params.run.seed, params.evaluation.figure
     bundle, promised = _promise(root, metric)
     its = clicked[clicked["model_version"] == bundle] if bundle else clicked
@@ -166,7 +171,7 @@ def feedback(root: Path, since: datetime, until: datetime, params: Params) -> Fe
     return Feedback(
         since=since,
         until=until,
-        complete=datetime.now(UTC) >= until + timedelta(milliseconds=label_ms),
+        complete=datetime.now(UTC) >= until + timedelta(milliseconds=within_ms),
         service=service_report(root, since, until),
         metrics=ListMetrics.of(clicked, k, seed),
         champion=bundle,
