@@ -61,23 +61,24 @@ STEPS = {
     "file": (EventLog, "_write", 2),  # the file of one date, not of the next
     "log": (LiveEvents, "flush", 2),  # in the log, not committed
     "quarantine": (Quarantine, "flush", 2),
-    "commit": (StreamConsumer, "_settle", 2),
+    "commit": (StreamConsumer, "_flush_and_commit", 2),
     "assigned": (StreamConsumer, "_assigned", 1),  # in a rebalance
-    "revoked": (StreamConsumer, "_settle", 1),
+    "revoked": (StreamConsumer, "_flush_and_commit", 1),
 }
 
 
 def commits_before_it_writes() -> None:
-    take = StreamConsumer._take
+    process = StreamConsumer._process
 
     def early(self, batch):
-        self._next |= {one.partition: one.offset + 1 for one in batch}
+        self._next_offset |= {one.partition: one.offset + 1 for one in batch}
         self._consumer.commit(
-            offsets=[module.TopicPartition(self._params.topic, p, o) for p, o in self._next.items()], asynchronous=False
+            offsets=[module.TopicPartition(self._params.topic, p, o) for p, o in self._next_offset.items()],
+            asynchronous=False,
         )
-        take(self, batch)
+        process(self, batch)
 
-    StreamConsumer._take = early
+    StreamConsumer._process = early
 
 
 def counts_repetitions_twice() -> None:
@@ -99,8 +100,8 @@ def trusts_the_store() -> None:
 
 
 def drops_what_is_late_from_the_log() -> None:
-    keep = LiveEvents.keep
-    LiveEvents.keep = lambda self, events: keep(self, events.filter(pc.invert(events["late"])))
+    buffer = LiveEvents.buffer
+    LiveEvents.buffer = lambda self, events: buffer(self, events.filter(pc.invert(events["late"])))
 
 
 def applies_what_is_too_late() -> None:
@@ -140,10 +141,10 @@ if __name__ == "__main__":
     asked.add_argument("--die-after", choices=STEPS)
     asked.add_argument("--sleep", action="store_true")
     asked.add_argument("--bug", choices=BUGS)
-    asked.add_argument("--gone-after-ms", type=int, default=module.GONE_AFTER_MS)
-    asked.add_argument("--patience", type=float, default=kafka.PATIENCE)
+    asked.add_argument("--gone-after-ms", type=int, default=module.SESSION_TIMEOUT_MS)
+    asked.add_argument("--patience", type=float, default=kafka.BROKER_TIMEOUT)
     given, others = asked.parse_known_args(about["ARGUMENTS"])
-    module.GONE_AFTER_MS, kafka.PATIENCE = given.gone_after_ms, given.patience
+    module.SESSION_TIMEOUT_MS, kafka.BROKER_TIMEOUT = given.gone_after_ms, given.patience
     if given.bug:
         BUGS[given.bug]()
     if given.die_after:

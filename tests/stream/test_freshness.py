@@ -50,7 +50,7 @@ def test_a_click_that_is_late_for_too_long_is_an_error_that_says_what_may_help(
     project, params, recommender, monkeypatch
 ):
     monkeypatch.delenv("NEXTCLICK_KAFKA", raising=False)
-    monkeypatch.setattr(module, "PATIENCE", 0.0)
+    monkeypatch.setattr(module, "LOST_AFTER", 0.0)
     monkeypatch.setattr(module, "WARM_UP", 0.0)
     apply_definitions(project, params)
     with pytest.raises(InputError, match="the rate"):

@@ -52,7 +52,7 @@ def test_several_workers_at_once_lead_to_the_batch(project, params, recent):
         worker.join()
     assert sum(receipt.accepted for receipt in accepted) == len(twice)
     assert all(receipt.late == 0 for receipt in accepted)
-    assert [bad.reason for receipt in accepted for bad in receipt.broken] == ["not a JSON object"] * 12
+    assert [one.reason for receipt in accepted for one in receipt.invalid] == ["not a JSON object"] * 12
     for view, key in KEYS.items():
         expected = dict(states_of(recent, key, TYPES))
         found = OnlineStates(connect(project, params, timeout=5), view).read(list(expected))

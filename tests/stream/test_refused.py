@@ -79,7 +79,7 @@ def test_while_the_broker_is_gone_an_event_waits_a_little_and_the_next_not_at_al
     broker = mortal_broker
     live = make_live(tmp_path, broker.address, redis.address, tmp_path.name)
     monkeypatch.setenv("NEXTCLICK_KAFKA", broker.address)
-    monkeypatch.setattr(kafka_intake, "PATIENCE", 1.0)
+    monkeypatch.setattr(kafka_intake, "ACKNOWLEDGE_TIMEOUT", 1.0)
     monkeypatch.setattr(kafka_intake, "REFUSING", 0.5)
     intake = open_intake(live.root, Params.read(live.root / "params.yaml"))
 
@@ -98,7 +98,7 @@ def test_while_the_broker_is_gone_an_event_waits_a_little_and_the_next_not_at_al
     wait_until(taken)
     broker.kill()
     for messages in ([event()], [b"nonsense"], [event(), b"nonsense"]):
-        assert refused_after(*messages) < kafka_intake.PATIENCE + 0.5
+        assert refused_after(*messages) < kafka_intake.ACKNOWLEDGE_TIMEOUT + 0.5
         assert refused_after(*messages) < 0.2
         time.sleep(kafka_intake.REFUSING)
     broker.start()

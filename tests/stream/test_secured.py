@@ -46,7 +46,7 @@ def test_events_are_streamed_through_it(
 
 def refused(monkeypatch) -> str:
     for patience in (1.0, 10.0):  # nearly always it is said within the first
-        monkeypatch.setattr(kafka, "PATIENCE", patience)
+        monkeypatch.setattr(kafka, "BROKER_TIMEOUT", patience)
         try:
             kafka.ensure_topics(Params().stream)
         except InputError as error:

@@ -59,7 +59,7 @@ def test_a_broker_that_does_not_answer_is_an_error_that_names_it(monkeypatch):
         held.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{held.getsockname()[1]}"
         monkeypatch.setenv("NEXTCLICK_KAFKA", address)
-        monkeypatch.setattr(kafka, "PATIENCE", 1.0)
+        monkeypatch.setattr(kafka, "BROKER_TIMEOUT", 1.0)
         with pytest.raises(BrokerUnavailableError, match=f"{re.escape(address)}.*refused"):
             kafka.ensure_topics(Params().stream)
 

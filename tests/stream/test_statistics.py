@@ -130,7 +130,7 @@ def test_an_emptied_store_gets_them_back_at_a_start_and_now_and_then_without_a_c
     live = LiveEvents(project, redis_params, store)
     for due in (False, True):
         redis_client(store).flushall()
-        monkeypatch.setattr(live_events, "LOOK_EVERY", -1.0 if due else 60.0)
+        monkeypatch.setattr(live_events, "CHECK_EVERY", -1.0 if due else 60.0)
         live.publish_statistics()
         for _ in range(300):
             if stored(store, files[-1])["clicks"].notna().all():

@@ -12,7 +12,7 @@ from nextclick.events.ingest import ingest
 from nextclick.events.schema import FIELDS
 from nextclick.params import Ingest
 from nextclick.stream.poison import poisoned
-from nextclick.stream.validation import CLOCK_SKEW, Message, Validator
+from nextclick.stream.validation import CLOCK_SKEW_MS, Message, Validator
 
 TYPES = ["view", "cart", "purchase"]
 NOW = 1_767_225_600_000
@@ -20,38 +20,38 @@ GOOD = {"event_id": "e", "session_id": "s", "item_id": "i", "event_type": "view"
 VALIDATOR = Validator(TYPES, 60_000)
 
 
-def judge(*events: dict | bytes):
-    return VALIDATOR.judge([Message(e if isinstance(e, bytes) else json.dumps(e).encode(), NOW) for e in events])
+def validate(*events: dict | bytes):
+    return VALIDATOR.validate([Message(e if isinstance(e, bytes) else json.dumps(e).encode(), NOW) for e in events])
 
 
 def test_good_events_come_through_in_their_order_and_the_late_are_marked():
-    judged = judge(
+    validated = validate(
         GOOD,
         GOOD | {"event_id": 7, "user_id": "u", "timestamp": NOW / 1000},
         GOOD | {"event_id": "late", "timestamp": "2025-12-31T23:58:59Z"},
-        GOOD | {"event_id": " skewed ", "timestamp": NOW + CLOCK_SKEW},
+        GOOD | {"event_id": " skewed ", "timestamp": NOW + CLOCK_SKEW_MS},
     )
-    assert judged.broken == []
-    assert judged.events["event_id"].to_pylist() == ["e", "7", "late", "skewed"]
-    assert judged.events["user_id"].to_pylist() == [None, "u", None, None]
-    assert judged.events["late"].to_pylist() == [False, False, True, False]
+    assert validated.invalid == []
+    assert validated.events["event_id"].to_pylist() == ["e", "7", "late", "skewed"]
+    assert validated.events["user_id"].to_pylist() == [None, "u", None, None]
+    assert validated.events["late"].to_pylist() == [False, False, True, False]
 
 
 @pytest.mark.ml_test("monitor-2")
 def test_each_broken_message_has_its_place_and_reason():
-    judged = judge(
+    validated = validate(
         b"{",
         GOOD,
-        GOOD | {"timestamp": NOW + CLOCK_SKEW + 1},
+        GOOD | {"timestamp": NOW + CLOCK_SKEW_MS + 1},
         GOOD | {"colour": 1},
         GOOD | {"item_id": [1]},
         b"x" * 10**7,
     )
-    assert judged.events.num_rows == 1
-    assert [(bad.place, bad.field) for bad in judged.broken] == [
+    assert validated.events.num_rows == 1
+    assert [(one.position, one.field) for one in validated.invalid] == [
         *((0, "row"), (2, "timestamp"), (3, "row"), (4, "row"), (5, "row"))
     ]
-    assert [bad.reason for bad in judged.broken] == [
+    assert [one.reason for one in validated.invalid] == [
         "not a JSON object",
         "in the future",
         f"has a field other than {', '.join(FIELDS)}",
@@ -80,16 +80,16 @@ POISON = [
 
 @pytest.mark.parametrize(("message", "field", "reason"), POISON, ids=range(len(POISON)))
 def test_each_kind_of_poison_has_its_reason_and_the_event_beside_it_counts(message, field, reason):
-    judged = judge(message, GOOD)
-    assert [(bad.place, bad.field, bad.reason) for bad in judged.broken] == [(0, field, reason)]
-    assert judged.events["event_id"].to_pylist() == ["e"]
+    validated = validate(message, GOOD)
+    assert [(one.position, one.field, one.reason) for one in validated.invalid] == [(0, field, reason)]
+    assert validated.events["event_id"].to_pylist() == ["e"]
 
 
 def test_ten_thousand_poisoned_messages_are_all_refused():
     random = np.random.default_rng(0)
-    judged = VALIDATOR.judge([Message(poisoned(random, GOOD), NOW) for _ in range(10_000)])
-    assert len(judged.broken) == 10_000
-    assert len({(bad.field, bad.reason) for bad in judged.broken}) >= 15
+    validated = VALIDATOR.validate([Message(poisoned(random, GOOD), NOW) for _ in range(10_000)])
+    assert len(validated.invalid) == 10_000
+    assert len({(one.field, one.reason) for one in validated.invalid}) >= 15
 
 
 json_values = st.recursive(
@@ -102,8 +102,8 @@ objects = st.dictionaries(st.sampled_from(FIELDS) | st.text(), json_values).map(
 
 @given(st.binary(max_size=300) | objects)
 def test_nothing_that_is_sent_raises(value):
-    judged = VALIDATOR.judge([Message(value, NOW)])
-    assert judged.events.num_rows + len(judged.broken) == 1
+    validated = VALIDATOR.validate([Message(value, NOW)])
+    assert validated.events.num_rows + len(validated.invalid) == 1
 
 
 values = {name: st.text(max_size=3) | st.integers(-5, NOW // 1000) | st.none() for name in FIELDS}
@@ -115,10 +115,10 @@ nearly_good = st.fixed_dictionaries({name: st.just(GOOD.get(name, "u")) | value 
 @given(st.lists(nearly_good, min_size=1, max_size=8))
 def test_files_are_judged_alike(tmp_path_factory, events):
     events = [event | {"event_id": f"{place}"} for place, event in enumerate(events)] + [GOOD | {"event_id": "good"}]
-    judged = judge(*events)
+    validated = validate(*events)
     known = [e for e in events if e["event_type"] in TYPES]
     folder = tmp_path_factory.mktemp("files")
     (folder / "events.jsonl").write_text("\n".join(json.dumps(event) for event in known))
     ingest(Ingest(path="events.jsonl"), folder, folder / "out")
     accepted = pd.read_parquet(folder / "out/events.parquet")
-    assert set(accepted["event_id"]) == set(judged.events["event_id"].to_pylist())
+    assert set(accepted["event_id"]) == set(validated.events["event_id"].to_pylist())

@@ -11,7 +11,7 @@ import duckdb
 import pandas as pd
 
 from nextclick.errors import InputError
-from nextclick.events.schema import EARLIEST_MS, FIELDS, ITEM_FIELDS, MOMENT, judged, quoted
+from nextclick.events.schema import EARLIEST_MS, FIELDS, ITEM_FIELDS, MOMENT, quoted, validated
 from nextclick.events.sources import Feed, Source, open_source
 from nextclick.events.tables import each_event_once, lock_of, utc_database
 from nextclick.files import locked, move_files, scratch_folder
@@ -144,7 +144,7 @@ def _staged(feed: Feed, params: Ingest) -> str:
     return (
         f"SELECT {file} AS source_file, row, {quoted(feed.part) if feed.part else 'CAST(NULL AS VARCHAR)'} AS part, "
         "event_id, session_id, user_id, item_id, event_type, moment, field, reason, "
-        f"CASE WHEN reason IS NOT NULL THEN raw END AS raw FROM ({judged(rows, params.event_types)})"
+        f"CASE WHEN reason IS NOT NULL THEN raw END AS raw FROM ({validated(rows, params.event_types)})"
     )
 
 

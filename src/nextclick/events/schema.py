@@ -25,19 +25,20 @@ END
 
 @dataclass(frozen=True)
 class Rule:
-    """A row for which `broken` (SQL over the event's fields, all text but `moment`) is true goes to quarantine."""
+    """A row for which `violation` is true goes to quarantine. violation: SQL over the event's fields, all of which are
+    text but `moment`, its time in ms."""
 
     field: str
     reason: str
-    broken: str
+    violation: str
 
 
 def rules(event_types: list[str], latest: str | None = None) -> list[Rule]:
-    """What each field may be, in the order in which they are checked.
+    """The rules of all fields, in the order in which they are checked.
 
-    latest: SQL of the ms after which an event cannot have happened yet; live clicks have one, files have not.
+    latest: SQL of the ms after which an event cannot have happened yet; for live clicks, not for files.
     """
-    known = ", ".join(quoted(name) for name in event_types)
+    types = ", ".join(quoted(name) for name in event_types)
     ids = [
         rule
         for field in ("session_id", "item_id", "event_id")
@@ -50,7 +51,9 @@ def rules(event_types: list[str], latest: str | None = None) -> list[Rule]:
         *ids,
         Rule("user_id", f"longer than {LONGEST_ID} characters", f"length(user_id) > {LONGEST_ID}"),
         Rule(
-            "event_type", f"not one of {', '.join(event_types)}", f"event_type IS NULL OR event_type NOT IN ({known})"
+            "event_type",
+            f"not one of {', '.join(event_types)}",
+            f"event_type IS NULL OR event_type NOT IN ({types})",
         ),
         Rule("timestamp", "not a moment: expected seconds, milliseconds or ISO text", "moment IS NULL"),
         Rule("timestamp", "before 1990", f"moment < {EARLIEST_MS}"),
@@ -59,15 +62,15 @@ def rules(event_types: list[str], latest: str | None = None) -> list[Rule]:
     ]
 
 
-def judged(rows: str, event_types: list[str], latest: str | None = None) -> str:
-    """SQL: `rows` with the `field` and `reason` of the first rule that each breaks, null for a good one.
+def validated(rows: str, event_types: list[str], latest: str | None = None) -> str:
+    """SQL: `rows` with the `field` and `reason` of the first rule that each breaks, null for a valid one.
 
     rows: SQL that yields an event's fields as text, its `moment`, and a `problem` where it could not be read at all.
     latest: see `rules`.
     """
     checked = rules(event_types, latest)
-    field = " ".join(f"WHEN {rule.broken} THEN {quoted(rule.field)}" for rule in checked)
-    reason = " ".join(f"WHEN {rule.broken} THEN {quoted(rule.reason)}" for rule in checked)
+    field = " ".join(f"WHEN {rule.violation} THEN {quoted(rule.field)}" for rule in checked)
+    reason = " ".join(f"WHEN {rule.violation} THEN {quoted(rule.reason)}" for rule in checked)
     return (
         f"SELECT *, CASE WHEN problem IS NOT NULL THEN 'row' {field} END AS field, "
         f"CASE WHEN problem IS NOT NULL THEN problem {reason} END AS reason FROM ({rows})"

@@ -115,9 +115,9 @@ async def events(request: Request) -> Response:
     messages = _messages(await request.body())
     receipt = await asyncio.to_thread(_runtime(request).intake.accept, messages)
     EVENTS.labels("accepted").inc(receipt.accepted)
-    EVENTS.labels("quarantined").inc(len(receipt.broken))
-    broken = [{"place": bad.place, "field": bad.field, "reason": bad.reason} for bad in receipt.broken]
-    return _json({"accepted": receipt.accepted, "late": receipt.late, "quarantined": broken})
+    EVENTS.labels("quarantined").inc(len(receipt.invalid))
+    invalid = [{"place": one.position, "field": one.field, "reason": one.reason} for one in receipt.invalid]
+    return _json({"accepted": receipt.accepted, "late": receipt.late, "quarantined": invalid})
 
 
 @app.get("/items/{item_id:path}/similar", response_model=schema.SimilarItems, responses={404: ERRORS[422]})

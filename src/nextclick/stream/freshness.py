@@ -1,4 +1,4 @@
-"""How long until a click counts: sent, seen in the online store, and in a recommendation that it changed."""
+"""Measures how long after a click it is in the online store, and how long until it changed a recommendation."""
 
 from __future__ import annotations
 
@@ -28,17 +28,18 @@ from nextclick.stream.intake import open_intake
 from nextclick.stream.live_events import PROBES
 from nextclick.units import MS_PER_SECOND
 
-WATCHED = 20  # clicks a second that are watched, spread over all that are sent
-WARM_UP = 2.0  # seconds in which connections are made and no click is watched
+WATCHED = 20  # clicks a second whose arrival is measured, evenly spaced among all that are sent
+WARM_UP = 2.0  # seconds in which connections are made and no click is measured
 CLICKS = 4  # of a session
-PATIENCE = 30.0  # seconds after which a click counts as lost
-LOOK_EVERY = 0.001  # s
-LIST = 20
+LOST_AFTER = 30.0  # seconds without a click's arrival
+POLL_SECONDS = 0.001
+K = 20  # items of a recommendation list
 
 
 @dataclass
-class Seen:
-    """Seconds after each watched click was sent."""
+class Delays:
+    """stored, recommended: seconds from sending a watched click until it was in the store, and until a recommendation
+    used it. changed: how many of the recommendations differ from those without the click."""
 
     stored: list[float] = field(default_factory=list)
     recommended: list[float] = field(default_factory=list)
@@ -46,15 +47,15 @@ class Seen:
 
 
 def freshness(root: Path, params: Params, recommender: Recommender, rate: float, seconds: float) -> dict:
-    """Send clicks at `rate` a second and watch some of them; returns percentiles in ms.
+    """Send clicks at `rate` a second for `seconds` and watch some of them; returns percentiles in ms.
 
-    With Kafka, `nextclick stream` has to run elsewhere. The clicks are of sessions that no log keeps: see PROBES.
-    Raises InputError where they do not arrive, UnavailableError where store or broker do not answer.
+    With Kafka, `nextclick stream` has to run elsewhere. The clicks belong to sessions that no log retains: see PROBES.
+    Raises InputError if they do not arrive, UnavailableError if store or broker do not answer.
     """
     online = OnlineStates(connect(root, params, BATCH_TIMEOUT))
     watched: SimpleQueue[tuple[str, str, float] | None] = SimpleQueue()
     states: SimpleQueue[tuple[SessionState, float] | None] = SimpleQueue()
-    seen = Seen()
+    delays = Delays()
     set_num_threads(1)  # as a service does: waking a second thread costs more than one request
     recommender.ranker.set_param({"nthread": 1})
     _list(recommender, ())  # compiled before the clock runs
@@ -64,20 +65,20 @@ def freshness(root: Path, params: Params, recommender: Recommender, rate: float,
         first, every = round(rate * WARM_UP), max(1, round(rate / WATCHED))
         try:
             sending = threads.submit(_send, send, clicks, first, every, watched, stopped)
-            recommending = threads.submit(_recommend, recommender, states, seen)
-            _watch(online, watched, states, seen)
+            recommending = threads.submit(_recommend, recommender, states, delays)
+            _watch(online, watched, states, delays)
         finally:
             stopped.set()
             states.put(None)
         sending.result()
         recommending.result()
     return {
-        **_percentiles(seen.stored),
+        **_percentiles(delays.stored),
         "events": round(rate * seconds),
-        "watched": len(seen.stored),
-        "recommended": len(seen.recommended),
-        **{f"recommended_{name}": value for name, value in _percentiles(seen.recommended).items()},
-        "changed": round(seen.changed / max(1, len(seen.recommended)), 3),
+        "watched": len(delays.stored),
+        "recommended": len(delays.recommended),
+        **{f"recommended_{name}": value for name, value in _percentiles(delays.recommended).items()},
+        "changed": round(delays.changed / max(1, len(delays.recommended)), 3),
     }
 
 
@@ -89,7 +90,7 @@ def _percentiles(seconds: list[float]) -> dict[str, float]:
 
 @contextmanager
 def _sender(root: Path, params: Params) -> Iterator[Callable[[str, bytes], object]]:
-    """Sends a message of a session, without waiting where it goes to Kafka."""
+    """A function that sends a session's message, which does not wait if it goes to Kafka."""
     brokers = KafkaSettings.read().kafka
     if not brokers:
         intake = open_intake(root, params)
@@ -109,18 +110,18 @@ def _sender(root: Path, params: Params) -> Iterator[Callable[[str, bytes], objec
         producer.poll(0)
 
     yield send
-    producer.flush(PATIENCE)
+    producer.flush(LOST_AFTER)
 
 
 def _clicks(items: np.ndarray, event_type: str, rate: float, seconds: float) -> Iterator[tuple[dict, float]]:
-    """Clicks of ever new sessions, each at its moment, however long those before it took; yields that moment too."""
+    """Clicks of ever new sessions, each at its time, however long those before it took; yields the time too."""
     random, run, start = np.random.default_rng(0), uuid4().hex, time.perf_counter()
-    for number in progress_bar(range(round(rate * seconds)), desc="freshness", unit="click"):
-        due = start + number / rate
+    for n in progress_bar(range(round(rate * seconds)), desc="freshness", unit="click"):
+        due = start + n / rate
         time.sleep(max(0.0, due - time.perf_counter()))
         click = {
-            "event_id": f"{run}-{number}",
-            "session_id": f"{PROBES}{run}-{number // CLICKS}",
+            "event_id": f"{run}-{n}",
+            "session_id": f"{PROBES}{run}-{n // CLICKS}",
             "item_id": str(random.choice(items)),
             "event_type": event_type,
             "timestamp": time.time_ns() // 1_000_000,
@@ -137,18 +138,18 @@ def _send(
     stopped: Event,
 ) -> None:
     try:
-        for number, (click, due) in enumerate(clicks):
+        for n, (click, due) in enumerate(clicks):
             if stopped.is_set():
                 return
-            if number >= first and number % every == 0:
+            if n >= first and n % every == 0:
                 watched.put((click["session_id"], click["event_id"], due))
             send(click["session_id"], json.dumps(click).encode())
     finally:
         watched.put(None)
 
 
-def _watch(online: OnlineStates, watched: SimpleQueue, states: SimpleQueue, seen: Seen) -> None:
-    """Look for all clicks that are on their way, again and again, until the last was seen."""
+def _watch(online: OnlineStates, watched: SimpleQueue, states: SimpleQueue, delays: Delays) -> None:
+    """Poll the store for the clicks that are on their way until the last one is there."""
     waiting: dict[str, tuple[str, float]] = {}
     sending = True
     while sending or waiting:
@@ -158,30 +159,30 @@ def _watch(online: OnlineStates, watched: SimpleQueue, states: SimpleQueue, seen
                 sending = False
             else:
                 waiting[click[1]] = (click[0], click[2])
-        found = online.read([session for session, _ in waiting.values()]) if waiting else []
+        rows = online.read([session for session, _ in waiting.values()]) if waiting else []
         now = time.perf_counter()
-        for (event, (_, sent)), row in zip(list(waiting.items()), found, strict=True):
+        for (event, (_, sent)), row in zip(list(waiting.items()), rows, strict=True):
             if any(click.event_id == event for click in row.state):
-                seen.stored.append(now - sent)
+                delays.stored.append(now - sent)
                 if states.empty():  # else the one before is still being recommended for
                     states.put((row.state, sent))
                 del waiting[event]
-            elif now - sent > PATIENCE:
+            elif now - sent > LOST_AFTER:
                 broker = KafkaSettings.read().kafka
-                asked = "does `nextclick stream` run?" if broker else "is the rate more than this process can take?"
-                raise InputError(f"a click was not in the online store after {PATIENCE:g} s: {asked}")
-        time.sleep(LOOK_EVERY)
+                hint = "does `nextclick stream` run?" if broker else "is the rate more than this process can take?"
+                raise InputError(f"a click was not in the online store after {LOST_AFTER:g} s: {hint}")
+        time.sleep(POLL_SECONDS)
 
 
-def _recommend(recommender: Recommender, states: SimpleQueue, seen: Seen) -> None:
-    """What is recommended with the click, and would be without it."""
+def _recommend(recommender: Recommender, states: SimpleQueue, delays: Delays) -> None:
+    """Recommend with the click and without it."""
     set_num_threads(1)
-    while (found := states.get()) is not None:
-        state, sent = found
+    while (arrival := states.get()) is not None:
+        state, sent = arrival
         with_it = _list(recommender, state)
-        seen.recommended.append(time.perf_counter() - sent)
-        seen.changed += not np.array_equal(with_it, _list(recommender, state[:-1]))
+        delays.recommended.append(time.perf_counter() - sent)
+        delays.changed += not np.array_equal(with_it, _list(recommender, state[:-1]))
 
 
 def _list(recommender: Recommender, state: SessionState) -> np.ndarray:
-    return recommender.recommend(prefixes_of([state], recommender.snapshot.vocabulary), LIST)
+    return recommender.recommend(prefixes_of([state], recommender.snapshot.vocabulary), K)

@@ -14,16 +14,16 @@ from nextclick.params import Stream
 from nextclick.settings import KafkaSettings
 from nextclick.stream.validation import Message
 
-# the header of a replayed event: the ms at which it would have come. Kafka's own timestamp, which counts where there is
-# none, must be the time of writing: by it Kafka deletes what is older than a topic's retention
+# the header of a replayed event: the ms at which it would have arrived. Without it Kafka's own timestamp counts, which
+# must be the time of writing, since Kafka deletes by it what is older than a topic's retention
 ARRIVED = "arrived"
-PATIENCE = 10.0  # seconds that a broker may take to answer at the start
-LARGEST_MESSAGE = 20 * 2**20  # bytes; far more than an event has, so that what is wrong comes in and gets its reason
+BROKER_TIMEOUT = 10.0  # seconds that a broker may take to answer at the start
+MAX_MESSAGE_BYTES = 20 * 2**20  # far more than an event has, so that an invalid message arrives and gets its reason
 ONLY_CRITICAL = 2  # of syslog's levels
 
 
 class Received(NamedTuple):
-    """A message as it came from Kafka, and where it stands there."""
+    """A message as it came from Kafka, with its partition and offset."""
 
     partition: int
     offset: int
@@ -49,29 +49,29 @@ def quarantine_of(topic: str) -> str:
 
 
 def ensure_topics(params: Stream) -> None:
-    """Make the topic and its quarantine where they are missing; those that are there stay as they are.
+    """Create the topic and its quarantine if they are missing; existing ones stay as they are.
 
-    Raises BrokerUnavailableError where none answers, InputError where the broker refuses.
+    Raises BrokerUnavailableError if no broker answers, InputError if it refuses.
     """
     wanted = {params.topic: params.partitions, quarantine_of(params.topic): 1}
-    said: list[KafkaError] = []
+    reported: list[KafkaError] = []
     admin = None
     try:
-        admin = AdminClient(client_config(error_cb=said.append))
-        there = admin.list_topics(timeout=PATIENCE).topics
+        admin = AdminClient(client_config(error_cb=reported.append))
+        existing = admin.list_topics(timeout=BROKER_TIMEOUT).topics
         missing = [
-            NewTopic(name, num_partitions=count, config={"max.message.bytes": str(LARGEST_MESSAGE + 2**20)})
+            NewTopic(name, num_partitions=count, config={"max.message.bytes": str(MAX_MESSAGE_BYTES + 2**20)})
             for name, count in wanted.items()
-            if name not in there
+            if name not in existing
         ]
         for made in admin.create_topics(missing).values() if missing else ():
             with _existing_is_fine():
-                made.result(timeout=PATIENCE)
+                made.result(timeout=BROKER_TIMEOUT)
     except KafkaException as error:
         if admin:
-            admin.poll(0)  # what it has to say; its last word is only that nothing answers
-        refused = [one for one in said if one.code() in (KafkaError._AUTHENTICATION, KafkaError._SSL)]
-        why = (refused or said)[:1]
+            admin.poll(0)  # for its reports, since the error itself only says that nothing answers
+        refused = [one for one in reported if one.code() in (KafkaError._AUTHENTICATION, KafkaError._SSL)]
+        why = (refused or reported)[:1]
         raise unavailable_or_refused(KafkaException(*why) if why else error) from error
 
 
@@ -91,7 +91,7 @@ def unavailable_or_refused(error: KafkaException) -> Exception:
     passing = (
         *(KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._RESOLVE, KafkaError._ALL_BROKERS_DOWN),
         KafkaError._MSG_TIMED_OUT,  # a producer gave a message up
-        # who waited for something else for so long has lost its partitions, and is given others when it asks again
+        # a consumer that did not poll for so long has lost its partitions, and is assigned others when it polls again
         KafkaError._MAX_POLL_EXCEEDED,
     )
     kind = BrokerUnavailableError if reason.retriable() or reason.code() in passing else InputError
@@ -99,5 +99,5 @@ def unavailable_or_refused(error: KafkaException) -> Exception:
 
 
 def reliable_producer(**more: Any) -> Producer:
-    """One whose messages are written once and in order, to the partitions where Java's clients write the same keys."""
+    """A producer that writes each message once and in order, to the partition that Java's clients choose for a key."""
     return Producer(client_config(**{"enable.idempotence": True, "partitioner": "murmur2_random", **more}))

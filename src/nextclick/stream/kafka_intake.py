@@ -1,4 +1,4 @@
-"""The door into Kafka: good events to the topic of their sessions, all others to its quarantine."""
+"""The intake into Kafka: valid events go to the topic, keyed by their session, all others to its quarantine."""
 
 from __future__ import annotations
 
@@ -10,17 +10,16 @@ from confluent_kafka import KafkaError, KafkaException
 
 from nextclick.errors import BrokerUnavailableError
 from nextclick.params import Params
-from nextclick.stream.intake import Receipt, receipt
 from nextclick.stream.kafka import ensure_topics, reliable_producer, unavailable_or_refused
 from nextclick.stream.live_events import validator
-from nextclick.stream.quarantine import Ended, Quarantine
-from nextclick.stream.validation import Judged, Message
+from nextclick.stream.quarantine import OnDelivery, Quarantine
+from nextclick.stream.validation import Message, Receipt, ValidatedEvents
 from nextclick.units import MS_PER_SECOND
 
-# s that Kafka may take to acknowledge. BentoML gives up at 5, with an answer that is not ours, and a request may wait
-# for a thread for as long as those before it wait for Kafka
-PATIENCE = 2.0
-REFUSING = 1.0  # s in which nobody waits, after somebody waited in vain; as the Retry-After of a 503 says
+# seconds that Kafka may take to acknowledge. BentoML gives up at 5, with an answer that is not ours, and a request may
+# wait for a thread for as long as those before it wait for Kafka
+ACKNOWLEDGE_TIMEOUT = 2.0
+REFUSING = 1.0  # seconds after such a timeout in which every request is refused at once; a 503's Retry-After says so
 
 
 class KafkaIntake:
@@ -30,7 +29,7 @@ class KafkaIntake:
         ensure_topics(params.stream)
         self._topic = params.stream.topic
         self._validator = validator(params)
-        give_up_ms = round(PATIENCE * MS_PER_SECOND)
+        give_up_ms = round(ACKNOWLEDGE_TIMEOUT * MS_PER_SECOND)
         self._quarantine = Quarantine(self._topic, give_up_ms)
         self._one_at_a_time = Lock()
         self._producer = reliable_producer(**{"message.timeout.ms": give_up_ms, "linger.ms": 2})
@@ -41,37 +40,37 @@ class KafkaIntake:
             raise BrokerUnavailableError(f"{self._topic}: Kafka did not answer just now")
         now = time.time_ns() // 1_000_000
         with self._one_at_a_time:
-            judged = self._validator.judge([Message(value, now) for value in messages])
-        outcomes: list[KafkaError | None] = []  # of this call, whoever polls; one for each message
+            validated = self._validator.validate([Message(value, now) for value in messages])
+        outcomes: list[KafkaError | None] = []  # one for each message of this call, whichever thread polls
         try:
-            self._send(judged, messages, outcomes.append)
+            self._send(validated, messages, outcomes.append)
             self._wait(outcomes, len(messages))
         except BrokerUnavailableError:
             self._refusing_until = time.monotonic() + REFUSING
             raise
-        return receipt(judged)
+        return validated.receipt()
 
-    def _send(self, judged: Judged, messages: Sequence[bytes], ended: Ended) -> None:
-        for bad in judged.broken:
-            self._quarantine.put(messages[bad.place], bad, ended=ended)
-        bad_places = {bad.place for bad in judged.broken}
-        good = (message for place, message in enumerate(messages) if place not in bad_places)
+    def _send(self, validated: ValidatedEvents, messages: Sequence[bytes], on_delivery: OnDelivery) -> None:
+        for one in validated.invalid:
+            self._quarantine.put(messages[one.position], one, on_delivery=on_delivery)
+        invalid = {one.position for one in validated.invalid}
+        valid = (message for position, message in enumerate(messages) if position not in invalid)
         try:
-            for message, session in zip(good, judged.events["session_id"].to_pylist(), strict=True):
-                self._producer.produce(self._topic, message, session, on_delivery=lambda error, _: ended(error))
+            for message, session in zip(valid, validated.events["session_id"].to_pylist(), strict=True):
+                self._producer.produce(self._topic, message, session, on_delivery=lambda error, _: on_delivery(error))
         except BufferError as full:
             raise BrokerUnavailableError(f"{self._topic}: too many events wait for Kafka already") from full
 
     def _wait(self, outcomes: Sequence[KafkaError | None], count: int) -> None:
-        until = time.monotonic() + PATIENCE
+        until = time.monotonic() + ACKNOWLEDGE_TIMEOUT
         while len(outcomes) < count:
             if time.monotonic() > until:
-                left = count - len(outcomes)
-                raise BrokerUnavailableError(f"{self._topic}: {left} events not acknowledged within {PATIENCE:g} s")
+                missing, seconds = count - len(outcomes), ACKNOWLEDGE_TIMEOUT
+                raise BrokerUnavailableError(f"{self._topic}: {missing} events not acknowledged within {seconds:g} s")
             self._quarantine.poll()
             self._producer.poll(0.01)
         for failure in filter(None, outcomes):
             raise unavailable_or_refused(KafkaException(failure))
 
     def close(self) -> None:
-        self._producer.flush(PATIENCE)
+        self._producer.flush(ACKNOWLEDGE_TIMEOUT)

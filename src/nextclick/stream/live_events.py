@@ -1,4 +1,4 @@
-"""What happens to live messages, from Kafka and in the process alike: judged, into the online states, into the log."""
+"""What happens to live messages, from Kafka and in the process alike: validation, the online states, the log."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from nextclick.logs.event_log import LIVE_EVENTS, EventLog
 from nextclick.logs.published_statistics import published_at, published_versions
 from nextclick.params import Params
 from nextclick.stream.publish_statistics import publish_due
-from nextclick.stream.validation import Judged, Message, Validator
+from nextclick.stream.validation import Message, ValidatedEvents, Validator
 from nextclick.units import MS_PER_HOUR
 
 log = logging.getLogger(__name__)
 
 PROBES = "freshness-"  # sessions of these names are clicked by `nextclick freshness`, not by visitors
-LOOK_EVERY = 60.0  # seconds between two looks at whether the online store still has the item statistics
-MANY_FILES = 500  # of one day, after which they are merged
+CHECK_EVERY = 60.0  # seconds between two checks whether the online store still has the item statistics
+MAX_FILES = 500  # of one day, after which they are merged
 
 
 def validator(params: Params) -> Validator:
@@ -45,23 +45,23 @@ class LiveEvents:
 
     def __init__(self, root: Path, params: Params, store: FeatureStore) -> None:
         self._root, self._params = root, params
-        self._types = {name: place for place, name in enumerate(params.ingest.event_types)}
+        self._types = {name: index for index, name in enumerate(params.ingest.event_types)}
         self._validator = validator(params)
         self._states = {key: OnlineStates(store, view) for view, key in KEYS.items()}
         self._log = EventLog(root / LIVE_EVENTS)
-        self._to_keep: list[pa.Table] = []
-        self._files: Counter[Path] = Counter()  # written by this process
+        self._buffered: list[pa.Table] = []
+        self._files: Counter[Path] = Counter()  # written by this process, by partition
         existing = published_versions(root)
-        # arrival in the log, ms; before any, that to which the newest version owes its moment
+        # the newest arrival in the log, ms; before any, that which made the newest version due
         self._newest = published_at(existing[-1]) + lateness_ms(params.features) if existing else 0
-        self._published = 0  # the step whose versions are there; 0 where that must be looked at
-        self._looked = time.monotonic()
+        self._published = 0  # the step whose versions are published; 0 if that must be checked
+        self._checked = time.monotonic()
 
-    def judge(self, messages: Sequence[Message]) -> Judged:
-        return self._validator.judge(messages)
+    def validate(self, messages: Sequence[Message]) -> ValidatedEvents:
+        return self._validator.validate(messages)
 
     def apply(self, events: pa.Table) -> None:
-        """Bring events that are not late into the states of their sessions and users; twice is once.
+        """Bring events that are not late into the states of their sessions and users; idempotent.
 
         Raises StoreUnavailableError; some of them may then have been applied.
         """
@@ -84,49 +84,49 @@ class LiveEvents:
             if by_name:
                 states.merge(by_name)
 
-    def keep(self, events: pa.Table) -> None:
+    def buffer(self, events: pa.Table) -> None:
         """Hold events for the next `flush`."""
         if events.num_rows:
-            self._to_keep.append(events)
+            self._buffered.append(events)
 
     def flush(self) -> int:
-        """Write what is held to the offline log; on disk when it returns. Returns the number of events.
+        """Write the buffered events to the offline log; they are on disk when it returns. Returns their number.
 
-        Raises LogUnavailableError; all of it is then still held.
+        Raises LogUnavailableError; all of them are then still buffered.
         """
-        if not self._to_keep:
+        if not self._buffered:
             return 0
-        held = pa.concat_tables(self._to_keep)
-        of_probes = pc.starts_with(held["session_id"], PROBES)
-        events, probes = held.filter(pc.invert(of_probes)), held.filter(of_probes)
+        buffered = pa.concat_tables(self._buffered)
+        of_probes = pc.starts_with(buffered["session_id"], PROBES)
+        events, probes = buffered.filter(pc.invert(of_probes)), buffered.filter(of_probes)
         for day in self._log.append(events):
             self._files[day] += 1
-            if self._files[day] % MANY_FILES == 0:
-                Thread(target=self._log.compact, args=(day, MANY_FILES // 2)).start()
+            if self._files[day] % MAX_FILES == 0:
+                Thread(target=self._log.compact, args=(day, MAX_FILES // 2)).start()
         if probes.num_rows:  # written as any click is, so that it takes as long, but nobody is to learn from it
             with scratch_folder(self._root / f"data/live/.probes-{uuid4().hex}") as folder:
                 EventLog(folder / "events").append(probes)
-        self._to_keep = []
+        self._buffered = []
         if events.num_rows:
             self._newest = max(self._newest, pc.max(events["arrived"]).cast(pa.int64()).as_py())
-        return held.num_rows
+        return buffered.num_rows
 
-    def drop(self) -> None:
-        """Hold nothing any longer."""
-        self._to_keep = []
+    def discard(self) -> None:
+        """Empty the buffer."""
+        self._buffered = []
 
-    def store_has_forgotten(self) -> None:
-        """Item statistics too must be brought to it again."""
+    def store_lost_data(self) -> None:
+        """Tell that the online store lost data, so that the next `publish_statistics` brings it the item statistics."""
         self._published = 0
 
     def publish_statistics(self) -> None:
-        """Start to publish, in the background, the item statistics whose moment has come; nothing must wait to come in.
+        """Start to publish the item statistics that are due, in the background, since no event may wait for it.
 
-        Their moment has come when what may still be on its way would be too late. Now and then it is looked at whether
-        the online store still has them.
+        A version is due when events that it has to count would be too late by now. From time to time this also checks
+        whether the online store still has the newest version.
         """
-        if time.monotonic() - self._looked > LOOK_EVERY:
-            self._looked, self._published = time.monotonic(), 0
+        if time.monotonic() - self._checked > CHECK_EVERY:
+            self._checked, self._published = time.monotonic(), 0
         step = round(self._params.features.item_stats_every * MS_PER_HOUR)
         due = (self._newest - lateness_ms(self._params.features)) // step
         if due > self._published:
@@ -137,6 +137,6 @@ class LiveEvents:
         try:
             publish_due(self._root, self._params, connect(self._root, self._params, BATCH_TIMEOUT), until)
         except Exception as error:  # nobody waits for a thread's error; the next call tries again
-            gone = isinstance(error, UnavailableError)
-            log.error("item statistics were not published: %s", error, exc_info=not gone)
+            unavailable = isinstance(error, UnavailableError)
+            log.error("item statistics were not published: %s", error, exc_info=not unavailable)
             self._published = 0

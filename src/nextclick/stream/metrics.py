@@ -1,4 +1,4 @@
-"""What a consumer tells Prometheus."""
+"""The metrics of a consumer, for Prometheus."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
 from nextclick.errors import InputError
-from nextclick.stream.validation import Broken
+from nextclick.stream.validation import InvalidMessage
 
 DELAYS = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 5, 30, 60, 300, 1800, 7200, 86400)  # s
 
@@ -36,34 +36,35 @@ class StreamMetrics:
         self._replayed = Counter("replayed", "Messages played again because the online store forgot them.", **about)
 
     def serve(self, port: int) -> None:
-        """At http://127.0.0.1:port/metrics. Raises InputError where that port cannot be had."""
+        """Serve the metrics at http://127.0.0.1:port/metrics. Raises InputError if the port is not available."""
         try:
             start_http_server(port, addr="127.0.0.1", registry=self._registry)
         except OSError as error:
             raise InputError(f"--metrics-port {port}: {error.strerror}") from error
 
-    def batch(self, events: pa.Table, broken: Sequence[Broken], replayed: int, seconds: float) -> None:
+    def batch(self, events: pa.Table, invalid: Sequence[InvalidMessage], replayed: int, seconds: float) -> None:
         self._replayed.inc(replayed)
         self._batch_seconds.observe(seconds)
         self._events.inc(events.num_rows)
-        for (field, reason), count in Tally((b.field, b.reason) for b in broken).items():
+        for (field, reason), count in Tally((one.field, one.reason) for one in invalid).items():
             self._quarantined.labels(f"{field} {reason}").inc(count)
         if events.num_rows:
             self._late.inc(pc.sum(events["late"]).as_py())
             delays = np.subtract(*(events[name].to_numpy() for name in ("arrived", "timestamp")))
             self._delay.observe(delays.min() / np.timedelta64(1, "s"))
 
-    def waiting(self, partition: int, messages: int) -> None:
+    def lag(self, partition: int, messages: int) -> None:
+        """How many messages of an assigned partition are still to come."""
         self._lag.labels(partition).set(messages)
 
-    def gave_back(self, partition: int) -> None:
-        """What waits there is for another consumer to tell."""
-        with warnings.catch_warnings():  # that other processes may still tell of it; each has a registry of its own
+    def released(self, partition: int) -> None:
+        """Forget a partition, whose lag another consumer reports from now on."""
+        with warnings.catch_warnings():  # that other processes may still report it; each has a registry of its own
             warnings.simplefilter("ignore", UserWarning)
             self._lag.remove(str(partition))
 
     def counts(self) -> dict[str, int]:
-        """What a consumer did in its life."""
+        """What this consumer did since its start, which its command prints."""
         return {
             "events": int(self._total("events")),
             "late": int(self._total("late_events")),

@@ -1,4 +1,4 @@
-"""Messages that no consumer should have to see, and every one has to survive."""
+"""Invalid messages for tests and replays: what no sender should send and every consumer has to survive."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import json
 
 import numpy as np
 
-from nextclick.stream.validation import LARGEST
+from nextclick.stream.validation import MAX_BYTES
 
 HUGE = 10 * 2**20  # bytes
 LONG_ID = "x" * 10_000
 
 
 def poisoned(random: np.random.Generator, event: dict) -> bytes:
-    """A good event spoilt in one of many ways, or no event at all."""
-    spoilt = _SPOILT[random.integers(len(_SPOILT))]
-    if isinstance(spoilt, dict):
-        return json.dumps(event | spoilt).encode()
-    if isinstance(spoilt, str):
-        return json.dumps({name: value for name, value in event.items() if name != spoilt}).encode()
+    """A valid event made invalid in one of many ways, or no event at all."""
+    variant = _VARIANTS[random.integers(len(_VARIANTS))]
+    if isinstance(variant, dict):
+        return json.dumps(event | variant).encode()
+    if isinstance(variant, str):
+        return json.dumps({name: value for name, value in event.items() if name != variant}).encode()
     if random.random() < 0.005:
         return json.dumps(event | {"item_id": "x" * HUGE}).encode()
     whole = json.dumps(event).encode()
@@ -28,12 +28,12 @@ def poisoned(random: np.random.Generator, event: dict) -> bytes:
         b"[" * 50_000,
         b"null",
         json.dumps([event]).encode(),
-        json.dumps(event | {"item_id": "x" * LARGEST}).encode(),
+        json.dumps(event | {"item_id": "x" * MAX_BYTES}).encode(),
     )[random.integers(6)]
 
 
 # fields to put in, a field to leave out, or None: no event at all
-_SPOILT: tuple[dict | str | None, ...] = (
+_VARIANTS: tuple[dict | str | None, ...] = (
     {"event_id": ""},
     {"event_id": None},
     {"event_id": LONG_ID},

@@ -1,7 +1,7 @@
-"""How far the online store has come with each partition, kept in Redis beside the states themselves.
+"""The online store's position in each partition, stored in Redis beside the states themselves.
 
-A Redis that comes back empty, or as it was some time ago, has lost states that Kafka believes done. It has then lost
-the position too, or has an older one, and the consumer plays the difference again.
+A Redis that comes back empty, or as it was some time ago, has lost states whose offsets Kafka has committed. It has
+then lost the position too, or has an older one, and the consumer replays the difference.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from redis.exceptions import RedisError
 
 from nextclick.errors import StoreUnavailableError
 
-# moves a position on if it is still what it was; returns what it is
+# moves a position on if it is still what it was; returns what it is then
 _ADVANCE = """
 local now = redis.call('HGET', KEYS[1], ARGV[1]) or ''
 if now ~= ARGV[2] then return now end
@@ -24,7 +24,7 @@ return ARGV[3]
 
 
 class Positions:
-    """Offsets of the next message by partition; None where there is none. All raise StoreUnavailableError."""
+    """The offset of the next message by partition. All methods raise StoreUnavailableError."""
 
     def __init__(self, client: Redis, group: str, topic: str) -> None:
         self._client = client
@@ -33,18 +33,21 @@ class Positions:
 
     def read(self) -> dict[int, int]:
         try:
-            found = cast(dict[bytes, bytes], self._client.hgetall(self._key))
+            positions = cast(dict[bytes, bytes], self._client.hgetall(self._key))
         except (RedisError, OSError) as error:
             raise StoreUnavailableError(f"positions: {error}") from error
-        return {int(partition): int(offset) for partition, offset in found.items()}
+        return {int(partition): int(offset) for partition, offset in positions.items()}
 
     def advance(self, moves: Mapping[int, tuple[int | None, int]]) -> dict[int, int | None]:
-        """Move each partition from its position to another, unless it is elsewhere; returns where each is then."""
+        """Move each partition from a position (None: it has none) to another, unless it is elsewhere by now.
+
+        moves: position and new position by partition. Returns the position of each afterwards.
+        """
         try:
             with self._client.pipeline(transaction=False) as pipe:
-                for partition, (known, then) in moves.items():
-                    self._advance([self._key], [partition, "" if known is None else known, then], client=pipe)
-                found = pipe.execute()
+                for partition, (known, new) in moves.items():
+                    self._advance([self._key], [partition, "" if known is None else known, new], client=pipe)
+                positions = pipe.execute()
         except (RedisError, OSError) as error:
             raise StoreUnavailableError(f"positions: {error}") from error
-        return {partition: int(at) if at else None for partition, at in zip(moves, found, strict=True)}
+        return {partition: int(at) if at else None for partition, at in zip(moves, positions, strict=True)}

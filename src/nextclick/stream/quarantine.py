@@ -1,4 +1,4 @@
-"""Messages that break the schema, kept in a topic of their own: the original bytes, and in headers why and whence."""
+"""The quarantine of invalid messages: a topic of the original bytes, whose headers say why and where they came from."""
 
 from __future__ import annotations
 
@@ -7,50 +7,57 @@ from collections.abc import Callable
 from confluent_kafka import KafkaError, KafkaException
 
 from nextclick.errors import BrokerUnavailableError, InputError
-from nextclick.stream.kafka import LARGEST_MESSAGE, Received, quarantine_of, reliable_producer
-from nextclick.stream.validation import Broken
+from nextclick.stream.kafka import MAX_MESSAGE_BYTES, Received, quarantine_of, reliable_producer
+from nextclick.stream.validation import InvalidMessage
 
-KEPT_OF_TOO_LARGE = 64 * 1024  # bytes, of a message that the quarantine's topic does not take whole
-PATIENCE = 30.0  # s, of `flush`
+TRUNCATED_BYTES = 64 * 1024  # what is sent of a message that the quarantine's topic refuses as too large
+FLUSH_TIMEOUT = 30.0  # seconds
 
 Headers = list[tuple[str, str | bytes | None]]
-Ended = Callable[[KafkaError | None], None]  # told what kept a message from its topic; None: it is there
+OnDelivery = Callable[[KafkaError | None], None]  # receives the error that kept a message from its topic, or None
 
 
 class Quarantine:
-    """give_up_ms: after which a message is no longer sent; 0 is never, as for the consumer, which must not move on
-    without it. Not for several threads at once, except for `put` with `ended`, and `poll`."""
+    """Not for several threads at once, except for `put` with `on_delivery`, and `poll`."""
 
     def __init__(self, topic: str, give_up_ms: int = 0) -> None:
+        """give_up_ms: after which a message is no longer sent; 0 is never, as for the consumer, which must not move on
+        without it."""
         self._topic = quarantine_of(topic)
         self._gives_up = give_up_ms > 0
-        self._producer = reliable_producer(**{"message.max.bytes": LARGEST_MESSAGE, "message.timeout.ms": give_up_ms})
+        self._producer = reliable_producer(**{"message.max.bytes": MAX_MESSAGE_BYTES, "message.timeout.ms": give_up_ms})
         self._refused: KafkaError | None = None
 
-    def put(self, value: bytes, broken: Broken, received: Received | None = None, ended: Ended | None = None) -> None:
-        """Send a message, `received` from Kafka or not. It is there once `flush` returns, or where `poll` has `ended`
-        told so.
+    def put(
+        self,
+        value: bytes,
+        invalid: InvalidMessage,
+        received: Received | None = None,
+        on_delivery: OnDelivery | None = None,
+    ) -> None:
+        """Send a message, which was `received` from Kafka or not. It is in the topic once `flush` returns, or once
+        `poll` has called `on_delivery` without an error.
 
-        Raises BrokerUnavailableError where as many are on their way as the client holds, and it is one that gives up.
+        Raises BrokerUnavailableError if the client's buffer is full and `give_up_ms` was set.
         """
-        headers: Headers = [("field", broken.field), ("reason", broken.reason)]
+        headers: Headers = [("field", invalid.field), ("reason", invalid.reason)]
         if received:
             headers += [("partition", str(received.partition)), ("offset", str(received.offset))]
-        self._send(received.key if received else None, value, headers, ended or self._remember)
+        self._send(received.key if received else None, value, headers, on_delivery or self._remember)
 
-    def _send(self, key: bytes | None, value: bytes, headers: Headers, ended: Ended) -> None:
+    def _send(self, key: bytes | None, value: bytes, headers: Headers, on_delivery: OnDelivery) -> None:
         def delivered(error: KafkaError | None, _: object) -> None:
-            if error and error.code() == KafkaError.MSG_SIZE_TOO_LARGE and len(value) > KEPT_OF_TOO_LARGE:
-                self._send(None, value[:KEPT_OF_TOO_LARGE], [*headers, ("size", str(len(value)))], ended)
+            if error and error.code() == KafkaError.MSG_SIZE_TOO_LARGE and len(value) > TRUNCATED_BYTES:
+                self._send(None, value[:TRUNCATED_BYTES], [*headers, ("size", str(len(value)))], on_delivery)
             else:
-                ended(error)
+                on_delivery(error)
 
         while True:
             try:
                 self._producer.produce(self._topic, value, key, headers=headers, on_delivery=delivered)
                 self._producer.poll(0)
                 return
-            except BufferError as full:  # as many are on their way as the client holds
+            except BufferError as full:
                 if self._gives_up:
                     raise BrokerUnavailableError(f"{self._topic}: too many messages wait for Kafka already") from full
                 self._producer.poll(0.1)
@@ -59,20 +66,22 @@ class Quarantine:
                 return
 
     def poll(self) -> None:
-        """Let each `ended` be told what is known by now."""
+        """Call `on_delivery` of each message whose outcome is known by now."""
         self._producer.poll(0)
 
     def flush(self) -> None:
-        """Returns when all that was put without `ended` is there.
+        """Return when all that was put without `on_delivery` is in the topic.
 
-        Raises BrokerUnavailableError where it is still on its way, InputError where the broker has ever refused some.
+        Raises BrokerUnavailableError if some is still on its way, InputError if the broker has ever refused some.
         """
-        left = self._producer.flush(PATIENCE)
+        unacknowledged = self._producer.flush(FLUSH_TIMEOUT)
         if self._refused:
             raise InputError(f"{self._topic}: {self._refused.str()}")
-        if left:
-            raise BrokerUnavailableError(f"{self._topic}: {left} messages not acknowledged within {PATIENCE:g} s")
+        if unacknowledged:
+            raise BrokerUnavailableError(
+                f"{self._topic}: {unacknowledged} messages not acknowledged within {FLUSH_TIMEOUT:g} s"
+            )
 
     def _remember(self, error: KafkaError | None) -> None:
-        # for good: a later `flush` that said all is there would let the consumer commit what was refused
+        # for good: a later `flush` without an error would let the consumer commit what was refused
         self._refused = self._refused or error

@@ -1,4 +1,4 @@
-"""History played into Kafka: what came when, what came twice, what came late, what was broken."""
+"""Replays history into Kafka, with events out of order, repeated, late, and with invalid messages between them."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from nextclick.events.arrival_order import arrivals
 from nextclick.events.schema import FIELDS
 from nextclick.params import Stream
 from nextclick.progress import progress_bar
-from nextclick.stream.kafka import ARRIVED, LARGEST_MESSAGE, ensure_topics, reliable_producer, unavailable_or_refused
+from nextclick.stream.kafka import ARRIVED, MAX_MESSAGE_BYTES, ensure_topics, reliable_producer, unavailable_or_refused
 from nextclick.stream.poison import poisoned
 from nextclick.units import MS_PER_MINUTE, MS_PER_SECOND
 
-PATIENCE = 60.0  # s
+FLUSH_TIMEOUT = 60.0  # seconds
 
 
 def schedule(
@@ -30,16 +30,16 @@ def schedule(
     late: float = 0.0,
     lateness_minutes: float = 0.0,
 ) -> pd.DataFrame:
-    """Canonical events in the order in which they come, with the column `arrives` (ms), which never falls.
+    """Canonical events in the order in which they arrive, with the column `arrives` (ms), which never falls.
 
-    shuffle, duplicate: see `arrivals`. late: share of the events that are held back, by up to twice the lateness: half
-    of them come too late.
+    shuffle, duplicate: see `arrivals`. late: share of the events that are delayed, by up to twice the lateness, so that
+    half of them arrive too late.
     """
     coming = arrivals(events, seed, shuffle, duplicate)
     times = coming["timestamp"].to_numpy("datetime64[ms]").astype(np.int64)
     random = np.random.default_rng([seed, 1])
-    held = random.random(len(coming)) < late
-    delays = (random.uniform(0, 2 * lateness_minutes * MS_PER_MINUTE, len(coming)) * held).astype(np.int64)
+    delayed = random.random(len(coming)) < late
+    delays = (random.uniform(0, 2 * lateness_minutes * MS_PER_MINUTE, len(coming)) * delayed).astype(np.int64)
     arrives = np.maximum.accumulate(times) + delays
     order = np.argsort(arrives, kind="stable")
     return coming.iloc[order].assign(arrives=arrives[order]).reset_index(drop=True)
@@ -56,13 +56,13 @@ def replay(
 ) -> dict:
     """Produce scheduled events to the topic; returns what was sent.
 
-    speed: how many times as fast as it happened; rate: events a second; neither is as fast as Kafka takes it. poison:
-    broken messages between them, as a share of the events. Raises BrokerUnavailableError, InputError.
+    speed: how many times as fast as it happened. rate: events a second. Without either it is as fast as Kafka takes it.
+    poison: invalid messages between them, as a share of the events. Raises BrokerUnavailableError, InputError.
     """
     ensure_topics(params)
-    # what was produced must be there at the end, in its order, however long the broker is away
+    # all of it must be in the topic at the end, in its order, however long the broker is away
     producer = reliable_producer(
-        **{"linger.ms": 5, "message.timeout.ms": 0, "message.max.bytes": LARGEST_MESSAGE, "compression.type": "lz4"}
+        **{"linger.ms": 5, "message.timeout.ms": 0, "message.max.bytes": MAX_MESSAGE_BYTES, "compression.type": "lz4"}
     )
     failures: list[KafkaError] = []
     random = np.random.default_rng([seed, 2])
@@ -96,7 +96,7 @@ def replay(
             send(event["session_id"], poisoned(random, event), arrives)
             sent["poisoned"] += 1
         producer.poll(0)
-    while producer.flush(PATIENCE):
+    while producer.flush(FLUSH_TIMEOUT):
         if failures:
             break
     if failures:
@@ -108,6 +108,6 @@ def _messages(coming: pd.DataFrame) -> Iterator[tuple[dict, int]]:
     """The events as they are sent, without the fields that they do not have."""
     times = coming["timestamp"].to_numpy("datetime64[ms]").astype(np.int64).tolist()
     texts = zip(*(coming[name].tolist() for name in FIELDS[:-1]), strict=True)
-    for values, moment, arrives in zip(texts, times, coming["arrives"].tolist(), strict=True):
+    for values, at_ms, arrives in zip(texts, times, coming["arrives"].tolist(), strict=True):
         event = {name: value for name, value in zip(FIELDS[:-1], values, strict=True) if isinstance(value, str)}
-        yield event | {"timestamp": moment}, arrives
+        yield event | {"timestamp": at_ms}, arrives

@@ -1,4 +1,4 @@
-"""Live messages judged by the rules that files are judged by; whatever comes in, each is an event or has a reason."""
+"""Validates live messages by the rules that files pass too: each one is an event, or is invalid for a reason."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from nextclick.events.schema import FIELDS, MOMENT, judged
+from nextclick.events.schema import FIELDS, MOMENT, validated
 from nextclick.events.tables import utc_database
 from nextclick.logs.event_log import EVENT_SCHEMA
 from nextclick.units import MS_PER_MINUTE
 
-LARGEST = 64 * 1024  # bytes of a message; an event takes some 200
-CLOCK_SKEW = MS_PER_MINUTE  # ms by which the clock of whoever sends may be ahead
+MAX_BYTES = 64 * 1024  # of a message; an event takes some 200
+CLOCK_SKEW_MS = MS_PER_MINUTE  # by which the clock of a sender may be ahead
 
 
 class Message(NamedTuple):
@@ -25,62 +25,75 @@ class Message(NamedTuple):
     arrived: int
 
 
-class Broken(NamedTuple):
-    """place: of the message among those that were judged; field, reason: what it breaks first."""
+class InvalidMessage(NamedTuple):
+    """position: of the message among those that were validated. field, reason: of the first rule that it breaks."""
 
-    place: int
+    position: int
     field: str
     reason: str
 
 
-class Judged(NamedTuple):
-    """events: the good ones in their order, with the columns of `EVENT_SCHEMA`; broken: all others."""
+class Receipt(NamedTuple):
+    """accepted: how many events are valid. late: how many of those came too late to change a session. invalid: all
+    other messages."""
+
+    accepted: int
+    late: int
+    invalid: list[InvalidMessage]
+
+
+class ValidatedEvents(NamedTuple):
+    """events: the valid ones in their order, with the columns of `EVENT_SCHEMA`. invalid: all other messages."""
 
     events: pa.Table
-    broken: list[Broken]
+    invalid: list[InvalidMessage]
+
+    def receipt(self) -> Receipt:
+        return Receipt(self.events.num_rows, pc.sum(self.events["late"]).as_py() or 0, self.invalid)
 
 
 _KNOWN = frozenset(FIELDS)
 _MESSAGES = pa.schema(
-    [("place", pa.int64()), ("arrived", pa.int64()), *((name, pa.string()) for name in ("problem", *FIELDS))]
+    [("position", pa.int64()), ("arrived", pa.int64()), *((name, pa.string()) for name in ("problem", *FIELDS))]
 )
 
 
 class Validator:
-    """lateness_ms: an event that arrives later after it happened is `late`. Not for several threads at once."""
+    """Not for several threads at once."""
 
     def __init__(self, event_types: list[str], lateness_ms: int) -> None:
+        """lateness_ms: an event that arrives longer than this after it happened is `late`."""
         self._database = utc_database(threads=1)
         self._database.execute(MOMENT)
         rows = "SELECT *, moment_ms(timestamp) AS moment FROM messages"
-        good = "reason IS NULL"  # only then is a moment sure to be one that can be calculated with
-        self._judge = (
-            f"SELECT place, {', '.join(FIELDS[:-1])}, field, reason, make_timestamptz(arrived * 1000) AS arrived, "
-            f"CASE WHEN {good} THEN make_timestamptz(moment * 1000) END AS timestamp, "
-            f"CASE WHEN {good} THEN arrived - moment > {lateness_ms} END AS late "
-            f"FROM ({judged(rows, event_types, latest=f'arrived + {CLOCK_SKEW}')}) ORDER BY place"
+        valid = "reason IS NULL"  # DuckDB can calculate with `moment` only then
+        self._validation = (
+            f"SELECT position, {', '.join(FIELDS[:-1])}, field, reason, make_timestamptz(arrived * 1000) AS arrived, "
+            f"CASE WHEN {valid} THEN make_timestamptz(moment * 1000) END AS timestamp, "
+            f"CASE WHEN {valid} THEN arrived - moment > {lateness_ms} END AS late "
+            f"FROM ({validated(rows, event_types, latest=f'arrived + {CLOCK_SKEW_MS}')}) ORDER BY position"
         )
 
-    def judge(self, messages: Sequence[Message]) -> Judged:
-        rows = [(place, message.arrived, *_text_fields(message.value)) for place, message in enumerate(messages)]
+    def validate(self, messages: Sequence[Message]) -> ValidatedEvents:
+        rows = [(position, message.arrived, *_text_fields(message.value)) for position, message in enumerate(messages)]
         columns = list(zip(*rows, strict=True)) or [()] * len(_MESSAGES)
         table = pa.table(
             [pa.array(column, kind) for column, kind in zip(columns, _MESSAGES.types, strict=True)], schema=_MESSAGES
         )
         self._database.register("messages", table)
-        found = self._database.sql(self._judge).to_arrow_table()
-        good = pc.is_null(found["reason"])
-        broken = found.filter(pc.invert(good)).select(Broken._fields).to_pydict()
-        return Judged(
-            found.filter(good).select(EVENT_SCHEMA.names).cast(EVENT_SCHEMA),
-            [Broken(*row) for row in zip(*broken.values(), strict=True)],
+        checked = self._database.sql(self._validation).to_arrow_table()
+        valid = pc.is_null(checked["reason"])
+        invalid = checked.filter(pc.invert(valid)).select(InvalidMessage._fields).to_pydict()
+        return ValidatedEvents(
+            checked.filter(valid).select(EVENT_SCHEMA.names).cast(EVENT_SCHEMA),
+            [InvalidMessage(*row) for row in zip(*invalid.values(), strict=True)],
         )
 
 
 def _text_fields(value: bytes) -> list[str | None]:
-    """The problem with a message, or None and the text of each of its fields: as a file's cells come to the rules."""
-    if len(value) > LARGEST:
-        return _unreadable(f"larger than {LARGEST} bytes")
+    """The problem with a message, or None, and the text of each of its fields, as a file's cells come to the rules."""
+    if len(value) > MAX_BYTES:
+        return _unreadable(f"larger than {MAX_BYTES} bytes")
     try:
         event = json.loads(value.decode())
     except (ValueError, RecursionError):
