@@ -139,7 +139,7 @@ def test_nothing_is_left_of_a_run_that_was_killed_or_failed(tmp_path):
     read(tmp_path, "generic", {"c.csv": "session_id,item_id,timestamp\ns,i,1704067200\n"}, "c.csv")
     whole = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
     assert whole.keys() == {"events.parquet", "items.parquet", "quarantine.parquet"}
-    with pytest.raises(InputError, match="no row is a good event"):
+    with pytest.raises(InputError, match="no row is a valid event"):
         read(tmp_path, "generic", {"c.csv": "session_id,item_id,timestamp\ns,,1704067200\n"}, "c.csv")
     assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == whole
 
@@ -201,7 +201,7 @@ def test_movielens(tmp_path, files):
         ("session_id,item_id\n1,2\n", "needs a column timestamp"),
         ("item_id,timestamp\n1,2\n", "needs a column session_id"),
         ("session_id,item_id,timestamp,event_type\n1,a,1704067200,wish\n", "'wish' (1 rows, first c.csv: row 1)"),
-        ("session_id,item_id,timestamp\n1,,1704067200\n", "no row is a good event"),
+        ("session_id,item_id,timestamp\n1,,1704067200\n", "no row is a valid event"),
         ("session_id,item_id,timestamp\n", "holds no rows"),
         ("session_id,item_id,item_id,timestamp\n1,a,b,1704067200\n", "names the column item_id more than once"),
     ],

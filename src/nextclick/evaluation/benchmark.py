@@ -14,7 +14,7 @@ from nextclick.evaluation.baselines import BASELINES
 from nextclick.evaluation.inference import bootstrap_interval, ratio_interval
 from nextclick.evaluation.metrics import per_prediction, ranks_of
 from nextclick.events.prefixes import Prefixes, next_clicks
-from nextclick.events.schema import LONGEST_ID
+from nextclick.events.schema import MAX_ID_CHARS
 from nextclick.events.sessions import SessionLog
 from nextclick.params import Params
 from nextclick.progress import progress_bar
@@ -43,9 +43,9 @@ def read_sessions(path: Path) -> pd.DataFrame:
             raise InputError(f"{path}: row {int(rows[needed].isna().argmax())}: {needed} is empty")
         if rows[needed].map(lambda value: isinstance(value, list | dict | np.ndarray)).any():
             raise InputError(f"{path}: column {needed} must hold one id in a row, not lists")
-        too_long = rows[needed].astype(str).str.len() > LONGEST_ID
+        too_long = rows[needed].astype(str).str.len() > MAX_ID_CHARS
         if too_long.any():
-            raise InputError(f"{path}: row {int(too_long.argmax())}: {needed} is longer than {LONGEST_ID} characters")
+            raise InputError(f"{path}: row {int(too_long.argmax())}: {needed} is longer than {MAX_ID_CHARS} characters")
     if rows.empty:
         raise InputError(f"{path}: no rows; expected at least one session")
     if "timestamp" in rows:

@@ -1,5 +1,5 @@
-"""Raw files in; canonical events, items and quarantine out. Every row read ends in exactly one of them, or is counted
-as a duplicate."""
+"""Turns raw files into canonical events, items and a quarantine. Every row read ends in exactly one of them, or is
+counted as a duplicate."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from nextclick.params import Ingest
 from nextclick.progress import progress_bar
 from nextclick.units import MS_PER_DAY, MS_PER_MINUTE
 
-MEMORY_SHARE = 0.5  # of the machine's; what does not fit goes to disk
-ASSUMED_DAYS = 90  # over which the training sessions of a source without times are spread
+MEMORY_SHARE = 0.5  # of the machine's memory; what does not fit goes to disk
+ASSUMED_DAYS = 90  # over which the training sessions of a source without times are distributed
 
 
 def connect(scratch: Path) -> duckdb.DuckDBPyConnection:
@@ -39,10 +39,11 @@ def connect(scratch: Path) -> duckdb.DuckDBPyConnection:
 def ingest(params: Ingest, root: Path, out: Path) -> dict:
     """Write events.parquet, items.parquet and quarantine.parquet to the folder `out`; returns the counts.
 
-    rows == accepted + duplicates + quarantined, always. Of events with the same id the first is kept, by name of
-    the file and row. Rows that describe items go to quarantine too where they cannot be used (`item_reasons`).
-    clock is `order` where the source has no times and ours are made up from its order.
-    Raises InputError on a missing file or column, an event type that params do not name, or when no row is good.
+    rows == accepted + duplicates + quarantined, always. Of events with the same id the first is accepted, by name of
+    the file and row. Rows that describe items go to quarantine too if they cannot be used (`item_reasons`). clock is
+    `order` if the source has no times, so that ours are made from its order, else `real`.
+
+    Raises InputError on a missing file or column, an event type that params do not name, or if no row is valid.
     """
     lock = lock_of(root / params.path)  # of a log to which live events are being added
     with (
@@ -61,7 +62,7 @@ def ingest(params: Ingest, root: Path, out: Path) -> dict:
 
 
 def _in_one_line(error: duckdb.Error) -> str:
-    """What matters of a message that runs over many lines."""
+    """The essence of an error of several lines."""
     text = str(error)
     line = re.search(r"Line: (\d+)", text)
     if line and "unicode" in text.lower():
@@ -71,9 +72,9 @@ def _in_one_line(error: duckdb.Error) -> str:
 
 def _ingest(connection: duckdb.DuckDBPyConnection, source: Source, params: Ingest, out: Path) -> dict:
     steps = progress_bar(total=len(source.events) + 3, desc="ingest", unit="step")
-    for number, feed in enumerate(source.events):
+    for i, feed in enumerate(source.events):
         staged = _staged(feed, params)
-        connection.execute(f"{'INSERT INTO' if number else 'CREATE TABLE'} staged {'' if number else 'AS'} {staged}")
+        connection.execute(f"{'INSERT INTO' if i else 'CREATE TABLE'} staged {'' if i else 'AS'} {staged}")
         steps.update()
     _refuse_unknown_types(connection, params)
     given_ids = any("event_id" in feed.fields for feed in source.events)
@@ -81,14 +82,14 @@ def _ingest(connection: duckdb.DuckDBPyConnection, source: Source, params: Inges
         "CREATE TABLE repeated AS SELECT event_id, count(*) AS times FROM staged "
         f"WHERE reason IS NULL AND {given_ids} GROUP BY event_id HAVING times > 1"
     )
-    connection.execute(f"CREATE VIEW good AS {_FIRST_OF_EACH_ID}")
+    connection.execute(f"CREATE VIEW valid AS {_FIRST_OF_EACH_ID}")
     clock = (
         "order"
         if any("position" in feed.fields and "timestamp" not in feed.fields for feed in source.events)
         else "real"
     )
     by_user = all("session_id" not in feed.fields for feed in source.events)
-    timed = _ORDER_AS_TIME if clock == "order" else "SELECT * FROM good"
+    timed = _ORDER_AS_TIME if clock == "order" else "SELECT * FROM valid"
     cut = _cut_by_inactivity(params.session_gap_minutes) if by_user else "SELECT * FROM timed"
     # a view is read twice below, which is less than what windows over all events would take
     kind = "TABLE" if by_user or clock == "order" else "VIEW"
@@ -116,7 +117,7 @@ def _ingest(connection: duckdb.DuckDBPyConnection, source: Source, params: Inges
 
 
 def _staged(feed: Feed, params: Ingest) -> str:
-    """SQL: the rows of a feed in our columns, `field` and `reason` where they break a rule."""
+    """SQL: the rows of a feed in our columns, with the `field` and `reason` of the first rule that each breaks."""
     file = quoted(feed.table.path.name)
     fields = {name: feed.fields.get(name, "NULL") for name in (*FIELDS, "position")}
     if "event_id" not in feed.fields:
@@ -148,7 +149,7 @@ def _staged(feed: Feed, params: Ingest) -> str:
     )
 
 
-# only rows whose id came more than once are compared with each other; all others just pass through
+# only rows whose id came more than once are compared with each other; all others pass through
 _FIRST_OF_EACH_ID = f"""
     SELECT * FROM staged ANTI JOIN repeated USING (event_id) WHERE reason IS NULL
     UNION ALL
@@ -159,27 +160,27 @@ _FIRST_OF_EACH_ID = f"""
 # sessions in the order of their ids (by number where they are numbers), train before test, evenly spread and apart
 _ORDER_AS_TIME = f"""
     SELECT * REPLACE (
-        EARLIEST + (place - 1) * greatest(apart, longest + 1)
+        EARLIEST + (nth - 1) * greatest(apart, longest + 1)
             + (moment - EARLIEST) * greatest(apart // (longest + 1), 1) AS moment
     )
     FROM (
-        SELECT *, dense_rank() OVER (ORDER BY part = 'test', TRY_CAST(session_id AS BIGINT), session_id) AS place,
+        SELECT *, dense_rank() OVER (ORDER BY part = 'test', TRY_CAST(session_id AS BIGINT), session_id) AS nth,
             max(moment - EARLIEST) OVER () AS longest
-        FROM good
+        FROM valid
     ), (
         SELECT {ASSUMED_DAYS * MS_PER_DAY} // greatest(1, count(DISTINCT session_id)) AS apart
-        FROM good WHERE part IS DISTINCT FROM 'test'
+        FROM valid WHERE part IS DISTINCT FROM 'test'
     )
 """.replace("EARLIEST", str(EARLIEST_MS))
 
 
 def _cut_by_inactivity(minutes: float) -> str:
-    """SQL: a user's events become sessions, a new one after every `minutes` without an event."""
+    """SQL: the events of each user cut into sessions, a new one after every `minutes` without an event."""
     gap = int(minutes * MS_PER_MINUTE)
     return f"""
-        SELECT * REPLACE (session_id || '-' || lpad(CAST(number AS VARCHAR), 6, '0') AS session_id)
+        SELECT * REPLACE (session_id || '-' || lpad(CAST(visit AS VARCHAR), 6, '0') AS session_id)
         FROM (
-            SELECT *, sum(opens) OVER (PARTITION BY session_id ORDER BY moment, event_id) AS number
+            SELECT *, sum(opens) OVER (PARTITION BY session_id ORDER BY moment, event_id) AS visit
             FROM (
                 SELECT *, CAST(coalesce(
                     moment - lag(moment) OVER (PARTITION BY session_id ORDER BY moment, event_id) > {gap}, true
@@ -196,27 +197,27 @@ def _refuse_unknown_types(connection: duckdb.DuckDBPyConnection, params: Ingest)
         "WHERE field = 'event_type' AND event_type IS NOT NULL GROUP BY 1 ORDER BY 1"
     ).fetchall()
     if unknown:
-        found = "; ".join(f"{name!r} ({count} rows, first {where})" for name, count, where in unknown[:5])
+        examples = "; ".join(f"{name!r} ({count} rows, first {where})" for name, count, where in unknown[:5])
         raise InputError(
-            f"event types that ingest.event_types does not name ({', '.join(params.event_types)}): {found}"
+            f"event types that ingest.event_types does not name ({', '.join(params.event_types)}): {examples}"
         )
 
 
 def _described(source: Source) -> str:
-    """SQL: what the source says of items, row by row, `field` and `reason` where a row cannot be used."""
+    """SQL: the rows in which the source describes items, with `field` and `reason` if a row cannot be used."""
     columns = ("source_file", "raw", "problem", *ITEM_FIELDS)
     blank = "SELECT 0 AS row, " + ", ".join(f"CAST(NULL AS VARCHAR) AS {name}" for name in columns) + " WHERE false"
     union = " UNION ALL BY NAME ".join([blank, *source.items])
-    again = "row_number() OVER (PARTITION BY source_file, item_id ORDER BY row) > 1"
-    broken = (
+    repeated = "row_number() OVER (PARTITION BY source_file, item_id ORDER BY row) > 1"
+    rules = (
         ("row", "problem IS NOT NULL", "problem"),
         ("item_id", "item_id IS NULL", "'empty'"),
         ("price", "price IS NOT NULL AND TRY_CAST(price AS DOUBLE) IS NULL", "'not a number'"),
         ("launched", "launched IS NOT NULL AND moment_ms(launched) IS NULL", "'not a moment'"),
-        ("item_id", again, "'an earlier row describes this item'"),
+        ("item_id", repeated, "'an earlier row describes this item'"),
     )
-    field = " ".join(f"WHEN {test} THEN {quoted(name)}" for name, test, _ in broken)
-    reason = " ".join(f"WHEN {test} THEN {why}" for _, test, why in broken)
+    field = " ".join(f"WHEN {test} THEN {quoted(name)}" for name, test, _ in rules)
+    reason = " ".join(f"WHEN {test} THEN {why}" for _, test, why in rules)
     return f"SELECT *, CASE {field} END AS field, CASE {reason} END AS reason FROM ({union})"
 
 
@@ -228,12 +229,12 @@ _ONE_ROW_AN_ITEM = """
 
 
 def write(connection: duckdb.DuckDBPyConnection, query: str, path: Path) -> None:
-    """The rows of `query`, in its order, to a Parquet file."""
+    """Write the rows of `query`, in its order, to a Parquet file."""
     connection.execute(f"COPY ({query}) TO {quoted(str(path))} (FORMAT parquet, COMPRESSION zstd)")
 
 
 def read_events(path: Path) -> pd.DataFrame:
-    """Canonical events. Raises InputError where the file is not what ingest writes."""
+    """Read canonical events, in the columns FIELDS. Raises InputError if the file is not what ingest writes."""
     if not path.is_file():
         raise InputError(f"{path}: no such file; expected a Parquet file of events that ingest wrote")
     try:
@@ -273,6 +274,6 @@ def _counts(connection: duckdb.DuckDBPyConnection, events: Path, clock: str, fil
         "clock": clock,
     }
     if not counts["accepted"]:
-        why = f"no row is a good event: {counts['reasons']}" if rows else "holds no rows; expected events"
+        why = f"no row is a valid event: {counts['reasons']}" if rows else "holds no rows; expected events"
         raise InputError(f"{', '.join(map(str, files))}: {why}")
     return counts

@@ -1,4 +1,4 @@
-"""The one schema of an event, as rules in SQL: files and live clicks pass through the same ones."""
+"""The one schema of an event, as rules in SQL, which files and live clicks both have to pass."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 FIELDS = ("event_id", "session_id", "user_id", "item_id", "event_type", "timestamp")
 REQUIRED_FIELDS = tuple(name for name in FIELDS if name != "user_id")
 ITEM_FIELDS = ("item_id", "title", "category", "price", "launched")
-LONGEST_ID = 256
-EARLIEST_MS = 631_152_000_000  # 1990: before it, a clock was not set
-LATEST_MS = 253_402_300_799_999  # the end of the year 9999: nothing can be calculated with what lies far behind it
+MAX_ID_CHARS = 256
+EARLIEST_MS = 631_152_000_000  # 1990; an earlier time comes from a clock that was not set
+LATEST_MS = 253_402_300_799_999  # the end of the year 9999; DuckDB cannot calculate with much later times
 
-# Seconds, milliseconds or ISO text, as UTC milliseconds; null where it is none of them. Numbers of 11 digits and more
-# are milliseconds: as seconds they would lie after the year 5000.
+# SQL: reads seconds, milliseconds or ISO text as UTC milliseconds, null if it is none of them. Numbers of 11 digits and
+# more are milliseconds: as seconds they would lie after the year 5000.
 MOMENT = """
 CREATE OR REPLACE MACRO moment_ms(value) AS CASE
     WHEN TRY_CAST(value AS DOUBLE) IS NULL THEN epoch_ms(TRY_CAST(value AS TIMESTAMPTZ))
@@ -44,12 +44,12 @@ def rules(event_types: list[str], latest: str | None = None) -> list[Rule]:
         for field in ("session_id", "item_id", "event_id")
         for rule in (
             Rule(field, "empty", f"{field} IS NULL OR trim({field}) = ''"),
-            Rule(field, f"longer than {LONGEST_ID} characters", f"length({field}) > {LONGEST_ID}"),
+            Rule(field, f"longer than {MAX_ID_CHARS} characters", f"length({field}) > {MAX_ID_CHARS}"),
         )
     ]
     return [
         *ids,
-        Rule("user_id", f"longer than {LONGEST_ID} characters", f"length(user_id) > {LONGEST_ID}"),
+        Rule("user_id", f"longer than {MAX_ID_CHARS} characters", f"length(user_id) > {MAX_ID_CHARS}"),
         Rule(
             "event_type",
             f"not one of {', '.join(event_types)}",
@@ -78,10 +78,10 @@ def validated(rows: str, event_types: list[str], latest: str | None = None) -> s
 
 
 def quoted(text: str) -> str:
-    """A SQL string."""
+    """The text as a SQL string."""
     return "'" + text.replace("'", "''") + "'"
 
 
 def named(column: str) -> str:
-    """A SQL identifier."""
+    """The column's name as a SQL identifier."""
     return '"' + column.replace('"', '""') + '"'

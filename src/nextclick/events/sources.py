@@ -1,4 +1,4 @@
-"""Each data set as its publisher ships it, read as feeds of events and of items."""
+"""Reads each data set as its publisher ships it, as feeds of events and of items."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ ENDINGS = (".parquet", ".csv", ".tsv", ".jsonl", ".ndjson", ".json")
 
 @dataclass(frozen=True)
 class Feed:
-    """fields: SQL of the text of each field that the file has, by our name; `position` instead of `timestamp` where
-    only the order is known. part: train, test, or None where the file does not say."""
+    """Events of one file. fields: SQL of the text of each field that the file has, by our name; `position` instead of
+    `timestamp` if only the order is known. part: train, test, or None if the file's name does not say."""
 
     table: Table
     fields: dict[str, str]
@@ -34,10 +34,8 @@ class Source:
 
 
 def open_source(params: Ingest, root: Path) -> Source:
-    """Find the files of `params.path` (from `root` where it is not absolute).
-
-    Raises InputError where a file or a column is missing.
-    """
+    """The feeds of `params.path`, a path from `root` unless it is absolute. Raises InputError if a file or a column is
+    missing."""
     path = root / params.path
     if not path.exists():
         raise InputError(f"{path}: no such file or folder (ingest.path)")
@@ -98,10 +96,10 @@ def _retailrocket(path: Path, _: Ingest) -> Source:
     ):
         properties = delimited(file, ",")
         items.append(
-            f"SELECT {_whence(properties)}, {properties.cell('itemid')} AS item_id, "
+            f"SELECT {_origin(properties)}, {properties.cell('itemid')} AS item_id, "
             f"{properties.cell('value')} AS category FROM ({properties.rows}) "
             f"WHERE problem IS NOT NULL OR {properties.cell('property')} = 'categoryid' "
-            # a property is said again whenever it may have changed; the first time counts
+            # a property is repeated whenever it may have changed; the first row counts
             f"QUALIFY problem IS NOT NULL OR row_number() OVER "
             f"(PARTITION BY item_id ORDER BY moment_ms({properties.cell('timestamp')}), row) = 1"
         )
@@ -111,7 +109,7 @@ def _retailrocket(path: Path, _: Ingest) -> Source:
 def _diginetica(path: Path, _: Ingest) -> Source:
     rows = delimited(_one(path, "train-item-views.csv"), ";")
 
-    def cell(snake: str) -> str:  # the first release of the files writes sessionId for session_id
+    def cell(snake: str) -> str:  # in the files' first release session_id is sessionId
         head, _, tail = snake.partition("_")
         camel = head + tail.capitalize()
         return rows.cell(camel if camel in rows.cells else snake)
@@ -137,7 +135,7 @@ def _diginetica(path: Path, _: Ingest) -> Source:
                 theirs = next((c for c in (ours[0], "categoryId", "category_id") if c in rows.cells), ours[0])
                 value = column.format(rows.cell(theirs))
                 items.append(
-                    f"SELECT {_whence(rows)}, {cell('item_id')} AS item_id, {value} AS {ours[1]} FROM ({rows.rows})"
+                    f"SELECT {_origin(rows)}, {cell('item_id')} AS item_id, {value} AS {ours[1]} FROM ({rows.rows})"
                 )
     return Source([feed], items)
 
@@ -226,10 +224,10 @@ def _movielens(path: Path, _: Ingest) -> Source:
             ("item_id:token", "movie_title:token_seq", "class:token_seq"),
         ),
     ):
-        found = sorted(folder.glob(pattern))
-        if not found or (path.is_file() and path not in found):
+        matches = sorted(folder.glob(pattern))
+        if not matches or (path.is_file() and path not in matches):
             continue
-        rows = delimited(path if path.is_file() else found[0], separator, header)
+        rows = delimited(path if path.is_file() else matches[0], separator, header)
         user, item, timestamp = (rows.cell(column) for column in ours)
         items = []
         for file in sorted(folder.glob(item_pattern)):
@@ -254,20 +252,21 @@ def _by_stem(folder: Path, stem: str) -> Iterator[Path]:
 
 
 def _one(path: Path, name: str) -> Path:
-    """The file of that name, or a part of it that is named after it, like diginetica-train-item-views.sample.csv."""
+    """The file of that name, or one named after it, as diginetica-train-item-views.sample.csv. Raises InputError unless
+    there is exactly one."""
     if path.is_file():
         return path
     stem, ending = name.rsplit(".", 1)
-    found = [path / name] if (path / name).exists() else sorted(path.glob(f"*{stem}*.{ending}"))
-    if len(found) > 1:
-        raise InputError(f"{path}: which one is meant: {', '.join(file.name for file in found)}?")
-    if not found:
+    matches = [path / name] if (path / name).exists() else sorted(path.glob(f"*{stem}*.{ending}"))
+    if len(matches) > 1:
+        raise InputError(f"{path}: which one is meant: {', '.join(file.name for file in matches)}?")
+    if not matches:
         raise InputError(f"{path / name}: no such file; this format has one of that name")
-    return found[0]
+    return matches[0]
 
 
 def _mapped(value: str, ours: dict[str, str]) -> str:
-    """SQL: their event type as ours; one that is not known stays as it is, to be named in the error."""
+    """SQL: the publisher's event type as ours; an unknown one stays as it is, to be named in the error."""
     cases = " ".join(f"WHEN {quoted(theirs)} THEN {quoted(name)}" for theirs, name in ours.items())
     return f"CASE {value} {cases} ELSE {value} END"
 
@@ -278,8 +277,8 @@ def _items(rows: Table, columns: dict[str, str]) -> str:
         for ours, theirs in columns.items()
         if theirs in rows.cells or ours == "item_id"
     ]
-    return f"SELECT {_whence(rows)}, {', '.join(chosen)} FROM ({rows.rows})"
+    return f"SELECT {_origin(rows)}, {', '.join(chosen)} FROM ({rows.rows})"
 
 
-def _whence(rows: Table) -> str:
+def _origin(rows: Table) -> str:
     return f"{quoted(rows.path.name)} AS source_file, row, raw, problem"

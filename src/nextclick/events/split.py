@@ -1,4 +1,4 @@
-"""What the model learns from and what it is judged on: cut by time, or as the files say; sessions stay whole."""
+"""Splits events into those of the training and those of the evaluation, by time or by file; sessions stay whole."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ PARTS = ("train", "test", "embargoed")
 def split(events: Path, params: Split, out: Path) -> dict:
     """Write train.parquet, test.parquet and embargoed.parquet, in the columns of `events`; returns the counts.
 
-    By time: the test window is the last `test_days`. Sessions that ended before it are for training, those that begin
-    in it, `embargo_hours` or more after it opens, for the test; all others, which would let one know of the other, are
-    embargoed. By file: as the names train.* and test.* said.
-    Raises InputError where nothing is left to train on or to test on.
+    By time: the test window is the last `test_days`. Sessions that ended before it are for training; those that began
+    `embargo_hours` or more after it opens are for the test; all others, through which one could learn of the other, are
+    embargoed. By file: by the names train.* and test.* of the source.
+
+    Raises InputError if no session is left for the training or for the test.
     """
     with scratch_folder(out / ".scratch-split") as scratch, connect(scratch) as connection:
         try:

@@ -1,4 +1,4 @@
-"""Files of any kind as SQL over text, row by row: a line that does not parse is a row too, so nothing gets lost."""
+"""Reads files of any kind as SQL over text, row by row: a line that does not parse is a row too, so no line is lost."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from nextclick.errors import InputError
 from nextclick.events.schema import named, quoted
 
-LONGEST_LINE = 64 * 2**20
+MAX_LINE_BYTES = 64 * 2**20
 BYTE_ORDER_MARK = 0xFEFF  # which Excel writes at the start of a file
 # cells between separators; a cell in quotes may hold the separator, and "" for a quote
 QUOTED_CELL = '("(?:[^"]|"")*"|[^{separator}]*){separator}'
@@ -21,15 +21,16 @@ QUOTED_CELL = '("(?:[^"]|"")*"|[^{separator}]*){separator}'
 
 @dataclass(frozen=True)
 class Table:
-    """rows: SQL that yields `row` (1 is the first data row), `raw` (its text) and `problem` (null where it parses),
-    and whatever `cells` refer to. cells: SQL of each column's text, by the column's name."""
+    """rows: SQL that yields `row` (1 is the first data row), `raw` (its text), `problem` (null if it parses), and the
+    columns to which `cells` refer. cells: SQL of each column's text, by the column's name."""
 
     path: Path
     rows: str
     cells: dict[str, str]
 
     def cell(self, column: str) -> str:
-        """SQL of the column's text, empty text as null. Raises InputError, with what is there, if it is missing."""
+        """SQL of the column's text, null if it is empty. Raises InputError, which names the existing columns, if there
+        is no such column."""
         if column not in self.cells:
             raise InputError(
                 f"{self.path}: no column {column}; it has {', '.join(self.cells)}. "
@@ -44,7 +45,7 @@ def lines(path: Path, skip: int = 0, encoding: str = "utf-8") -> str:
         f"SELECT row_number() OVER () AS row, ltrim(coalesce(line, ''), chr({BYTE_ORDER_MARK})) AS line "
         f"FROM read_csv({quoted(str(path))}, "
         f"columns={{'line': 'VARCHAR'}}, auto_detect=false, header=false, delim=chr(1), quote='', escape='', "
-        f"new_line='\\n', skip={skip}, max_line_size={LONGEST_LINE}, null_padding=true, strict_mode=false, "
+        f"new_line='\\n', skip={skip}, max_line_size={MAX_LINE_BYTES}, null_padding=true, strict_mode=false, "
         f"encoding={quoted(encoding)})"
     )
 
@@ -52,12 +53,13 @@ def lines(path: Path, skip: int = 0, encoding: str = "utf-8") -> str:
 def delimited(path: Path, separator: str, header: list[str] | None = None, encoding: str = "utf-8") -> Table:
     """A text file with one row a line. Without `header`, its first line names the columns.
 
-    A separator of several characters (MovieLens has one) knows no quotes.
+    With a separator of several characters, as MovieLens has one, quotes have no meaning. Raises InputError if a column
+    has no name of its own or the first line cannot be read.
     """
     columns = header or [name.strip().strip('"') for name in first_line(path).split(separator)]
-    twice = {name for name in columns if columns.count(name) > 1}
-    if twice:
-        raise InputError(f"{path}: names the column {', '.join(sorted(twice))} more than once in its first line")
+    repeated = {name for name in columns if columns.count(name) > 1}
+    if repeated:
+        raise InputError(f"{path}: names the column {', '.join(sorted(repeated))} more than once in its first line")
     pattern = QUOTED_CELL.format(separator="\\" + separator if separator in "|^" else separator)
     quoted_cells = (
         f"[CASE WHEN regexp_full_match(c, '\".*\"') THEN replace(c[2:-2], '\"\"', '\"') ELSE c END "
@@ -76,7 +78,8 @@ def delimited(path: Path, separator: str, header: list[str] | None = None, encod
 
 
 def json_lines(path: Path) -> Table:
-    """A text file with one JSON object a line; the first line tells which columns there are."""
+    """A text file with one JSON object a line, the first of which names the columns. Raises InputError if that line is
+    no JSON object."""
     first = first_line(path)
     try:
         columns = json.loads(first)
@@ -95,12 +98,13 @@ def json_lines(path: Path) -> Table:
 
 
 def parquet_files(folder: Path) -> list[Path]:
-    """The finished files of partitioned Parquet, in the order of their names; those in the making begin with a dot."""
+    """The finished files of partitioned Parquet, ordered by path; the names of unfinished ones begin with a dot."""
     return sorted(folder.glob("**/[!.]*.parquet"))
 
 
 def lock_of(folder: Path) -> Path:
-    """The lock file of partitioned Parquet that is being added to: whoever replaces files holds it alone."""
+    """The lock file of partitioned Parquet to which processes write: who replaces or deletes files holds it alone, and
+    readers share it."""
     return folder.with_name(f".{folder.name}.lock")
 
 
@@ -128,7 +132,10 @@ def utc_database(path: str = ":memory:", **config: int) -> duckdb.DuckDBPyConnec
 
 
 def parquet(path: Path) -> Table:
-    """A Parquet file, or a folder of them (partitions) that have the same columns; moments become milliseconds."""
+    """A Parquet file, or a folder of them (partitions) that have the same columns; timestamps become milliseconds.
+
+    Raises InputError if there is no readable file.
+    """
     files = parquet_files(path) if path.is_dir() else [path]
     if not files:
         raise InputError(f"{path}: holds no Parquet files")
@@ -153,7 +160,7 @@ def parquet(path: Path) -> Table:
 
 
 def table(path: Path) -> Table:
-    """A file by the ending of its name, or a folder of Parquet files."""
+    """A file in the format that its name's ending says, or a folder of Parquet files. Raises InputError."""
     ending = path.suffix.lower()
     if ending == ".parquet" or path.is_dir():
         return parquet(path)
@@ -165,16 +172,16 @@ def table(path: Path) -> Table:
 
 
 def separator_of(path: Path) -> str:
-    """The separator that stands most often in the first line."""
+    """The separator that is most frequent in the first line."""
     line = first_line(path)
     return max((",", ";", "\t", "|"), key=line.count)
 
 
 def first_line(path: Path) -> str:
-    """Raises InputError where the file is missing, empty or no text."""
+    """The first line of a text file. Raises InputError if the file is missing, empty or no UTF-8 text."""
     try:
         with path.open(encoding="utf-8-sig") as file:
-            line = file.readline(LONGEST_LINE).rstrip("\r\n")
+            line = file.readline(MAX_LINE_BYTES).rstrip("\r\n")
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: is not UTF-8 text: {error}") from error
     except OSError as error:

@@ -10,13 +10,13 @@ import pydantic_core
 from pydantic import BaseModel, ConfigDict, Field
 
 from nextclick.events.prefixes import KEPT_EVENTS
-from nextclick.events.schema import EARLIEST_MS, LONGEST_ID
+from nextclick.events.schema import EARLIEST_MS, MAX_ID_CHARS
 
 MAX_ITEMS, MAX_SESSIONS, MAX_EXCLUDED = 100, 100, 1000
 LATEST_MS = 10**14  # beyond every clock; a timestamp in the future is refused with a message of its own
 RETRY_LATER = MappingProxyType({"retry-after": "1"})  # seconds
 
-Id = Annotated[str, Field(min_length=1, max_length=LONGEST_ID)]
+Id = Annotated[str, Field(min_length=1, max_length=MAX_ID_CHARS)]
 Count = Annotated[int, Field(ge=1, le=MAX_ITEMS)]
 Price = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
@@ -29,7 +29,7 @@ class GivenClick(Body):
     """A click that may not have reached the store yet."""
 
     item_id: Id
-    event_type: Annotated[str | None, Field(max_length=LONGEST_ID)] = None
+    event_type: Annotated[str | None, Field(max_length=MAX_ID_CHARS)] = None
     """One of the shop's event types; the first one, a view, by default."""
     timestamp: Annotated[int | None, Field(ge=EARLIEST_MS, le=LATEST_MS)] = None
     """Milliseconds since 1970 UTC; now by default."""
@@ -43,7 +43,7 @@ class RecommendQuery(Body):
     clicks: Annotated[list[GivenClick], Field(max_length=KEPT_EVENTS)] = []
     """Oldest first."""
     exclude: Annotated[list[Id], Field(max_length=MAX_EXCLUDED)] = []
-    category: Annotated[str | None, Field(max_length=LONGEST_ID)] = None
+    category: Annotated[str | None, Field(max_length=MAX_ID_CHARS)] = None
     """A category, with those below it."""
     price_min: Price | None = None
     price_max: Price | None = None
