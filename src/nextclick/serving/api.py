@@ -25,7 +25,7 @@ from nextclick.serving.admission import BEGAN_KEY, REQUEST_ID_KEY
 from nextclick.serving.item_catalogue import Filters
 from nextclick.serving.loaded_bundle import LoadedBundle
 from nextclick.serving.observability import EVENTS
-from nextclick.serving.query import NO_FILTERS, Answer, Query
+from nextclick.serving.query import Answer, Query
 from nextclick.serving.runtime import Runtime
 from nextclick.serving.schema import RETRY_LATER, Detail, RequestRefusedError
 from nextclick.units import MS_PER_MINUTE
@@ -59,13 +59,8 @@ EVENT_BODY = {
         "required": True,
         "content": {
             "application/json": {
-                "schema": {
-                    "anyOf": [
-                        EVENT,
-                        {"type": "array", "maxItems": MAX_EVENTS, "items": EVENT},
-                    ]
-                }
-            }
+                "schema": {"anyOf": [EVENT, {"type": "array", "maxItems": MAX_EVENTS, "items": EVENT}]},
+            },
         },
     }
 }
@@ -174,20 +169,19 @@ async def _answers(bodies: list[schema.RecommendQuery], request: Request) -> lis
 
 def _query(body: schema.RecommendQuery, bundle: LoadedBundle, request_id: str, k: int, at_ms: int) -> Query:
     """Raises RequestRefusedError, naming the field."""
-    filters = NO_FILTERS
     if body.price_min is not None and body.price_max is not None and body.price_min > body.price_max:
         raise RequestRefusedError(422, "does not fit", [Detail("price_max", "below price_min")])
-    if body.exclude or not (body.category is None and body.price_min is None and body.price_max is None):
-        excluded = bundle.recommender.snapshot.vocabulary.indices(np.array(body.exclude, np.str_))
-        filters = Filters(tuple(excluded[excluded >= 0]), body.category, body.price_min, body.price_max)
-    clicks = tuple(_click(click, position, bundle, at_ms) for position, click in enumerate(body.clicks))
+    exclude: tuple[int, ...] = ()
+    if body.exclude:
+        indices = bundle.recommender.snapshot.vocabulary.indices(np.array(body.exclude, np.str_))
+        exclude = tuple(indices[indices >= 0])
     return Query(
         request_id=request_id,
         session_id=body.session_id,
         k=body.k or k,
         bundle=bundle,
-        clicks=clicks,
-        filters=filters,
+        clicks=tuple(_click(click, position, bundle, at_ms) for position, click in enumerate(body.clicks)),
+        filters=Filters(exclude, body.category, body.price_min, body.price_max),
     )
 
 
