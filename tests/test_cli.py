@@ -9,7 +9,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from nextclick.cli import app
-from nextclick.cli.moments import utc
+from nextclick.cli.times import utc
 from nextclick.errors import InputError
 from nextclick.params import Params
 from nextclick.project import project_root
@@ -78,7 +78,7 @@ def test_what_is_no_command_or_option_ends_with_code_2(asked):
     assert CliRunner().invoke(app, asked).exit_code == 2
 
 
-def test_a_moment_is_in_utc_unless_it_names_a_zone():
+def test_a_time_is_in_utc_unless_it_names_a_zone():
     noon = datetime(2026, 1, 20, 12, tzinfo=UTC)
     assert utc(datetime(2026, 1, 20, 12)) == utc(datetime.fromisoformat("2026-01-20T17:00:00+05:00")) == noon
 

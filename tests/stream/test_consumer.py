@@ -302,7 +302,7 @@ def test_a_source_in_any_format_and_the_simulator_are_played_at_a_rate(live, par
     for arguments, reason in (
         (["--source", "nowhere"], "--source nowhere: expected a file, a folder"),
         (["--source", str(folder), "--format", "xml"], "--format xml"),
-        (["--format", "movielens"], "--format: is that of a --source"),
+        (["--format", "movielens"], "--format: expected a --source"),
         (["--rate", "10", "--speed", "10"], "--speed, --rate: expected one of the two"),
         (["--events", "params.yaml"], "params.yaml: not a Parquet file"),
         (["--events", "none.parquet"], "none.parquet: no such file"),

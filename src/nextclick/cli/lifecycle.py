@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from nextclick.lifecycle.registry import Registry, Version
     from nextclick.params import Params
 
-Name = Annotated[str, typer.Option("--name", help="Of the recommender: an artifact of dvc.yaml.")]
+Name = Annotated[str, typer.Option("--name", help="The recommender, an artifact of dvc.yaml.")]
 Asked = Annotated[str, typer.Argument(metavar="V", help="A version: v3.0.0, v3, or its bundle.")]
 DEFAULT = "recommender"
 VERSION = r"v\d+(\.\d+){0,2}"
 
 
 def register(name: Name = DEFAULT) -> dict:
-    """Make the bundle that the pipeline made a version: a GTO tag on the commit that says how.
+    """Register the bundle of the pipeline as a version: a GTO tag on the commit that it was made from.
 
     Example: nextclick register
     """
@@ -32,8 +32,9 @@ def register(name: Name = DEFAULT) -> dict:
 def gate(
     challenger: Annotated[str, typer.Argument(help="A version, or the folder of a bundle.")], name: Name = DEFAULT
 ) -> dict:
-    """May a challenger take the champion's place? Both are judged on the newest held-out window; writes the decision
-    record, with a notebook beside it. Where there is no champion yet, the best baseline is to be beaten.
+    """Decide whether a challenger may replace the champion, by an evaluation of both on the newest held-out window.
+
+    It writes the decision record, with a notebook beside it. Without a champion, the best baseline is to be beaten.
 
     Example: nextclick gate v3
     """
@@ -52,10 +53,10 @@ def gate(
 
 def promote(
     version: Asked,
-    reason: Annotated[str | None, typer.Option(help="Promote without the gate, and say why.")] = None,
+    reason: Annotated[str | None, typer.Option(help="Promote without the gate, for this reason.")] = None,
     name: Name = DEFAULT,
 ) -> dict:
-    """Let a version answer, as the gate allows it; a running service follows within seconds.
+    """Make a version the champion if the gate allowed it; a running service follows within seconds.
 
     Example: nextclick promote v3
     """
@@ -69,11 +70,11 @@ def promote(
 
 
 def rollback(
-    to: Annotated[str | None, typer.Option(metavar="V", help="A version; the default: the champion before.")] = None,
-    reason: Annotated[str, typer.Option(help="For the record.")] = "asked for",
+    to: Annotated[str | None, typer.Option(metavar="V", help="A version; the default: the previous champion.")] = None,
+    reason: Annotated[str, typer.Option(help="Why, for the record.")] = "asked for",
     name: Name = DEFAULT,
 ) -> dict:
-    """Back to an earlier version; a running service follows within seconds.
+    """Make an earlier version the champion again; a running service follows within seconds.
 
     Example: nextclick rollback --to v2
     """
@@ -88,7 +89,7 @@ def rollback(
 def shadow(
     version: Annotated[str, typer.Argument(metavar="V", help="A version, or `off`.")], name: Name = DEFAULT
 ) -> dict:
-    """Let a version compute beside the champion: logged in data/shadow, never shown.
+    """Let a version compute beside the champion; its answers are logged in data/shadow and never shown.
 
     Example: nextclick shadow v3
     """
@@ -99,7 +100,7 @@ def shadow(
 
 
 def start_split(asked: str, name: str) -> dict:
-    """asked: V=10%, or `off`."""
+    """Let a version answer a share of the sessions. asked: such as v3=10%; `off` ends it. Raises InputError."""
     from nextclick.lifecycle.promotion import split
 
     registry = _registry(name)
@@ -118,7 +119,7 @@ def start_split(asked: str, name: str) -> dict:
 
 
 def experiment(name: Name = DEFAULT) -> dict:
-    """What the running split shows: both arms with intervals that may be looked at all the time, and the verdict.
+    """Compare both arms of the running split, with intervals that stay valid however often they are read.
 
     Example: nextclick experiment
     """
@@ -128,12 +129,12 @@ def experiment(name: Name = DEFAULT) -> dict:
 
 
 def retrain(
-    watch: Annotated[bool, typer.Option(help="Stay, and roll back where the promise is not kept.")] = True,
+    watch: Annotated[bool, typer.Option(help="Stay, and roll back if the promise is broken.")] = True,
     name: Name = DEFAULT,
 ) -> dict:
-    """New data, `dvc repro`, the gate; where it allows, the service and its bento; then watch. Needs nobody.
+    """Take new data, run `dvc repro` and the gate; if that allows it, promote and build a bento; then watch.
 
-    Killed at any moment and run again, it ends the same. See docs/retraining.md for cron and others.
+    It needs nobody, and ends the same if it is killed at any time and run again. See docs/retraining.md for cron.
 
     Example: nextclick retrain --no-watch
     """
@@ -146,11 +147,11 @@ def retrain(
 
 
 def watch(
-    once: Annotated[bool, typer.Option("--once", help="Look once, for a scheduler that comes again.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="Check once, for a scheduler that comes again.")] = False,
     name: Name = DEFAULT,
 ) -> dict:
-    """Hold the clicks on the champion's lists against what the gate promised, until its time is over, and roll back
-    where the promise is not kept.
+    """Compare the clicks on the champion's recommendations with the promise of the gate, until the time of watching is
+    over, and roll back if the promise is broken.
 
     Example: nextclick watch --once
     """
@@ -164,11 +165,13 @@ def watch(
 
 
 def lineage(
-    request: Annotated[str, typer.Argument(metavar="REQUEST_ID", help="Of an answer; or a version, as v3 or v3.0.0.")],
-    session: Annotated[str | None, typer.Option(help="Whose answer, where several have that id.")] = None,
+    request: Annotated[
+        str, typer.Argument(metavar="REQUEST_ID", help="Of an answer; or a version, such as v3 or v3.0.0.")
+    ],
+    session: Annotated[str | None, typer.Option(help="The session, if several answers have that id.")] = None,
     name: Name = DEFAULT,
 ) -> dict:
-    """What made an answer: version, commit, params, hashes of data and code, decisions.
+    """Show what made an answer: version, commit, params, hashes of data and code, decisions.
 
     Example: nextclick lineage ca729a382ae4e54b2a81504d01ba6578
     """
@@ -183,7 +186,7 @@ def lineage(
 
 
 def reproduce(version: Asked, name: Name = DEFAULT) -> dict:
-    """Make a version again, from raw data in a clean clone, and compare it bit by bit.
+    """Rebuild a version from raw data in a clean clone, and compare it bit by bit.
 
     Example: nextclick reproduce v3
     """
@@ -199,8 +202,8 @@ def forget(
 ) -> dict:
     """Remove a person from the online store, the logs and the offline data; names the versions trained on them.
 
-    What a stage makes again from something that still has the person, as `simulate` does, or a source that is not
-    Parquet, brings him back at the next `dvc repro`: remove him there too.
+    The next `dvc repro` brings the person back if a stage reads a source that still has him: the simulator, or a file
+    that is not Parquet. Remove him there too.
 
     Example: nextclick forget --user u42
     """
@@ -219,12 +222,12 @@ def _registry(name: str) -> Registry:
     from nextclick.project import project_root
 
     registry = Registry(project_root(), name)
-    _ = registry.artifact  # a name that dvc.yaml does not know is told as that
+    _ = registry.artifact  # raises InputError for a name that dvc.yaml does not have
     return registry
 
 
 def _other_than_champion(registry: Registry, asked: str) -> Version:
-    """Raises InputError where it is the champion, and all that says so was written."""
+    """The version that was asked for. Raises InputError if it is already the champion, in pointer, tag and record."""
     from nextclick.lifecycle.promotion import is_champion
 
     version = registry.version(asked)

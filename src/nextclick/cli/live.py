@@ -26,7 +26,7 @@ def stream(
 ) -> dict:
     """Consume live clicks from Kafka into the online store and the offline log, until SIGINT or SIGTERM.
 
-    Any number of them share the partitions. Kafka is found by NEXTCLICK_KAFKA.
+    Any number of consumers share the partitions. NEXTCLICK_KAFKA names the brokers.
 
     Example: nextclick stream --metrics-port 9108
     """
@@ -42,8 +42,8 @@ def stream(
     ensure_topics(project.params.stream)
     apply_definitions(project.root, project.params)
     metrics, stopped = StreamMetrics(), Event()
-    for asked in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(asked, lambda *_: stopped.set())
+    for end in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(end, lambda *_: stopped.set())
     if metrics_port:
         metrics.serve(metrics_port)
     StreamConsumer(project.root, project.params, metrics).run(lambda: not stopped.is_set())
@@ -55,22 +55,26 @@ def replay(
         "data/interim/events.parquet"
     ),
     source: Annotated[
-        str | None, typer.Option(help="In their place: a file or folder, which is ingested first, or `simulator`.")
+        str | None, typer.Option(help="Instead of events: a file or folder, which is ingested first, or `simulator`.")
     ] = None,
     form: Annotated[str | None, typer.Option("--format", help="Of the source; see ingest.format.")] = None,
-    limit: Annotated[int | None, typer.Option("--most", min=1, help="Play only the first so many events.")] = None,
-    speed: Annotated[
-        float | None, typer.Option(min=0.001, help="Times as fast as it was; the default: at once.")
+    limit: Annotated[
+        int | None, typer.Option("--most", min=1, help="Play only the first events, up to this number.")
     ] = None,
-    rate: Annotated[float | None, typer.Option(min=0.001, help="Events a second, in place of a speed.")] = None,
-    shuffle: Annotated[float, typer.Option(min=0, max=1, help="Share of the events that come out of order.")] = 0.0,
-    duplicate: Annotated[float, typer.Option(min=0, max=1, help="Share of the events that come twice.")] = 0.0,
-    late: Annotated[float, typer.Option(min=0, max=1, help="Share that is held back, half of it for too long.")] = 0.0,
-    poison: Annotated[float, typer.Option(min=0, max=1, help="Broken messages in between, as a share.")] = 0.0,
+    speed: Annotated[
+        float | None, typer.Option(min=0.001, help="Factor on the speed of history; the default: at once.")
+    ] = None,
+    rate: Annotated[float | None, typer.Option(min=0.001, help="Events a second, instead of a speed.")] = None,
+    shuffle: Annotated[float, typer.Option(min=0, max=1, help="Share of the events that are sent out of order.")] = 0.0,
+    duplicate: Annotated[float, typer.Option(min=0, max=1, help="Share of the events that are sent twice.")] = 0.0,
+    late: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of the events that are held back, half of them for too long.")
+    ] = 0.0,
+    poison: Annotated[float, typer.Option(min=0, max=1, help="Share of invalid messages among them.")] = 0.0,
 ) -> dict:
-    """Play history into Kafka, in its order and at a chosen speed; its events keep their own times.
+    """Play history into Kafka, in its order and at a chosen speed; its events have their own times.
 
-    An event out of order, or a second copy, comes some events later: with few events an hour, that is late too.
+    An event out of order, or a second copy, follows some events later: with few events an hour, that is late too.
 
     Example: nextclick replay --source simulator --rate 1000
     Example: nextclick replay --speed 3600 --shuffle 0.1 --duplicate 0.05 --late 0.01 --poison 0.01
@@ -108,20 +112,20 @@ def _history(project: Project, events: Path, source: str | None, form: str | Non
 
     if source is None:
         if form:
-            raise InputError("--format: is that of a --source, which is not given")
+            raise InputError("--format: expected a --source, whose format it is")
         return read_events(events), 0
     with TemporaryDirectory() as folder:
         scratch = Path(folder)
-        asked = project.params.ingest.model_dump() | {"path": str(Path(source).absolute())}
+        given = project.params.ingest.model_dump() | {"path": str(Path(source).absolute())}
         if source != "simulator" and not Path(source).exists():
             raise InputError(f"--source {source}: expected a file, a folder, or the word simulator")
         if source == "simulator":
             simulate(project.params.simulator, project.params.run.seed, scratch / "simulated")
-            asked |= {"path": str(scratch / "simulated"), "format": "generic", "columns": {}}
+            given |= {"path": str(scratch / "simulated"), "format": "generic", "columns": {}}
         elif form:
-            asked |= {"format": form, "columns": project.params.ingest.columns if form == "generic" else {}}
+            given |= {"format": form, "columns": project.params.ingest.columns if form == "generic" else {}}
         try:
-            counts = ingest(Ingest(**asked), project.root, scratch)
+            counts = ingest(Ingest(**given), project.root, scratch)
         except ValidationError as error:
             raise InputError(f"--format {form}: {error.errors()[0]['msg']}") from error
         return read_events(scratch / "events.parquet"), counts["quarantined"]
@@ -129,12 +133,12 @@ def _history(project: Project, events: Path, source: str | None, form: str | Non
 
 def freshness(
     rate: Annotated[float, typer.Option(min=1, help="Clicks a second.")] = 1000,
-    seconds: Annotated[float, typer.Option(min=5, help="For how long.")] = 30,
+    seconds: Annotated[float, typer.Option(min=5, help="The duration.")] = 30,
 ) -> dict:
-    """Measure how long after a click it is in the online store, and how long until it has changed a recommendation.
+    """Measure how long a click takes into the online store, and until it has changed a recommendation.
 
-    Through Kafka where NEXTCLICK_KAFKA names it, and `nextclick stream` runs; else in this process. The clicks are of
-    sessions freshness-…, which stay out of the log that the next training reads.
+    The clicks go through Kafka if NEXTCLICK_KAFKA is set, to a running `nextclick stream`; else they stay in this
+    process. They belong to sessions freshness-…, which the log of the next training leaves out.
 
     Example: nextclick freshness --rate 1000 --seconds 10
     """

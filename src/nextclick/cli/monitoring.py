@@ -1,4 +1,4 @@
-"""The commands that look at what was served."""
+"""The commands that evaluate what was served."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Annotated
 
 import typer
 
-from nextclick.cli.moments import utc
+from nextclick.cli.times import utc
 from nextclick.errors import InputError
 
 
 def feedback(
-    since: Annotated[datetime, typer.Option(help="Lists served from then on (UTC).")],
-    until: Annotated[datetime, typer.Option(help="And before then (UTC).")],
+    since: Annotated[datetime, typer.Option(help="Start of the window of serving (UTC).")],
+    until: Annotated[datetime, typer.Option(help="End of the window, exclusive (UTC).")],
 ) -> dict:
     """What became of the lists that the service gave: how often the next click was among them, against the promise.
 
@@ -29,10 +29,10 @@ def feedback(
 
 
 def drift(
-    since: Annotated[datetime | None, typer.Option(help="What was served from then on (UTC).")] = None,
-    until: Annotated[datetime | None, typer.Option(help="And before then (UTC).")] = None,
-    events: Annotated[Path | None, typer.Option(help="Parquet: events to replay, in place of the logs.")] = None,
-    days: Annotated[float | None, typer.Option(help="The last so many of the file, or whole ones of the logs.")] = None,
+    since: Annotated[datetime | None, typer.Option(help="Start of the window of serving (UTC).")] = None,
+    until: Annotated[datetime | None, typer.Option(help="End of the window, exclusive (UTC).")] = None,
+    events: Annotated[Path | None, typer.Option(help="Parquet file of events to replay, instead of the logs.")] = None,
+    days: Annotated[float | None, typer.Option(help="The last days: of the file, or whole days of the logs.")] = None,
     exit_code: Annotated[bool, typer.Option(help="End with 10 for `retrain`, 20 for `alert`.")] = True,
 ) -> dict:
     """Compare what was served with the bundle's reference, and decide: retrain, hold, or alert (fix the data).

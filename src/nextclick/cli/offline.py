@@ -8,18 +8,20 @@ from typing import Annotated
 
 import typer
 
-from nextclick.cli.moments import utc
+from nextclick.cli.times import utc
 
 
 def benchmark(
     train: Annotated[Path, typer.Option(help="Parquet: session_id, item_id, and timestamp or position.")],
-    test: Annotated[Path, typer.Option(help="The sessions to predict, in the same form.")],
-    params: Annotated[Path, typer.Option(help="The params to use.")] = Path("params.yaml"),
+    test: Annotated[Path, typer.Option(help="The sessions to predict, as a file with the same columns.")],
+    params: Annotated[Path, typer.Option(help="The file of params.")] = Path("params.yaml"),
     min_prefix: Annotated[int, typer.Option(min=1, help="Known clicks before the first prediction.")] = 1,
     ranks: Annotated[Path | None, typer.Option(help="Write session_id, position and rank of every prediction.")] = None,
-    baselines: Annotated[bool, typer.Option(help="Measure the baselines too, with the ratio of ours to each.")] = False,
+    baselines: Annotated[
+        bool, typer.Option(help="Also evaluate the baselines, with the ratio of the model to each.")
+    ] = False,
 ) -> dict:
-    """Train on one file of sessions, predict every next click of another.
+    """Train on one file of sessions, and predict every next click of another.
 
     Example: nextclick benchmark --train train.parquet --test test.parquet
     """
@@ -33,10 +35,10 @@ def benchmark(
 
 
 def materialise(
-    since: Annotated[datetime | None, typer.Option(help="Only events from then on (UTC).")] = None,
-    until: Annotated[datetime | None, typer.Option(help="Only events before then (UTC).")] = None,
+    since: Annotated[datetime | None, typer.Option(help="Start of the window (UTC).")] = None,
+    until: Annotated[datetime | None, typer.Option(help="End of the window, exclusive (UTC).")] = None,
 ) -> dict:
-    """Load the online store from the ingested history, all of it or a window; running it again changes nothing.
+    """Load the online store from the ingested history, all of it or a window. The command is idempotent.
 
     Example: nextclick materialise --until 2026-01-20
     """
@@ -56,12 +58,16 @@ def materialise(
 def parity(
     events: Annotated[Path, typer.Option(help="Parquet: sessions to play.")] = Path("data/split/test.parquet"),
     train: Annotated[
-        Path | None, typer.Option(help="Parquet: what is known before; the default is the bundle.")
+        Path | None, typer.Option(help="Parquet: sessions known before; the default: those of the bundle.")
     ] = None,
-    limit: Annotated[int | None, typer.Option("--most", min=1, help="Play only the first so many events.")] = None,
+    limit: Annotated[
+        int | None, typer.Option("--most", min=1, help="Play only the first events, up to this number.")
+    ] = None,
     shuffle: Annotated[float, typer.Option(min=0, max=1, help="Share of the events that come late.")] = 0.0,
-    duplicate: Annotated[float, typer.Option(min=0, max=1, help="Share of the events that come twice.")] = 0.0,
-    expire: Annotated[float, typer.Option(min=0, max=1, help="Share of the moments with the state rebuilt.")] = 0.0,
+    duplicate: Annotated[float, typer.Option(min=0, max=1, help="Share of the events that are sent twice.")] = 0.0,
+    expire: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of the predictions before which the state is rebuilt.")
+    ] = 0.0,
 ) -> dict:
     """Play events one by one through the online store and compare every feature with the offline one.
 

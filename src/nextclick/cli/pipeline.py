@@ -1,4 +1,4 @@
-"""The commands that the stages of dvc.yaml run. Each stage names this file, so that other commands change none."""
+"""The commands of the stages of dvc.yaml. The stages depend on this file alone, so other commands change no stage."""
 
 from __future__ import annotations
 
@@ -15,17 +15,18 @@ def simulate(
     scenario: Annotated[
         str,
         typer.Option(
-            help="What happens to the shop: none, catalogue_change, taste_shift, price_shock, seasonal_swing, "
+            help="The change of the shop: none, catalogue_change, taste_shift, price_shock, seasonal_swing, "
             "bot_attack or tracking_bug."
         ),
     ] = "none",
     strength: Annotated[
-        float, typer.Option(min=0, help="How strongly: a share of items, events or sessions, or of the prices.")
+        float,
+        typer.Option(min=0, help="Strength of the change: a share of items, events or sessions, or of the prices."),
     ] = 0.5,
-    onset: Annotated[int, typer.Option(min=0, help="From which day on, the first being 0.")] = 25,
+    onset: Annotated[int, typer.Option(min=0, help="The day on which it begins, from 0.")] = 25,
     out: Annotated[Path | None, typer.Option(help="Folder; a scenario needs one of its own.")] = None,
 ) -> dict:
-    """Play the simulated shop of params.yaml into data/raw/simulated, or into a folder with something happening to it.
+    """Play the simulated shop of params.yaml into data/raw/simulated, or with a change into a folder of its own.
 
     Example: nextclick simulate --scenario taste_shift --strength 0.8 --out data/raw/shifted
     """
@@ -77,10 +78,10 @@ def publish() -> dict:
     from nextclick.project import Project
 
     project = Project.open()
-    said = project.root / "reports/metrics/ingest.json"
-    if not said.exists():
-        raise InputError(f"{said}: not there; run `nextclick ingest` first, which writes it")
-    clock = json.loads(said.read_text())["clock"]
+    ingested = project.root / "reports/metrics/ingest.json"
+    if not ingested.exists():
+        raise InputError(f"{ingested}: file not found; run `nextclick ingest` first, which writes it")
+    clock = json.loads(ingested.read_text())["clock"]
     rows = publish(project.root, project.params, timed=clock == "real")
     apply_definitions(project.root, project.params)
     return rows
