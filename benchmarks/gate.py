@@ -133,7 +133,7 @@ def main() -> None:
     root = project_root()
     params = Params.read(root / "params.yaml")
     table = ranks_of_two(params)
-    figure = params.evaluation.figure
+    figure = params.evaluation.metric
     both = [per_prediction(table[name].to_numpy(), params.evaluation.k)[figure] for name in ("first", "second")]
     trials = Trials(np.stack(both, axis=1), table["session"].to_numpy())
     fast_resamples()

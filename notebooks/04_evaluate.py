@@ -33,7 +33,7 @@ from nextclick.ranking.calibration import click_probabilities
 use_style()
 root = project_root()
 params = Params(run=run, pipeline=pipeline, ingest=ingest, features=features, evaluation=evaluation)
-types, seed, k, decisive = params.ingest.event_types, params.run.seed, params.evaluation.k, params.evaluation.figure
+types, seed, k, decisive = params.ingest.event_types, params.run.seed, params.evaluation.k, params.evaluation.metric
 recommender, manifest = load_bundle(root / "models/bundle")
 vocabulary = recommender.snapshot.vocabulary
 train = SessionLog.read(root / "data/split/train.parquet", types, vocabulary)

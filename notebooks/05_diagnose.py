@@ -43,7 +43,7 @@ params = Params(
     evaluation=evaluation,
     diagnosis=diagnosis,
 )
-types, seed, k, decisive = params.ingest.event_types, params.run.seed, params.evaluation.k, params.evaluation.figure
+types, seed, k, decisive = params.ingest.event_types, params.run.seed, params.evaluation.k, params.evaluation.metric
 log = SessionLog.read(root / "data/split/train.parquet", types)
 items = pd.read_parquet(root / "data/interim/items.parquet")
 timed = json.loads((root / "reports/metrics/ingest.json").read_text())["clock"] == "real"

@@ -1,4 +1,4 @@
-"""params.yaml as typed sections, one a stage; an unknown key or a bad value is an error that names it."""
+"""params.yaml as typed sections, one for each stage or task. Its comments explain the keys."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from nextclick.errors import InputError
+from nextclick.errors import InputError, problems_of
 
 
 class Section(BaseModel):
@@ -96,8 +96,8 @@ class Evaluation(Section):
     reference: int = Field(2_000, ge=1)
 
     @property
-    def figure(self) -> str:
-        """The deciding metric's name, as in mrr@20."""
+    def metric(self) -> str:
+        """The name of the deciding metric, such as mrr@20."""
         return f"{self.decide_on}@{self.k}"
 
 
@@ -194,15 +194,14 @@ class Params(Section):
 
     @classmethod
     def read(cls, path: Path) -> Params:
-        """Raises InputError, naming the key, where a value does not fit."""
+        """The params of a file. Raises InputError, naming the key, if a value is invalid or a key unknown."""
         try:
-            said = yaml.safe_load(path.read_text()) or {}
+            sections = yaml.safe_load(path.read_text()) or {}
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
             raise InputError(f"{path}: cannot be read: {' '.join(str(error).split())}") from error
-        if not isinstance(said, dict):
-            raise InputError(f"{path}: expected sections with names, such as run, found a {type(said).__name__}")
+        if not isinstance(sections, dict):
+            raise InputError(f"{path}: expected sections with names, such as run, found a {type(sections).__name__}")
         try:
-            return cls.model_validate(said)
+            return cls.model_validate(sections)
         except ValidationError as error:
-            problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-            raise InputError(f"{path}: {problems}") from error
+            raise InputError(f"{path}: {problems_of(error)}") from error

@@ -1,4 +1,4 @@
-"""One look for every plot."""
+"""One style for every plot."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import matplotlib.pyplot as plt
 
 
 def use_style() -> None:
-    """Plain axes, colours that everyone can tell apart (Okabe and Ito, 2008), the same size everywhere."""
+    """Set plain axes, one size, and colours that everyone can distinguish (Okabe and Ito, 2008)."""
     colours = ["#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000"]
     plt.rcParams.update(
         {

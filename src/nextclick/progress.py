@@ -1,4 +1,4 @@
-"""Progress of long work, on stderr, where someone is looking."""
+"""Progress of long work, on stderr, if somebody can see it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from nextclick.settings import ProgressSettings
 
 
 def is_watched() -> bool:
+    """Whether stderr, or that of the parent of a notebook, is a terminal."""
     return sys.stderr.isatty() or bool(ProgressSettings.read().progress)
 
 

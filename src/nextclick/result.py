@@ -6,6 +6,8 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from nextclick.errors import problems_of
+
 
 class Result(BaseModel):
     """A result, as JSON has it: its keys are the fields, in their order. A field that was never given is left out, and
@@ -22,5 +24,4 @@ class Result(BaseModel):
         try:
             return cls.model_validate(value)
         except ValidationError as error:
-            problems = (f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
-            raise ValueError("; ".join(problems)) from error
+            raise ValueError(problems_of(error)) from error

@@ -127,7 +127,7 @@ def visit(
 def watched(project):
     """A project in which v2 was promoted over v1, with a promise of 0.5."""
     first, second = project.first, project.second
-    metric = project.params.evaluation.figure
+    metric = project.params.evaluation.metric
     promote(project.registry, first, Grounds(promised=0.4, metric=metric))
     promote(project.registry, second, Grounds(promised=0.5, metric=metric))
     return project, first, second

@@ -1,4 +1,4 @@
-"""The Ray cluster to work on: the one at RAY_ADDRESS, else one that is started here for the time, on loopback, with a
+"""The Ray cluster to work on: the one at RAY_ADDRESS, else one that this process starts for itself, on loopback, with a
 token and a folder of its own."""
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ import ray
 from nextclick.errors import InputError
 
 ADDRESS = re.compile(r"(\[[0-9a-f:]+\]|[^\s:/\[\]]+):(\d{1,5})")
-WAITS = 10  # s, for a cluster to answer
+ANSWER_SECONDS = 10  # that a cluster may take to answer
 HTTP2 = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])  # RFC 9113, 3.4: a client's greeting
 SETTINGS = 4  # the type of the frame with which a server of HTTP/2, as gRPC's is, answers
 
 
 def connect(cpus: int) -> None:
-    """Work on the cluster at RAY_ADDRESS, or start one of `cpus` here. Does nothing where that was done.
+    """Connect to the cluster at RAY_ADDRESS, or start one of `cpus` here. It is idempotent.
 
-    Raises InputError where RAY_ADDRESS is no address, no cluster answers there, or it refuses; or none starts here.
+    Raises InputError if RAY_ADDRESS is no address, no cluster answers there, or it refuses; or none starts here.
     """
     if ray.is_initialized():
         return
@@ -49,8 +49,8 @@ def connect(cpus: int) -> None:
     except Exception as error:  # Ray raises some of its own as no more than that
         if not address:
             raise InputError(f"no Ray cluster starts here: {error}") from error
-        asked = "where it asks for a token, RAY_AUTH_MODE=token is needed here as well"
-        raise InputError(f"RAY_ADDRESS: no work on a cluster at {address}: {error} ({asked})") from error
+        hint = "a cluster with a token needs RAY_AUTH_MODE=token here as well"
+        raise InputError(f"RAY_ADDRESS: no work on a cluster at {address}: {error} ({hint})") from error
 
 
 def _start(cpus: int) -> None:
@@ -72,7 +72,8 @@ def _end(folder: str) -> None:
 
 
 def _require_cluster(address: str) -> None:
-    """Raises InputError soon, where Ray itself would try for ever."""
+    """Raises InputError if no cluster answers soon. Ray itself would try for ever, also at the port of another server,
+    so the answer counts, and not the connection alone."""
     if address == "auto":
         return
     parts = ADDRESS.fullmatch(address)
@@ -82,7 +83,7 @@ def _require_cluster(address: str) -> None:
             f"{address!r}"
         )
     try:
-        with socket.create_connection((parts[1].strip("[]"), int(parts[2])), timeout=WAITS) as probe:
+        with socket.create_connection((parts[1].strip("[]"), int(parts[2])), timeout=ANSWER_SECONDS) as probe:
             probe.sendall(HTTP2)
             answer = probe.recv(4)
     except (OSError, OverflowError) as error:

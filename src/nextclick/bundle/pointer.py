@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from nextclick.errors import InputError
+from nextclick.errors import InputError, problems_of
 from nextclick.files import written_whole
 from nextclick.settings import DeploymentSettings
 
@@ -44,11 +44,10 @@ class Pointer(DeployedBundle):
         try:
             return cls.model_validate_json(text)
         except ValidationError as error:
-            problems = "; ".join(": ".join([*map(str, e["loc"]), e["msg"]]) for e in error.errors())
             expected = '{"bundle": "path/of/its/folder", "version": "optional"}'
             raise InputError(
-                f"{path}: expected {expected}, got {text[:80]!r}: {problems}. Without the file nothing is deployed, "
-                "and `nextclick promote` writes a new one"
+                f"{path}: expected {expected}, got {text[:80]!r}: {problems_of(error)}. "
+                "Without the file nothing is deployed, and `nextclick promote` writes a new one"
             ) from error
 
     @classmethod

@@ -75,7 +75,7 @@ def compared(clicked: pd.DataFrame, exposed: pd.DataFrame, share: float, params:
 
     All lists count, whatever a promise is made of: short ones are as frequent in both arms, a store without answers
     affects both, and an arm whose lists fail or come too late must not be spared them."""
-    metric, alpha = params.evaluation.figure, params.lifecycle.alpha
+    metric, alpha = params.evaluation.metric, params.lifecycle.alpha
     in_one_arm = exposed[exposed["arms"] == 1]
     lists = clicked.merge(in_one_arm, "inner", "session_id")
     lists["value"] = per_prediction(lists["rank"].to_numpy(np.int64), params.evaluation.k)[metric]

@@ -55,7 +55,7 @@ def evaluate(
         ours = Candidate.load(challenger, window, params)
     except (InputError, ValueError, OSError, KeyError) as error:
         return GateRecord(verdict="reject", reason=f"cannot be loaded: {error}"), None
-    metric, k, sessions = params.evaluation.figure, params.evaluation.k, ours.prefixes.sessions
+    metric, k, sessions = params.evaluation.metric, params.evaluation.k, ours.prefixes.sessions
     values = per_prediction(ours.ranks, k)[metric]
     ranks = {"champion": theirs.ranks} if theirs else baseline_ranks(window, ours)
     rivals = {name: per_prediction(rank, k)[metric] for name, rank in ranks.items()}
@@ -133,7 +133,7 @@ def gate(root: Path, params: Params, challenger: Path, champion: Path | None, na
         return existing
     tests = {record.inputs["test"] for record in earlier if (record.challenger, record.champion) == bundles}
     look = 1 + len(tests - {inputs["test"]})
-    promised = promised_by_gate(root, bundles[1], params.evaluation.figure)
+    promised = promised_by_gate(root, bundles[1], params.evaluation.metric)
     verdict, predictions = evaluate(challenger, champion, Window.read(root), params, look, promised)
     about = {"key": key, "recommender": name, "challenger": bundles[0], "champion": bundles[1], "inputs": inputs}
     record = GateRecord.model_validate({**about, "look": look, **verdict.to_dict()})

@@ -119,7 +119,7 @@ def _relative_time(subject: Subject) -> tuple[float, str]:
 def _worst_slice(subject: Subject) -> tuple[float, str]:
     """What the slice lost that lost the most beyond chance; each slice has its share of alpha."""
     (challenger, champion), params = subject.pair, subject.params
-    metric, k = params.evaluation.figure, params.evaluation.k
+    metric, k = params.evaluation.metric, params.evaluation.k
     ours, theirs = (per_prediction(one.ranks, k)[metric] for one in (challenger, champion))
     sessions, labelled = champion.prefixes.sessions, labels_of(champion)
     slices = {

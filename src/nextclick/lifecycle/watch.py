@@ -60,7 +60,7 @@ def check_promise(registry: Registry, params: Params, now: datetime) -> WatchRep
     """
     pointer = Pointer.read(registry.root, registry.name)
     version = champion(registry)
-    promised = promised_by_gate(registry.root, version.bundle if version else None, params.evaluation.figure)
+    promised = promised_by_gate(registry.root, version.bundle if version else None, params.evaluation.metric)
     if version is None or promised is None or len(pointer.history) < 2:
         return WatchReport(verdict="kept", reason="nothing was promised, or there is nothing to go back to")
     since = datetime.fromisoformat(pointer.history[-1][1])
@@ -98,7 +98,7 @@ def metric_since(
         return SessionMean(float("nan"), float("nan"), 0), str(error)
     its = lists[lists["model_version"] == bundle]
     comparable = as_promised(its, k)
-    values = per_prediction(comparable["rank"].to_numpy(np.int64), k)[params.evaluation.figure]
+    values = per_prediction(comparable["rank"].to_numpy(np.int64), k)[params.evaluation.metric]
     sessions = comparable.assign(value=values).groupby("session_id")["value"].agg(["sum", "count"])
     mean = SessionMean.of(sessions["sum"].to_numpy(), sessions["count"].to_numpy())
     return mean, _why_none_counts(its, k) if comparable.empty else None

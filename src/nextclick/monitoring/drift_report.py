@@ -129,7 +129,7 @@ def _live_performance(
 ) -> tuple[Performance, pd.MultiIndex | None]:
     """The deciding metric of this bundle's lists that were made as the promise was, and the keys of its lists that a
     click followed and that were not degraded, None without any."""
-    within_ms, k, metric = label_ms(params), params.evaluation.k, params.evaluation.figure
+    within_ms, k, metric = label_ms(params), params.evaluation.k, params.evaluation.metric
     clicked = clicked_lists(root, since, until, params.ingest.event_types[0], within_ms)
     its = clicked[(clicked["model_version"] == version) & (clicked["degraded"] == "no")]
     metrics = ListMetrics.of(as_promised(its, k), k, params.run.seed)

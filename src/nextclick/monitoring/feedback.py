@@ -161,7 +161,7 @@ def feedback(root: Path, since: datetime, until: datetime, params: Params) -> Fe
     slice. The verdict compares the champion's lists that were made as its promise was with that promise."""
     within_ms = label_ms(params)
     clicked = clicked_lists(root, since, until, params.ingest.event_types[0], within_ms)
-    k, seed, metric = params.evaluation.k, params.run.seed, params.evaluation.figure
+    k, seed, metric = params.evaluation.k, params.run.seed, params.evaluation.metric
     bundle, promised = _promise(root, metric)
     its = clicked[clicked["model_version"] == bundle] if bundle else clicked
 

@@ -73,7 +73,7 @@ class Reference:
         about = About(
             bundle=manifest["version"],
             trained_until=manifest["trained_until"],
-            figure=params.evaluation.figure,
+            figure=params.evaluation.metric,
             promised=promised,
             facts=profile_of(events, vocabulary.ids),
             days=profile_by_day(events, vocabulary.ids),
