@@ -24,10 +24,12 @@ CHUNK = 4000  # sessions at a time: bounds memory to some 200 MB
 
 
 def chunks(prefixes: Prefixes) -> list[Prefixes]:
+    """The predictions in chunks of up to CHUNK, at least one."""
     return [prefixes.take(slice(first, first + CHUNK)) for first in range(0, max(1, len(prefixes)), CHUNK)]
 
 
 def training_examples(snapshot: Snapshot, prefixes: Prefixes, negatives: int, seed: int) -> Examples:
+    """One group for each prediction whose next item is among its candidates, with up to `negatives` others."""
     watched = progress_bar(chunks(prefixes), desc="examples", unit="chunk")
     return joined([examples_of(snapshot, chunk, negatives, seed) for chunk in watched], len(prefixes))
 
@@ -41,9 +43,9 @@ def examples_of(snapshot: Snapshot, chunk: Prefixes, negatives: int, seed: int) 
     keys = np.where(hits, -1.0, random.random(hits.shape))
     keys[~candidates.present] = 2.0
     order = np.argsort(keys, axis=1, kind="stable")[:, : negatives + 1]
-    kept = np.take_along_axis(candidates.present, order, axis=1) & hits.any(axis=1)[:, None]
-    rows, columns = np.nonzero(kept)
-    sizes = kept.sum(axis=1)[hits.any(axis=1)]
+    chosen = np.take_along_axis(candidates.present, order, axis=1) & hits.any(axis=1)[:, None]
+    rows, columns = np.nonzero(chosen)
+    sizes = chosen.sum(axis=1)[hits.any(axis=1)]
     labels = np.zeros(sizes.sum(), np.float32)
     labels[np.cumsum(sizes) - sizes] = 1
     return Examples(
@@ -114,15 +116,14 @@ class Recommender:
         for first in progress_bar(range(0, len(prefixes), CHUNK), desc="recommend", unit="chunk"):
             candidates, scores = self.scores(prefixes.take(slice(first, first + CHUNK)))
             order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-            recommendations[first : first + CHUNK, : order.shape[1]] = np.take_along_axis(
-                candidates.items, order, axis=1
-            )
+            best = np.take_along_axis(candidates.items, order, axis=1)
+            recommendations[first : first + CHUNK, : best.shape[1]] = best
         return recommendations
 
 
 def example_prefixes(log: SessionLog, params: Ranker) -> tuple[SessionLog, Prefixes]:
-    """The ranker learns on the newest sessions, seen from what was known before them: returns that earlier log and the
-    predictions to learn from, the newest `max_examples` or those of the newest `examples_share`, whichever is less."""
+    """The log before the newest sessions, and the predictions in those sessions that the ranker learns from: the newest
+    `max_examples`, or those in the newest `examples_share` of all sessions, whichever are fewer."""
     oldest = int(log.n_sessions * (1 - params.examples_share))
     prefixes = next_clicks(log.slice(oldest, log.n_sessions))
     prefixes = prefixes.take(slice(max(0, len(prefixes) - params.max_examples), None))
@@ -133,8 +134,8 @@ def example_prefixes(log: SessionLog, params: Ranker) -> tuple[SessionLog, Prefi
 def example_snapshot(
     log: SessionLog, retrieval: Retrieval, ranker: Ranker, features: Features, seed: int, **about: Any
 ) -> tuple[Snapshot, Prefixes]:
-    """The predictions to learn from, and the snapshot that they are seen from: what was known before the first of their
-    sessions ended, with item statistics as published while they were made. about: see `Snapshot.of`."""
+    """The snapshot to learn from, of what was known before the first of the sessions to learn from ended, with item
+    statistics as published meanwhile; and the predictions in those sessions. about: see `Snapshot.of`."""
     earlier, prefixes = example_prefixes(log, ranker)
     snapshot = Snapshot.of(earlier, retrieval, seed, **about)
     return snapshot.as_published_during(log, about["event_types"], features, prefixes.predicted_at), prefixes

@@ -15,7 +15,7 @@ from nextclick.events.prefixes import Prefixes
 from nextclick.progress import progress_bar
 from nextclick.retrieval.encoder import WINDOW, Encoder, attended, compiled, newest_first
 
-BATCHES, SMALLEST, LARGEST = 1000, 128, 512  # a batch is so much of the log, within these bounds
+BATCHES, MIN_BATCH, MAX_BATCH = 1000, 128, 512  # a batch is so much of the log, within these bounds
 PARTS = 4  # of each batch: as many threads may share it, and the sums are the same with fewer
 
 
@@ -86,14 +86,14 @@ class _Parameter:
         _adam_step(rows, self.values, self.gradient, self._first, self._second, step, rate)
 
     def step_on_sphere(self, rows: np.ndarray, unit: np.ndarray, lengths: np.ndarray, step: int, rate: float) -> None:
-        """The same where the gradient is that of the rows' unit vectors, which are then made anew."""
+        """Step where the gradient is that of the rows' unit vectors, which are then computed from the new values."""
         _through_unit(rows, unit, lengths, self.gradient)
         self.step(rows, step, rate)
         _to_unit(rows, self.values, lengths, unit)
 
 
 class _Batch:
-    """Predictions to learn from, and the classes among which each has to find its target: all targets and what was
+    """Predictions to learn from, and the classes among which each has to find its target: all targets and the items
     drawn."""
 
     def __init__(self, chosen: Prefixes, drawn: np.ndarray, drawn_chance: np.ndarray) -> None:
@@ -107,8 +107,8 @@ class _Batch:
         self._for_each_draw = 1 / drawn_chance[self.classes]
 
     def slopes(self, part: slice, means: np.ndarray, class_vectors: np.ndarray, temperature: float):
-        """Those of the batch's mean loss with respect to the means of a part's predictions, and their share of those
-        with respect to the class vectors.
+        """The slopes of the batch's mean loss with respect to the means of a part's predictions, and the share of the part
+        in the slopes with respect to the class vectors.
 
         The softmax does without subtracting the highest logit: a cosine over the temperature is too small for its
         exponential to overflow.
@@ -141,14 +141,14 @@ class _Training:
         """One step down the slope of the batch's mean loss. step: from 1."""
         class_vectors = self.unit[batch.classes]
 
-        def look(part: slice):
+        def slopes(part: slice):
             clicks, lengths = batch.clicks[part], batch.lengths[part]
             weights = self.positions.values[:, 0], self.items.values[:, 0]
             attention, means = attended(clicks, lengths, self.unit, *weights)
             return clicks, lengths, attention, *batch.slopes(part, means, class_vectors, temperature)
 
         gradients = self.vectors.gradient, self.positions.gradient, self.items.gradient
-        for clicks, lengths, attention, d_means, d_classes in threads.map(look, _parts(batch.size)):
+        for clicks, lengths, attention, d_means, d_classes in threads.map(slopes, _parts(batch.size)):
             self.vectors.gradient[batch.classes] += d_classes
             _attended_backward(clicks, lengths, self.unit, attention, d_means, *gradients)
 
@@ -179,8 +179,7 @@ def train_encoder(
 
     epochs: how often each is read, more often where that gives fewer steps than min_steps.
     """
-    known = np.flatnonzero((prefixes.targets >= 0) & (prefixes.lengths > 0))
-    prefixes = prefixes.take(known)
+    prefixes = prefixes.take(np.flatnonzero((prefixes.targets >= 0) & (prefixes.lengths > 0)))
     n_items = len(prefixes.log.vocabulary)
     random = np.random.default_rng(seed)
     training = _Training(n_items, dimensions, random)
@@ -190,7 +189,7 @@ def train_encoder(
     cumulative = np.cumsum(chance)
     drawn_chance = (-np.expm1(negatives * np.log1p(-chance)) + 1e-9).astype(np.float32)
 
-    size = min(max(len(prefixes) // BATCHES, SMALLEST), LARGEST)
+    size = min(max(len(prefixes) // BATCHES, MIN_BATCH), MAX_BATCH)
     per_epoch = -(-len(prefixes) // size)
     steps = max(epochs * per_epoch, min_steps) if per_epoch else 0
     progress = progress_bar(total=steps, desc="item vectors", unit="batch")
@@ -205,4 +204,8 @@ def train_encoder(
             training.learn(batch, step + 1, rate * (1 - 0.95 * step / steps), temperature, threads)
             progress.update()
     progress.close()
-    return Encoder(training.unit, training.positions.values[:, 0].copy(), training.items.values[:, 0].copy())
+    return Encoder(
+        vectors=training.unit,
+        position_weight=training.positions.values[:, 0].copy(),
+        item_weight=training.items.values[:, 0].copy(),
+    )

@@ -78,7 +78,7 @@ def _write_categories(log_items, starts, ends, candidates, category, department,
     n, width = candidates.shape
     for i in range(n):
         clicks = known_clicks(log_items, starts[i], ends[i])
-        known = len(clicks)
+        n_clicks = len(clicks)
         distinct = len(np.unique(category[clicks]))
         for c in range(width):
             item = candidates[i, c]
@@ -91,10 +91,10 @@ def _write_categories(log_items, starts, ends, candidates, category, department,
             for click in clicks:
                 row[1] += category[click] == category[item]
                 row[2] += department[click] == department[item]
-            if known:
-                row[0] = category[clicks[known - 1]] == category[item]
-                row[1] /= known
-                row[2] /= known
+            if n_clicks:
+                row[0] = category[clicks[n_clicks - 1]] == category[item]
+                row[1] /= n_clicks
+                row[2] /= n_clicks
 
 
 @njit(cache=True, nogil=True)
@@ -122,16 +122,16 @@ def _write_titles(log_items, starts, ends, candidates, titles, out):
     n, width = candidates.shape
     for i in range(n):
         clicks = known_clicks(log_items, starts[i], ends[i])
-        known = len(clicks)
+        n_clicks = len(clicks)
         mean = np.zeros((1, titles.shape[1]), np.float32)
         for click in clicks:
-            mean[0] += titles[click] / np.float32(known)
+            mean[0] += titles[click] / np.float32(n_clicks)
         for c in range(width):
             item = candidates[i, c]
             if item < 0:
                 break
-            if known:
-                out[i, c, 0] = cosine(titles, clicks[known - 1], item)
+            if n_clicks:
+                out[i, c, 0] = cosine(titles, clicks[n_clicks - 1], item)
                 total = np.float32(0)
                 for k in range(titles.shape[1]):
                     total += mean[0, k] * titles[item, k]

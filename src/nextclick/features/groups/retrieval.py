@@ -14,8 +14,8 @@ def _names(_: ItemKnowledge) -> tuple[str, ...]:
 
 
 def _fill(context: FeatureContext, out: np.ndarray) -> None:
-    found = context.candidates
-    _write(found.items, found.scores, found.ranks, found.fusion, out)
+    candidates = context.candidates
+    _write(candidates.items, candidates.scores, candidates.ranks, candidates.fusion, out)
 
 
 @njit(cache=True, nogil=True)

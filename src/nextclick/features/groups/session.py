@@ -27,22 +27,22 @@ def _names(_: ItemKnowledge) -> tuple[str, ...]:
 
 
 def _fill(context: FeatureContext, out: np.ndarray) -> None:
-    prefixes, known = context.prefixes, context.knowledge
+    prefixes, knowledge = context.prefixes, context.knowledge
     _write(
         prefixes.log.items,
         prefixes.starts,
         prefixes.ends,
         context.candidates.items,
         context.candidates.scores,
-        known.statistics.clicks,
-        known.encoder.vectors,
+        knowledge.statistics.clicks,
+        knowledge.encoder.vectors,
         out,
     )
 
 
 @njit(cache=True)
 def cosine(vectors, a, b):
-    """Of two rows of unit length."""
+    """The cosine of two rows of `vectors`, which have unit length."""
     total = np.float32(0)
     for k in range(vectors.shape[1]):
         total += vectors[a, k] * vectors[b, k]
@@ -54,25 +54,25 @@ def _write(log_items, starts, ends, candidates, scores, item_clicks, vectors, ou
     n, width = candidates.shape
     for i in range(n):
         clicks = known_clicks(log_items, starts[i], ends[i])
-        known = len(clicks)
+        n_clicks = len(clicks)
         distinct = len(np.unique(clicks))
-        last_clicks = item_clicks[clicks[known - 1]] if known else np.float32(0)
+        last_clicks = item_clicks[clicks[n_clicks - 1]] if n_clicks else np.float32(0)
         for c in range(width):
             item = candidates[i, c]
             if item < 0:
                 break
             row = out[i, c]
             row[1] = -1
-            for a in range(known):
+            for a in range(n_clicks):
                 if clicks[a] == item:
                     row[0] += 1
-                    row[1] = known - 1 - a
-            row[2] = known
+                    row[1] = n_clicks - 1 - a
+            row[2] = n_clicks
             row[3] = distinct
             row[4] = np.log1p(last_clicks)
             row[5] = scores[i, c, NEXT_LAST] / (last_clicks + 1)
             for back in range(3):
-                row[6 + back] = cosine(vectors, clicks[known - 1 - back], item) if back < known else -1
+                row[6 + back] = cosine(vectors, clicks[n_clicks - 1 - back], item) if back < n_clicks else -1
 
 
 SESSION = FeatureGroup("session", _names, _fill)

@@ -1,6 +1,6 @@
 """When: the hour, the pace of the session, and how long ago and for how long the candidate was looked at in it.
 
-The moment of a prediction is that of the last event known: the same offline, where nobody asked, and live.
+A prediction is made at the time of the last event that it reads: offline, where nobody asks, as live.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from nextclick.units import MS_PER_DAY, MS_PER_HOUR, MS_PER_SECOND
 NAMES = (
     "hour",  # UTC, 0 to 24
     "weekday",  # Monday 0
-    "session_seconds",  # log(1 + seconds) from the first event kept to the last
+    "session_seconds",  # log(1 + seconds) from the first event read to the last
     "last_gap",  # log(1 + seconds) between the last two events; -1: there is one
     "mean_gap",  # likewise, of all
     "since_in_session",  # log(1 + seconds) since the candidate's last click in the session; -1: none
