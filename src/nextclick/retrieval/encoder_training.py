@@ -107,8 +107,8 @@ class _Batch:
         self._for_each_draw = 1 / drawn_chance[self.classes]
 
     def slopes(self, part: slice, means: np.ndarray, class_vectors: np.ndarray, temperature: float):
-        """The slopes of the batch's mean loss with respect to the means of a part's predictions, and the share of the part
-        in the slopes with respect to the class vectors.
+        """The slopes of the batch's mean loss with respect to the means of a part's predictions, and the share of the
+        part in the slopes with respect to the class vectors.
 
         The softmax does without subtracting the highest logit: a cosine over the temperature is too small for its
         exponential to overflow.
