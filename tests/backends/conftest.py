@@ -12,7 +12,7 @@ import pandas as pd
 import psutil
 import pytest
 
-from nextclick.backends.backend import Backend, LocalBackend, backend_of
+from nextclick.backends.backend import Backend, backend_of
 from nextclick.events.sessions import SessionLog
 from nextclick.params import Features, Pipeline, Ranker, Retrieval
 from nextclick.ranking import recommender as ranking
@@ -72,7 +72,7 @@ def seen(log):
 @pytest.fixture(scope="session")
 def parts(seen):
     """The examples to learn from, and those held out."""
-    return hold_out(LocalBackend().examples(*seen, 10, 0), 0.2)
+    return hold_out(Backend().examples(*seen, 10, 0), 0.2)
 
 
 @pytest.fixture(scope="session")
@@ -85,7 +85,7 @@ def trained(parts, tmp_path_factory):
     learned, held_out = parts
     on_ray = backend_of(Pipeline(engine="ray", workers=2))
     runs = {
-        "local": (LocalBackend(), held_out),
+        "local": (Backend(), held_out),
         "one": (on_ray, held_out.take_groups(0, 1)),
         "two": (on_ray, held_out),
     }

@@ -15,7 +15,7 @@ import pytest
 import ray
 from ray.cluster_utils import Cluster
 
-from nextclick.backends.backend import LocalBackend
+from nextclick.backends.backend import Backend
 from nextclick.backends.ray_backend import RayBackend
 from nextclick.params import Pipeline, Ranker
 from nextclick.ranking.ranker import Examples
@@ -100,7 +100,7 @@ def test_more_than_the_object_store_holds_goes_to_disk(on_ray, seen):
     assert ray.cluster_resources()["object_store_memory"] <= store
     held = [ray.put(np.full(5_000_000, number, np.float32)) for number in range(8)]  # twice what it holds
     assert 1.5 * store < 8 * 4 * 5_000_000
-    here, there = (engine.examples(*seen, 10, 0) for engine in (LocalBackend(), on_ray))
+    here, there = (engine.examples(*seen, 10, 0) for engine in (Backend(), on_ray))
     assert here.features.tobytes() == there.features.tobytes()
     assert [int(ray.get(reference)[0]) for reference in held] == list(range(8))
 

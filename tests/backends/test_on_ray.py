@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import ray
 
-from nextclick.backends.backend import LocalBackend, backend_of
+from nextclick.backends.backend import Backend, backend_of
 from nextclick.errors import InputError
 from nextclick.evaluation.inference import bootstrap_interval
 from nextclick.evaluation.metrics import per_prediction, ranks_of
@@ -42,7 +42,7 @@ def test_an_empty_log_is_read_as_such(on_ray, events, event_types, tmp_path):
 def test_examples_are_the_same_to_the_byte(on_ray, seen):
     snapshot, prefixes = seen
     assert len(ranking.chunks(prefixes)) > 2
-    here, there = (engine.examples(snapshot, prefixes, 10, 0) for engine in (LocalBackend(), on_ray))
+    here, there = (engine.examples(snapshot, prefixes, 10, 0) for engine in (Backend(), on_ray))
     assert here.names == there.names
     assert here.recall == there.recall
     for name in ("features", "labels", "groups"):

@@ -3,7 +3,7 @@
 import pytest
 from recommender_contract import Recommend, RecommenderContract, learned_log, trained
 
-from nextclick.backends.backend import LocalBackend
+from nextclick.backends.backend import Backend
 from nextclick.evaluation.baselines import BASELINES
 
 
@@ -15,4 +15,4 @@ class TestContract(RecommenderContract):
         recommender = trained(shop_events)
         if request.param == "recommender":
             return recommender.recommend
-        return lambda prefixes, k: LocalBackend().recommend(recommender, prefixes, k)
+        return lambda prefixes, k: Backend().recommend(recommender, prefixes, k)

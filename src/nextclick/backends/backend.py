@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import xgboost as xgb
@@ -17,25 +16,11 @@ from nextclick.ranking.recommender import Recommender, training_examples
 from nextclick.ranking.snapshot import Snapshot
 
 
-class Backend(Protocol):
-    """What every backend does, with the result of the function that `LocalBackend` calls."""
+class Backend:
+    """The steps in this process, over the threads of `run`. A subclass runs them elsewhere, with the same results."""
 
     def read(self, path: Path, event_types: list[str]) -> SessionLog:
         """The sessions of a Parquet file, or of a folder of such files."""
-
-    def examples(self, snapshot: Snapshot, prefixes: Prefixes, negatives: int, seed: int) -> Examples: ...
-
-    def train(
-        self, examples: Examples, params: Ranker, seed: int, threads: int, *, held_out: Examples, checkpoints: Path
-    ) -> tuple[xgb.Booster, dict[str, list[float]]]: ...
-
-    def recommend(self, recommender: Recommender, prefixes: Prefixes, k: int) -> np.ndarray: ...
-
-
-class LocalBackend:
-    """This process, over the threads of `run`."""
-
-    def read(self, path: Path, event_types: list[str]) -> SessionLog:
         return SessionLog.read(path, event_types)
 
     def examples(self, snapshot: Snapshot, prefixes: Prefixes, negatives: int, seed: int) -> Examples:
@@ -54,7 +39,7 @@ def backend_of(pipeline: Pipeline) -> Backend:
     """The backend that `pipeline.engine` names. Raises InputError where it is Ray and that is not installed, or no
     cluster answers."""
     if pipeline.engine == "local":
-        return LocalBackend()
+        return Backend()
     try:
         from nextclick.backends.ray_backend import RayBackend  # only here: nothing else needs it
     except ModuleNotFoundError as error:

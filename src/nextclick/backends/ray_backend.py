@@ -1,5 +1,5 @@
 """The steps that grow with the clicks, over the workers of a Ray cluster. Recommendations, index and features are those
-of `LocalBackend` to the byte, and with one worker the ranker too.
+of `Backend` to the byte, and with one worker the ranker too.
 
 Where a cluster has several machines, each has nextclick installed and sees the project's folder, as Ray Train asks for
 its results too. A chunk whose worker or node is lost runs again; training goes on from its last checkpoint.
@@ -30,6 +30,7 @@ import ray.train
 import xgboost as xgb
 from ray.train.xgboost import XGBoostTrainer
 
+from nextclick.backends.backend import Backend
 from nextclick.events.prefixes import Prefixes
 from nextclick.events.schema import REQUIRED_FIELDS
 from nextclick.events.sessions import SessionLog, Vocabulary
@@ -45,8 +46,8 @@ NO_ITEMS = Vocabulary(np.array([], np.str_))
 AHEAD = 2  # chunks that wait for each worker: bounds what is under way
 
 
-class RayBackend:
-    """The workers of a Ray cluster; see `nextclick.backends.backend.Backend`."""
+class RayBackend(Backend):
+    """The steps over the workers of a Ray cluster."""
 
     def __init__(self, pipeline: Pipeline) -> None:
         """Raises InputError, see `connect`."""
