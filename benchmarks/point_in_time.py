@@ -1,4 +1,4 @@
-"""A million rows joined with the item statistics that held at their moment: by Feast, and as the ranker's features do.
+"""A million rows joined point-in-time with item statistics: by Feast, and as the ranker's features do.
 
     python benchmarks/point_in_time.py
 
@@ -31,25 +31,25 @@ def main() -> None:
     log = SessionLog.read(root / "data/split/train.parquet", params.ingest.event_types)
     first, last = int(log.times.min()), int(log.times.max())
     random = np.random.default_rng(0)
-    items, moments = random.integers(0, len(log.vocabulary), ROWS), random.integers(first, last, ROWS)
-    asked = pd.DataFrame(
+    items, times = random.integers(0, len(log.vocabulary), ROWS), random.integers(first, last, ROWS)
+    requested = pd.DataFrame(
         {
             "item_id": log.vocabulary.ids[items],
-            "event_timestamp": pd.to_datetime(moments, unit="ms", utc=True),
-            "place": np.arange(ROWS),
+            "event_timestamp": pd.to_datetime(times, unit="ms", utc=True),
+            "row": np.arange(ROWS),
         }
     )
     start = perf_counter()
-    joined = store.get_historical_features(asked, ["item_statistics:clicks", "item_statistics:clicks_1d"]).to_df()
+    joined = store.get_historical_features(requested, ["item_statistics:clicks", "item_statistics:clicks_1d"]).to_df()
     by_feast = perf_counter() - start
 
     start = perf_counter()
     history = ItemHistory.of(log, params.ingest.event_types, params.features, first, last)
     by_version = np.stack([version.clicks for version in history.versions])
-    looked_up = by_version[history.at(moments), items]
+    looked_up = by_version[history.at(times), items]
     by_lookup = perf_counter() - start
     # Feast leaves out the rows for which nothing had been published yet
-    clicks = joined.set_index("place")["clicks"].reindex(np.arange(ROWS)).fillna(0)
+    clicks = joined.set_index("row")["clicks"].reindex(np.arange(ROWS)).fillna(0)
     differing = int((clicks.to_numpy(np.float32) != looked_up).sum())
     print(
         json.dumps(

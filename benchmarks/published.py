@@ -1,9 +1,9 @@
-"""Ours, the baselines measured here, and the published figures on the same files: writes docs/benchmarks.md.
+"""Our metrics, those of the baselines and those published, on the same files: writes docs/benchmarks.md.
 
     python benchmarks/published.py ../shared/data
 
 The folder holds diginetica/ and rsc15-100k/, each with train.parquet and test.parquet. Takes some ten minutes;
-the last line that it prints is one JSON object, the figures of ours.
+the last line that it prints is one JSON object, our metrics.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ PUBLISHED = {
     "rsc15-100k": {},
 }
 TITLES = {"diginetica": "Diginetica, as preprocessed for the papers", "rsc15-100k": "RSC15, the sample of session-rec"}
-FIGURES = ("hr@20", "mrr@20")
+METRICS = ("hr@20", "mrr@20")
 HEAD = """# Benchmarks
 
 Made by `python benchmarks/published.py DATA`; nothing here is typed. After each click of each test session the next
@@ -43,17 +43,17 @@ ratio is ours over the method's, paired by prediction. The params are the defaul
 
 
 def table(name: str, result: dict) -> str:
-    def figures(of: dict) -> str:
-        return " | ".join(f"{of[f]:.2f} [{of[f'{f}_interval'][0]:.2f}, {of[f'{f}_interval'][1]:.2f}]" for f in FIGURES)
+    def metrics(of: dict) -> str:
+        return " | ".join(f"{of[m]:.2f} [{of[f'{m}_interval'][0]:.2f}, {of[f'{m}_interval'][1]:.2f}]" for m in METRICS)
 
     def ratios(of: dict) -> str:
         return " | ".join(
-            f"{result[f] / of[f]:.3f} [{of[f'{f}_ratio'][0]:.3f}, {of[f'{f}_ratio'][1]:.3f}]" for f in FIGURES
+            f"{result[m] / of[m]:.3f} [{of[f'{m}_ratio'][0]:.3f}, {of[f'{m}_ratio'][1]:.3f}]" for m in METRICS
         )
 
     spent = " + ".join(f"{seconds:.0f} s ({step})" for step, seconds in result["seconds"].items())
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    measured = sorted(result["baselines"].items(), key=lambda pair: -pair[1]["mrr@20"])
+    baselines = sorted(result["baselines"].items(), key=lambda pair: -pair[1]["mrr@20"])
     lines = [
         f"## {TITLES[name]}",
         "",
@@ -62,8 +62,8 @@ def table(name: str, result: dict) -> str:
         "",
         "| | P@20 | MRR@20 | ratio of P@20 | ratio of MRR@20 |",
         "|---|---|---|---|---|",
-        f"| **nextclick** | {figures(result)} | | |",
-        *(f"| {method} | {figures(of)} | {ratios(of)} |" for method, of in measured),
+        f"| **nextclick** | {metrics(result)} | | |",
+        *(f"| {method} | {metrics(of)} | {ratios(of)} |" for method, of in baselines),
         *(f"| {method}, published | {hr:.2f} | {mrr:.2f} | | |" for method, (hr, mrr) in PUBLISHED[name].items()),
     ]
     return "\n".join(lines) + "\n"
@@ -72,16 +72,16 @@ def table(name: str, result: dict) -> str:
 def main() -> None:
     data, root = Path(sys.argv[1]), project_root()
     params = Params.read(root / "params.yaml")
-    parts, found = [HEAD], {}
+    parts, measured = [HEAD], {}
     for name in PUBLISHED:
         result, _ = benchmark(data / name / "train.parquet", data / name / "test.parquet", params, baselines=True)
         parts.append(table(name, result))
         print(parts[-1])
-        kept = ("predictions", "sessions", *(f"{figure}{end}" for figure in FIGURES for end in ("", "_interval")))
-        found[name] = {key: result[key] for key in kept}
+        keys = ("predictions", "sessions", *(f"{metric}{end}" for metric in METRICS for end in ("", "_interval")))
+        measured[name] = {key: result[key] for key in keys}
     (root / "docs").mkdir(exist_ok=True)
     (root / "docs/benchmarks.md").write_text("\n".join(parts))
-    print(json.dumps(found))
+    print(json.dumps(measured))
 
 
 if __name__ == "__main__":
