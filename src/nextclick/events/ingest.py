@@ -13,7 +13,7 @@ import pandas as pd
 from nextclick.errors import InputError
 from nextclick.events.schema import EARLIEST_MS, FIELDS, ITEM_FIELDS, MOMENT, quoted, validated
 from nextclick.events.sources import Feed, Source, open_source
-from nextclick.events.tables import each_event_once, lock_of, utc_database
+from nextclick.events.tables import each_event_once, lock_of, parquet_rows, utc_database
 from nextclick.files import locked, move_files, scratch_folder
 from nextclick.params import Ingest
 from nextclick.progress import progress_bar
@@ -83,11 +83,8 @@ def _ingest(connection: duckdb.DuckDBPyConnection, source: Source, params: Inges
         f"WHERE reason IS NULL AND {given_ids} GROUP BY event_id HAVING times > 1"
     )
     connection.execute(f"CREATE VIEW valid AS {_FIRST_OF_EACH_ID}")
-    clock = (
-        "order"
-        if any("position" in feed.fields and "timestamp" not in feed.fields for feed in source.events)
-        else "real"
-    )
+    ordered = any("position" in feed.fields and "timestamp" not in feed.fields for feed in source.events)
+    clock = "order" if ordered else "real"
     by_user = all("session_id" not in feed.fields for feed in source.events)
     timed = _ORDER_AS_TIME if clock == "order" else "SELECT * FROM valid"
     cut = _cut_by_inactivity(params.session_gap_minutes) if by_user else "SELECT * FROM timed"
@@ -244,36 +241,34 @@ def read_events(path: Path) -> pd.DataFrame:
 
 
 def _counts(connection: duckdb.DuckDBPyConnection, events: Path, clock: str, files: list[Path]) -> dict:
-    reasons = connection.execute(
-        "SELECT field || ' ' || reason, count(*) FROM staged WHERE reason IS NOT NULL GROUP BY 1 ORDER BY 1"
-    ).fetchall()
-    rows, duplicates = connection.execute(
+    def one_row(query: str) -> tuple:
+        return connection.execute(query).fetchall()[0]
+
+    def reasons_in(table: str) -> dict[str, int]:
+        query = f"SELECT field || ' ' || reason, count(*) FROM {table} WHERE reason IS NOT NULL GROUP BY 1 ORDER BY 1"
+        return dict(connection.execute(query).fetchall())
+
+    reasons = reasons_in("staged")
+    rows, duplicates = one_row(
         "SELECT (SELECT count(*) FROM staged), (SELECT coalesce(sum(times - 1), 0)::BIGINT FROM repeated)"
-    ).fetchall()[0]
-    accepted, sessions, items, users = connection.execute(
-        "SELECT count(*), count(DISTINCT session_id), count(DISTINCT item_id), count(DISTINCT user_id) "
-        f"FROM read_parquet({quoted(str(events))})"
-    ).fetchall()[0]
-    described, item_reasons = (
-        connection.execute("SELECT count(DISTINCT item_id) FROM described WHERE reason IS NULL").fetchall()[0][0],
-        connection.execute(
-            "SELECT field || ' ' || reason, count(*) FROM described WHERE reason IS NOT NULL GROUP BY 1 ORDER BY 1"
-        ).fetchall(),
     )
-    counts = {
+    accepted, sessions, items, users = one_row(
+        "SELECT count(*), count(DISTINCT session_id), count(DISTINCT item_id), count(DISTINCT user_id) "
+        f"FROM {parquet_rows([events])}"
+    )
+    if not accepted:
+        why = f"no row is a valid event: {reasons}" if rows else "holds no rows; expected events"
+        raise InputError(f"{', '.join(map(str, files))}: {why}")
+    return {
         "rows": rows,
         "accepted": accepted,
         "duplicates": duplicates,
-        "quarantined": sum(count for _, count in reasons),
-        "reasons": dict(reasons),
+        "quarantined": sum(reasons.values()),
+        "reasons": reasons,
         "sessions": sessions,
         "items": items,
         "users": users,
-        "items_described": described,
-        "item_reasons": dict(item_reasons),
+        "items_described": one_row("SELECT count(DISTINCT item_id) FROM described WHERE reason IS NULL")[0],
+        "item_reasons": reasons_in("described"),
         "clock": clock,
     }
-    if not counts["accepted"]:
-        why = f"no row is a valid event: {counts['reasons']}" if rows else "holds no rows; expected events"
-        raise InputError(f"{', '.join(map(str, files))}: {why}")
-    return counts

@@ -81,19 +81,10 @@ OURS = ("event_id", "session_id", "user_id", "item_id", "event_type", "timestamp
 def _retailrocket(path: Path, _: Ingest) -> Source:
     rows = delimited(_one(path, "events.csv"), ",")
     kinds = {"view": "view", "addtocart": "cart", "transaction": "purchase"}
-    feed = Feed(
-        rows,
-        {
-            "user_id": rows.cell("visitorid"),
-            "item_id": rows.cell("itemid"),
-            "event_type": _mapped(rows.cell("event"), kinds),
-            "timestamp": rows.cell("timestamp"),
-        },
-    )
+    fields = rows.fields(user_id="visitorid", item_id="itemid", timestamp="timestamp")
+    feed = Feed(rows, fields | {"event_type": _mapped(rows.cell("event"), kinds)})
     items = []
-    for file in sorted(
-        path.parent.glob("item_properties*.csv") if path.is_file() else path.glob("item_properties*.csv")
-    ):
+    for file in sorted((path.parent if path.is_file() else path).glob("item_properties*.csv")):
         properties = delimited(file, ",")
         items.append(
             f"SELECT {_origin(properties)}, {properties.cell('itemid')} AS item_id, "
@@ -150,17 +141,8 @@ def _yoochoose(path: Path, _: Ingest) -> Source:
     feeds = []
     for name, header, kind in files:
         rows = delimited(_one(path, name), ",", header)
-        feeds.append(
-            Feed(
-                rows,
-                {
-                    "session_id": rows.cell("session"),
-                    "item_id": rows.cell("item"),
-                    "event_type": quoted(kind),
-                    "timestamp": rows.cell("timestamp"),
-                },
-            )
-        )
+        fields = rows.fields(session_id="session", item_id="item", timestamp="timestamp")
+        feeds.append(Feed(rows, fields | {"event_type": quoted(kind)}))
     return Source(feeds, [])
 
 
@@ -179,61 +161,40 @@ def _otto(path: Path, _: Ingest) -> Source:
         )
         cells = {name: f"json_extract_string(event, '$.{name}')" for name in ("aid", "ts", "type")}
         flat = Table(file, rows, {"session": "json_extract_string(object, '$.session')", **cells})
-        feeds.append(
-            Feed(
-                flat,
-                {
-                    "session_id": flat.cell("session"),
-                    "item_id": flat.cell("aid"),
-                    "event_type": _mapped(flat.cell("type"), kinds),
-                    "timestamp": flat.cell("ts"),
-                },
-            )
-        )
+        fields = flat.fields(session_id="session", item_id="aid", timestamp="ts")
+        feeds.append(Feed(flat, fields | {"event_type": _mapped(flat.cell("type"), kinds)}))
     return Source(feeds, [])
 
 
 def _movielens(path: Path, _: Ingest) -> Source:
     folder = path.parent if path.is_file() else path
-    for pattern, separator, header, ours, item_pattern, item_header, item_columns in (
+    ours, items_ours = ("user_id", "item_id", "timestamp"), ("item_id", "title", "category")
+    for separator, (pattern, header, theirs), (items_pattern, items_header, items_theirs) in (
         (
-            "ratings.dat",
             "::",
-            ["user", "item", "rating", "timestamp"],
-            ("user", "item", "timestamp"),
-            "movies.dat",
-            ["item", "title", "genres"],
-            ("item", "title", "genres"),
+            ("ratings.dat", ["user", "item", "rating", "timestamp"], ("user", "item", "timestamp")),
+            ("movies.dat", ["item", "title", "genres"], ("item", "title", "genres")),
         ),
         (
-            "ratings.csv",
             ",",
-            None,
-            ("userId", "movieId", "timestamp"),
-            "movies.csv",
-            None,
-            ("movieId", "title", "genres"),
+            ("ratings.csv", None, ("userId", "movieId", "timestamp")),
+            ("movies.csv", None, ("movieId", "title", "genres")),
         ),
         (
-            "*.inter",
             "\t",
-            None,
-            ("user_id:token", "item_id:token", "timestamp:float"),
-            "*.item",
-            None,
-            ("item_id:token", "movie_title:token_seq", "class:token_seq"),
+            ("*.inter", None, ("user_id:token", "item_id:token", "timestamp:float")),
+            ("*.item", None, ("item_id:token", "movie_title:token_seq", "class:token_seq")),
         ),
     ):
         matches = sorted(folder.glob(pattern))
         if not matches or (path.is_file() and path not in matches):
             continue
         rows = delimited(path if path.is_file() else matches[0], separator, header)
-        user, item, timestamp = (rows.cell(column) for column in ours)
         items = []
-        for file in sorted(folder.glob(item_pattern)):
-            films = delimited(file, separator, item_header, "latin-1" if file.suffix == ".dat" else "utf-8")
-            items.append(_items(films, dict(zip(("item_id", "title", "category"), item_columns, strict=True))))
-        return Source([Feed(rows, {"user_id": user, "item_id": item, "timestamp": timestamp})], items)
+        for file in sorted(folder.glob(items_pattern)):
+            films = delimited(file, separator, items_header, "latin-1" if file.suffix == ".dat" else "utf-8")
+            items.append(_items(films, dict(zip(items_ours, items_theirs, strict=True))))
+        return Source([Feed(rows, rows.fields(**dict(zip(ours, theirs, strict=True))))], items)
     raise InputError(f"{path}: expected ratings.dat, ratings.csv or a file that ends in .inter")
 
 

@@ -38,6 +38,10 @@ class Table:
             )
         return f"nullif(trim({self.cells[column]}), '')"
 
+    def fields(self, **columns: str) -> dict[str, str]:
+        """SQL of the text of columns, by our names for them. Raises InputError as `cell` does."""
+        return {ours: self.cell(theirs) for ours, theirs in columns.items()}
+
 
 def lines(path: Path, skip: int = 0, encoding: str = "utf-8") -> str:
     """SQL that yields the `row` and `line` of each line of a text file, in its order, after the first `skip`."""

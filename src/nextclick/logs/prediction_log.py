@@ -123,22 +123,15 @@ def served_lists(
     """
     asked = [(file, _asked(file, since, until, version, wanted)) for file in _files(root, since, until)]
     step = max(1, -(-sum(len(rows) for _, rows in asked) // limit))
-    features: list[pd.DataFrame] = []
-    lists: list[pd.DataFrame] = []
-    seen = 0
+    parts, seen = [], 0
     for file, rows in asked:
         chosen = rows[-seen % step :: step]  # every step-th of them all, however many files they lie in
         seen += len(rows)
         if len(chosen):
-            for part, table in zip((features, lists), _rows(file, chosen), strict=True):
-                part.append(table)
-    empty = pd.DataFrame({"session": [], "moment": []}), pd.DataFrame(columns=_LISTS)
-    return Served(
-        *(
-            pd.concat(parts, ignore_index=True) if parts else none
-            for parts, none in zip((features, lists), empty, strict=True)
-        )
-    )
+            parts.append(_rows(file, chosen))
+    if not parts:
+        return Served(pd.DataFrame({"session": [], "moment": []}), pd.DataFrame(columns=_LISTS))
+    return Served(*(pd.concat(tables, ignore_index=True) for tables in zip(*parts, strict=True)))
 
 
 class ServiceReport(Result):

@@ -24,14 +24,7 @@ from nextclick.features.statistics_versions import lateness_ms
 from nextclick.features.store.connect import BATCH_TIMEOUT, check_store_setting, connect
 from nextclick.features.store.feast_internals import redis_client
 from nextclick.params import Params
-from nextclick.stream.kafka import (
-    ARRIVED,
-    BROKER_TIMEOUT,
-    MAX_MESSAGE_BYTES,
-    Received,
-    client_config,
-    unavailable_or_refused,
-)
+from nextclick.stream.kafka import ARRIVED, BROKER_TIMEOUT, MAX_MESSAGE, Received, client_config, unavailable_or_refused
 from nextclick.stream.live_events import LiveEvents
 from nextclick.stream.metrics import StreamMetrics
 from nextclick.stream.positions import Positions
@@ -68,7 +61,7 @@ class StreamConsumer:
                     "auto.offset.reset": "earliest",
                     "partition.assignment.strategy": "cooperative-sticky",
                     "session.timeout.ms": SESSION_TIMEOUT_MS,
-                    "fetch.message.max.bytes": MAX_MESSAGE_BYTES,
+                    "fetch.message.max.bytes": MAX_MESSAGE,
                 }
             )
         )
@@ -243,12 +236,11 @@ class StreamConsumer:
         try:
             self._quarantine.flush()
             # what is replayed was committed before, and stays so
-            done = {
-                partition: max(offset, self._logged_until.get(partition, 0))
+            offsets = [
+                TopicPartition(self._params.topic, partition, max(offset, self._logged_until.get(partition, 0)))
                 for partition, offset in self._next_offset.items()
-            }
-            if done:
-                offsets = [TopicPartition(self._params.topic, partition, offset) for partition, offset in done.items()]
+            ]
+            if offsets:
                 self._consumer.commit(offsets=offsets, asynchronous=False)
         except (BrokerUnavailableError, KafkaException) as error:
             # the broker is away, or the group has assigned the partitions to others: at worst they are repeated

@@ -18,7 +18,7 @@ from nextclick.stream.validation import Message
 # must be the time of writing, since Kafka deletes by it what is older than a topic's retention
 ARRIVED = "arrived"
 BROKER_TIMEOUT = 10.0  # seconds that a broker may take to answer at the start
-MAX_MESSAGE_BYTES = 20 * 2**20  # far more than an event has, so that an invalid message arrives and gets its reason
+MAX_MESSAGE = 20 * 2**20  # bytes; far more than an event has, so that an invalid message arrives and gets its reason
 ONLY_CRITICAL = 2  # of syslog's levels
 
 
@@ -60,7 +60,7 @@ def ensure_topics(params: Stream) -> None:
         admin = AdminClient(client_config(error_cb=reported.append))
         existing = admin.list_topics(timeout=BROKER_TIMEOUT).topics
         missing = [
-            NewTopic(name, num_partitions=count, config={"max.message.bytes": str(MAX_MESSAGE_BYTES + 2**20)})
+            NewTopic(name, num_partitions=count, config={"max.message.bytes": str(MAX_MESSAGE + 2**20)})
             for name, count in wanted.items()
             if name not in existing
         ]

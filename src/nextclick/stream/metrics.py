@@ -65,12 +65,8 @@ class StreamMetrics:
 
     def counts(self) -> dict[str, int]:
         """What this consumer did since its start, which its command prints."""
-        return {
-            "events": int(self._total("events")),
-            "late": int(self._total("late_events")),
-            "quarantined": int(self._total("quarantined")),
-            "replayed": int(self._total("replayed")),
-        }
+        names = {"events": "events", "late": "late_events", "quarantined": "quarantined", "replayed": "replayed"}
+        return {name: int(self._total(counter)) for name, counter in names.items()}
 
     def _total(self, name: str) -> float:
         families = self._registry.collect()

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from confluent_kafka import KafkaError, KafkaException
 
 from nextclick.errors import BrokerUnavailableError, InputError
-from nextclick.stream.kafka import MAX_MESSAGE_BYTES, Received, quarantine_of, reliable_producer
+from nextclick.stream.kafka import MAX_MESSAGE, Received, quarantine_of, reliable_producer
 from nextclick.stream.validation import InvalidMessage
 
 TRUNCATED_BYTES = 64 * 1024  # what is sent of a message that the quarantine's topic refuses as too large
@@ -25,7 +25,7 @@ class Quarantine:
         without it."""
         self._topic = quarantine_of(topic)
         self._gives_up = give_up_ms > 0
-        self._producer = reliable_producer(**{"message.max.bytes": MAX_MESSAGE_BYTES, "message.timeout.ms": give_up_ms})
+        self._producer = reliable_producer(**{"message.max.bytes": MAX_MESSAGE, "message.timeout.ms": give_up_ms})
         self._refused: KafkaError | None = None
 
     def put(
@@ -74,13 +74,11 @@ class Quarantine:
 
         Raises BrokerUnavailableError if some is still on its way, InputError if the broker has ever refused some.
         """
-        unacknowledged = self._producer.flush(FLUSH_TIMEOUT)
+        count = self._producer.flush(FLUSH_TIMEOUT)
         if self._refused:
             raise InputError(f"{self._topic}: {self._refused.str()}")
-        if unacknowledged:
-            raise BrokerUnavailableError(
-                f"{self._topic}: {unacknowledged} messages not acknowledged within {FLUSH_TIMEOUT:g} s"
-            )
+        if count:
+            raise BrokerUnavailableError(f"{self._topic}: {count} messages not acknowledged within {FLUSH_TIMEOUT:g} s")
 
     def _remember(self, error: KafkaError | None) -> None:
         # for good: a later `flush` without an error would let the consumer commit what was refused

@@ -14,7 +14,7 @@ from nextclick.events.arrival_order import arrivals
 from nextclick.events.schema import FIELDS
 from nextclick.params import Stream
 from nextclick.progress import progress_bar
-from nextclick.stream.kafka import ARRIVED, MAX_MESSAGE_BYTES, ensure_topics, reliable_producer, unavailable_or_refused
+from nextclick.stream.kafka import ARRIVED, MAX_MESSAGE, ensure_topics, reliable_producer, unavailable_or_refused
 from nextclick.stream.poison import poisoned
 from nextclick.units import MS_PER_MINUTE, MS_PER_SECOND
 
@@ -62,7 +62,7 @@ def replay(
     ensure_topics(params)
     # all of it must be in the topic at the end, in its order, however long the broker is away
     producer = reliable_producer(
-        **{"linger.ms": 5, "message.timeout.ms": 0, "message.max.bytes": MAX_MESSAGE_BYTES, "compression.type": "lz4"}
+        **{"linger.ms": 5, "message.timeout.ms": 0, "message.max.bytes": MAX_MESSAGE, "compression.type": "lz4"}
     )
     failures: list[KafkaError] = []
     random = np.random.default_rng([seed, 2])
