@@ -75,7 +75,7 @@ ELSEWHERE = {
         "monitoring/test_served.py::test_the_command_says_that_a_window_is_empty_and_ends_with_what_to_do",
     ),
     ".venv/bin/nextclick drift --events data/split/test.parquet --days 3": (
-        "monitoring/test_window.py::test_the_command_prints_its_record_and_ends_with_the_decision"
+        "monitoring/test_monitor.py::test_the_command_prints_its_record_and_ends_with_the_decision"
     ),
     ".venv/bin/nextclick register": (
         "lifecycle/test_promotion.py::test_the_commands_say_what_they_did_and_what_was_wrong"
