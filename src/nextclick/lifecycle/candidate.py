@@ -1,4 +1,4 @@
-"""What two bundles do on the same held-out window: measured once, judged by the gate, drawn by its notebook."""
+"""A bundle measured on a held-out window, for the gate to compare and its notebook to draw."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from nextclick.params import Params
 from nextclick.ranking.calibration import click_probabilities
 from nextclick.ranking.recommender import Recommender
 
-SAMPLE = 500  # predictions whose features are looked at
-TIMED = 200  # that are timed, one by one
-ROUNDS = 3  # of timing; the best counts, since what else runs only makes it slower
+SAMPLE = 500  # predictions whose features are compared
+TIMED = 200  # predictions that are timed, one by one
+ROUNDS = 3  # of timing; the best counts, since other processes only make it slower
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,8 @@ class Window:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A bundle on a window. live: its recommender, which reads item statistics as they are published meanwhile. k: the
-    length of the lists that are judged."""
+    """A bundle on a window. live: its recommender with item statistics as they are published during the window. k: the
+    length of its lists."""
 
     folder: Path
     manifest: dict[str, Any]
@@ -62,7 +62,7 @@ class Candidate:
 
     @classmethod
     def load(cls, folder: Path, window: Window, params: Params) -> Candidate:
-        """Raises InputError where the bundle is not whole, or was made by code with other features."""
+        """Raises InputError if the bundle is incomplete, or was made by code with other features."""
         recommender, manifest = load_bundle(folder)
         types, vocabulary = manifest["event_types"], recommender.snapshot.vocabulary
         now = params.ingest.event_types
@@ -83,12 +83,12 @@ class Candidate:
 
     @cached_property
     def ranks(self) -> np.ndarray:
-        """(n,) int64, 0 where the item that came next was not shown."""
+        """(n,) int64: the rank of the item that came next, 0 if it was not shown."""
         return ranks_of(self.lists, self.prefixes.targets)
 
     @cached_property
     def shown(self) -> int:
-        """How many different items stand in its lists."""
+        """The number of different items in its lists."""
         return len(np.unique(self.lists[self.lists >= 0]))
 
     @cached_property
@@ -97,7 +97,7 @@ class Candidate:
 
     @cached_property
     def features(self) -> pd.DataFrame:
-        """Of each feature on a sample: `missing`, the share that is NaN, and `varies`, whether it takes two values."""
+        """A row a feature, measured on a sample: `missing`, the share of NaN, and `varies`, if it has two values."""
         chosen = np.unique(np.linspace(0, len(self.prefixes) - 1, SAMPLE).astype(int))
         candidates, values = self.live.snapshot.features(self.prefixes.take(chosen))
         rows = pd.DataFrame(values[candidates.present], columns=list(self.live.snapshot.feature_names))
@@ -105,7 +105,7 @@ class Candidate:
 
     @property
     def consistent(self) -> bool:
-        """Whether index and statistics were made of the same events, and not of none."""
+        """Whether index and statistics were made of the same events, and of at least one."""
         snapshot = self.recommender.snapshot
         counts, clicks = snapshot.retriever.index.counts, snapshot.knowledge.statistics.clicks
         return bool(len(counts) and counts.sum() > 0 and np.array_equal(counts, clicks.astype(np.int64)))
@@ -117,18 +117,18 @@ class Candidate:
 def first_of_each(prefixes: Prefixes, params: Params) -> Prefixes:
     """The first `gate.per_session` predictions of each session: a robot that crawls the shop must not decide."""
     _, first, counts = np.unique(prefixes.sessions, return_index=True, return_counts=True)
-    places = np.arange(len(prefixes)) - np.repeat(first, counts)
-    return prefixes.take(np.flatnonzero(places < params.gate.per_session))
+    position = np.arange(len(prefixes)) - np.repeat(first, counts)
+    return prefixes.take(np.flatnonzero(position < params.gate.per_session))
 
 
 def labels_of(candidate: Candidate) -> pd.DataFrame:
-    """Slices of the window's predictions, by what the candidate knows of the items; see `slices.labels`."""
+    """The slices of the window's predictions, by the candidate's clicks on the items; see `slices.labels`."""
     clicks = candidate.recommender.snapshot.knowledge.statistics.clicks
     return slices.labels(candidate.prefixes, clicks, candidate.manifest["event_types"])
 
 
 def baseline_ranks(window: Window, candidate: Candidate) -> dict[str, np.ndarray]:
-    """Ranks of each baseline, fitted on the window's training events, in the candidate's vocabulary."""
+    """(n,) ranks of each baseline, fitted on the window's training events, in the candidate's vocabulary."""
     types, vocabulary = candidate.manifest["event_types"], candidate.recommender.snapshot.vocabulary
     log = SessionLog.from_events(window.train, types, vocabulary)
     lists = {name: made().fit(log).recommend(candidate.prefixes, candidate.k) for name, made in BASELINES.items()}
@@ -136,25 +136,26 @@ def baseline_ranks(window: Window, candidate: Candidate) -> dict[str, np.ndarray
 
 
 def milliseconds(candidates: list[Candidate]) -> list[float]:
-    """The median time of a list, one by one as a service makes them, in turns, so that all meet the same machine."""
+    """The median time of a list of each candidate, in ms: one by one as a service makes them, and alternating between
+    the candidates, so that the load of the machine is the same for all."""
     best = np.full((len(candidates), min(TIMED, len(candidates[0].prefixes))), np.inf)
     threads = numba.get_num_threads()
     numba.set_num_threads(1)
     try:
         for _ in range(ROUNDS):
-            for place in range(best.shape[1]):
+            for i in range(best.shape[1]):
                 for row, candidate in enumerate(candidates):
-                    one = candidate.prefixes.take(slice(place, place + 1))
+                    one = candidate.prefixes.take(slice(i, i + 1))
                     began = time.perf_counter()
                     candidate.recommender.scores(one)
-                    best[row, place] = min(best[row, place], time.perf_counter() - began)
+                    best[row, i] = min(best[row, i], time.perf_counter() - began)
     finally:
         numba.set_num_threads(threads)
     return [float(value) for value in np.median(best, axis=1) * 1e3]
 
 
 def differing_cells(candidate: Candidate, window: Window, params: Params) -> int:
-    """How many features the service would compute otherwise: some events go through an online store of their own."""
+    """The number of feature values that the service would compute otherwise, by way of an online store of its own."""
     with TemporaryDirectory() as scratch:
         features = params.features.model_copy(update={"online_store": "sqlite"})
         local = params.model_copy(update={"features": features})

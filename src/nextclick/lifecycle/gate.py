@@ -20,15 +20,7 @@ from nextclick.files import sha256_of
 from nextclick.lifecycle.candidate import Candidate, Window, baseline_ranks, labels_of
 from nextclick.lifecycle.guards import Guard, gain_is_plausible, guards, window_is_representative
 from nextclick.lifecycle.promotion import promised_by_gate
-from nextclick.lifecycle.records import (
-    RECORDS,
-    ComparedMetric,
-    GateRecord,
-    GuardStatus,
-    Verdict,
-    read_records,
-    write_record,
-)
+from nextclick.lifecycle.records import RECORDS, ComparedMetric, GateRecord, Verdict, read_records, write_record
 from nextclick.notebook import run_notebook
 from nextclick.params import Gate, Params
 
@@ -72,10 +64,10 @@ def evaluate(
     record = GateRecord(
         verdict=verdict,
         reason=reason,
-        metric=ComparedMetric(name=metric, **asdict(comparison)),
+        metric=ComparedMetric.model_validate({"name": metric, **asdict(comparison)}),
         rival=rival,
         fresher=fresher,
-        guards=[GuardStatus(**asdict(guard), status=guard.status) for guard in measured],
+        guards=[{**asdict(guard), "status": guard.status} for guard in measured],
         window={
             "from": window.opens.isoformat(),
             "until": window.test["timestamp"].max().isoformat(),

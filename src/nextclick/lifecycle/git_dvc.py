@@ -1,4 +1,4 @@
-"""Git, DVC and GTO as a person would call them; what they say goes to stderr."""
+"""Calls Git, DVC and GTO by their commands; their messages go to stderr."""
 
 from __future__ import annotations
 
@@ -27,22 +27,21 @@ def gto(root: Path, *arguments: str) -> str:
 
 
 def _run(root: Path, command: list[str]) -> str:
-    """What it says on stdout. Raises InputError, with the last it said, where it fails."""
+    """The command's stdout. Raises InputError, with its last message, if it fails."""
     environment = {**os.environ, **({} if _has_identity(root) else AUTHOR)}
     done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True)
     if done.returncode:
-        said = (done.stderr.strip() or done.stdout.strip()).splitlines()
-        raise InputError(f"{' '.join(command[-4:])}: {said[-1] if said else f'ended with {done.returncode}'}")
+        messages = (done.stderr.strip() or done.stdout.strip()).splitlines()
+        raise InputError(f"{' '.join(command[-4:])}: {messages[-1] if messages else f'ended with {done.returncode}'}")
     return done.stdout
 
 
 def stream(root: Path, command: list[str]) -> None:
-    """Run something long; all that it says goes to stderr as it comes. Raises InputError where it fails."""
+    """Run a long command, whose output goes to stderr as it comes. Raises InputError if it fails."""
     done = subprocess.run(command, cwd=root, stdout=sys.stderr)
     if done.returncode:
         raise InputError(f"{' '.join(command)}: ended with {done.returncode}")
 
 
 def _has_identity(root: Path) -> bool:
-    asked = subprocess.run(["git", "config", "user.email"], cwd=root, capture_output=True)
-    return asked.returncode == 0
+    return subprocess.run(["git", "config", "user.email"], cwd=root, capture_output=True).returncode == 0

@@ -64,25 +64,12 @@ def _hours_known_of_the_window(subject: Subject) -> tuple[float, str]:
     return (newest - subject.window.opens) / HOUR, "hours that it knows of the window"
 
 
-def _age_hours(subject: Subject) -> tuple[float, str]:
-    age = (subject.window.opens - subject.challenger.knows_until) / HOUR
-    return age, "hours from the last event that it knows to the window"
-
-
 def _index_mismatch(subject: Subject) -> tuple[float, str]:
     challenger = subject.challenger
     if not challenger.consistent:
         return 1, "it holds other events than the statistics, or none"
     apart = abs(_trained_until(challenger) - challenger.knows_until) / HOUR
     return apart, "hours between its last event and what the manifest says"
-
-
-def _calibration_error(subject: Subject) -> tuple[float, str]:
-    return subject.challenger.calibration_error(subject.params.run.seed), ""
-
-
-def _parity(subject: Subject) -> tuple[float, str]:
-    return differing_cells(subject.challenger, subject.window, subject.params), "cells that differ online"
 
 
 def _lost_event_types(subject: Subject) -> tuple[float, str]:
@@ -99,16 +86,6 @@ def _lost_features(subject: Subject) -> tuple[float, str]:
     dead = both[constant | (both["missing_ours"] > both["missing_theirs"] + MAX_MISSING_GAIN)]
     broken = [*lost, *dead.index]
     return len(broken), f"constant, empty or gone: {', '.join(map(str, broken[:5]))}" if broken else ""
-
-
-def _lost_items(subject: Subject) -> tuple[float, str]:
-    challenger, champion = subject.pair
-    return 1 - challenger.shown / champion.shown, "share lost"
-
-
-def _relative_size(subject: Subject) -> tuple[float, str]:
-    challenger, champion = subject.pair
-    return challenger.size / champion.size, f"{challenger.size:,} bytes"
 
 
 def _relative_time(subject: Subject) -> tuple[float, str]:
@@ -139,17 +116,23 @@ def _worst_slice(subject: Subject) -> tuple[float, str]:
 
 RULES = (
     GuardRule("future", lambda gate: -1e-9, _hours_known_of_the_window),
-    GuardRule("age", lambda gate: gate.age_days * 24, _age_hours),
+    GuardRule("age", lambda gate: gate.age_days * 24,
+              lambda s: ((s.window.opens - s.challenger.knows_until) / HOUR,
+                         "hours from the last event that it knows to the window")),
     GuardRule("index", lambda gate: 0, _index_mismatch),
-    GuardRule("calibration error", lambda gate: gate.calibration_error, _calibration_error),
-    GuardRule("parity", lambda gate: 0, _parity),
+    GuardRule("calibration error", lambda gate: gate.calibration_error,
+              lambda s: (s.challenger.calibration_error(s.params.run.seed), "")),
+    GuardRule("parity", lambda gate: 0,
+              lambda s: (differing_cells(s.challenger, s.window, s.params), "cells that differ online")),
     GuardRule("event types", lambda gate: 0, _lost_event_types, compares=True),
     GuardRule("features", lambda gate: 0, _lost_features, compares=True),
-    GuardRule("items shown", lambda gate: gate.coverage_loss, _lost_items, compares=True),
-    GuardRule("size", lambda gate: gate.larger, _relative_size, compares=True),
+    GuardRule("items shown", lambda gate: gate.coverage_loss,
+              lambda s: (1 - s.pair[0].shown / s.pair[1].shown, "share lost"), compares=True),
+    GuardRule("size", lambda gate: gate.larger,
+              lambda s: (s.pair[0].size / s.pair[1].size, f"{s.challenger.size:,} bytes"), compares=True),
     GuardRule("time of a list", lambda gate: gate.slower, _relative_time, compares=True),
     GuardRule("slices", lambda gate: gate.slice_loss, _worst_slice, compares=True),
-)
+)  # fmt: skip
 
 
 def guards(challenger: Candidate, champion: Candidate | None, window: Window, params: Params) -> list[Guard]:

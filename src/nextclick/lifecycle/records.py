@@ -37,25 +37,11 @@ class Record(Result):
 
 
 class ComparedMetric(Result):
-    """The deciding metric on the gate's window, see `Comparison`; null where it could not be measured."""
+    """The deciding metric on the gate's window, with the other fields of `Comparison`; None if it is unknown."""
 
     name: str
     champion: float | None = None
     challenger: float | None = None
-    difference: float | None = None
-    low: float | None = None
-    high: float | None = None
-    level: float | None = None
-
-
-class GuardStatus(Result):
-    """A guard with its status, see `Guard`."""
-
-    name: str
-    value: int | float | None = None
-    limit: int | float | None = None
-    detail: str = ""
-    status: Literal["pass", "fail", "missing"] = "missing"
 
 
 class GateRecord(Record):
@@ -72,7 +58,7 @@ class GateRecord(Record):
     metric: ComparedMetric | None = None
     rival: str | None = None  # the champion, or the best baseline
     fresher: bool = False  # whether the challenger knows much newer data
-    guards: list[GuardStatus] = Field(default_factory=list)
+    guards: list[dict[str, str | int | float | None]] = Field(default_factory=list)  # see `Guard`; with its status
     window: dict[str, str | int] = Field(default_factory=dict)  # from, until, sessions, predictions
 
 

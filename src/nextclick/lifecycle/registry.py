@@ -1,7 +1,7 @@
 """Versions of a recommender: GTO tags on the commits whose dvc.lock names the bundle, and their bundles side by side.
 
-What a tag names, DVC can bring back on any clone (`dvc artifacts get . recommender --stage prod`); models/registry
-holds what this machine has already, so that a service loads any version at once.
+DVC can fetch the bundle of a tag on any clone (`dvc artifacts get . recommender --stage prod`); models/registry holds
+those that this machine has, so that a service loads any version at once.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ PROD = "prod"
 
 @dataclass(frozen=True)
 class Version:
-    """number: as GTO has it, v3.0.0. bundle: what the manifest says. commit: whose dvc.lock names the bundle."""
+    """number: that of GTO, v3.0.0. bundle: its manifest's version. commit: the one whose dvc.lock names the bundle."""
 
     number: str
     bundle: str
@@ -34,7 +34,7 @@ class Version:
 
 
 def registries(root: Path) -> list[Registry]:
-    """Of all recommenders that dvc.yaml names."""
+    """One for each recommender that dvc.yaml names."""
     return [Registry(root, name) for name in _artifacts(root)]
 
 
@@ -44,36 +44,38 @@ def _artifacts(root: Path) -> dict[str, dict]:
 
 @dataclass(frozen=True)
 class Registry:
-    """name: of the recommender, one of the artifacts in dvc.yaml."""
+    """The versions of one recommender. name: one of the artifacts in dvc.yaml."""
 
     root: Path
     name: str
 
     @property
     def artifact(self) -> Path:
-        """Where the pipeline puts its bundle, from the root. Raises InputError where dvc.yaml does not say."""
+        """The folder of the pipeline's bundle, relative to the root. Raises InputError if dvc.yaml does not name it."""
         artifacts = _artifacts(self.root)
         if self.name not in artifacts:
             raise InputError(f"{self.root / 'dvc.yaml'}: names no artifact {self.name}; it has {', '.join(artifacts)}")
         return Path(artifacts[self.name]["path"])
 
     def versions(self) -> list[Version]:
-        """Oldest first."""
+        """All versions, oldest first."""
         tags = f"refs/tags/{self.name}@*"
         listed = git(self.root, "for-each-ref", "--format=%(refname:short) %(*objectname) %(contents:subject)", tags)
-        found = []
+        versions = []
         for line in listed.splitlines():
             tag, commit, *subject = line.split()
             if subject[:1] == ["bundle"] and len(subject) == 2:
-                found.append(Version(tag.partition("@")[2], subject[1], commit))
-        return sorted(found, key=lambda version: [int(part) for part in re.findall(r"\d+", version.number)])
+                versions.append(Version(tag.partition("@")[2], subject[1], commit))
+        return sorted(versions, key=lambda version: [int(part) for part in re.findall(r"\d+", version.number)])
 
     def version(self, asked: str) -> Version:
-        """A version by its number (v3.0.0, v3, 3) or its bundle. Raises InputError where there is none."""
-        if found := self.find(asked):
-            return found
-        known = ", ".join(version.number for version in self.versions()) or "none; `nextclick register` makes the first"
-        raise InputError(f"{self.name} has no version {asked}; there are {known}")
+        """A version by its number (v3.0.0, v3, 3) or its bundle. Raises InputError if there is none."""
+        if version := self.find(asked):
+            return version
+        numbers = (
+            ", ".join(version.number for version in self.versions()) or "none; `nextclick register` makes the first"
+        )
+        raise InputError(f"{self.name} has no version {asked}; there are {numbers}")
 
     def find(self, asked: str) -> Version | None:
         number = asked if asked.startswith("v") else f"v{asked}"
@@ -84,16 +86,16 @@ class Registry:
         return next((version for version in self.versions() if version.bundle == bundle), None)
 
     def register(self) -> Version:
-        """Make the pipeline's bundle a version, the next number; one that is a version already stays what it is.
+        """Make the pipeline's bundle the next version, unless it is a version already; returns its version.
 
-        Raises InputError where HEAD is not the commit that says how the bundle was made.
+        Raises InputError if HEAD is not the commit that names how the bundle was made.
         """
         folder = self.root / self.artifact
         bundle = load_bundle(folder)[1]["version"]
         with locked(self.root / REGISTRY / f".{self.name}.lock"):
             version = self.of_bundle(bundle)
             if version is None:
-                self._committed(folder)
+                self._check_committed(folder)
                 last = self.versions()[-1].number if self.versions() else "v0.0.0"
                 number = f"v{int(last[1:].split('.')[0]) + 1}.0.0"
                 gto(self.root, "register", self.name, "HEAD", "--version", number, "-m", f"bundle {bundle}")
@@ -103,14 +105,15 @@ class Registry:
                     shutil.copytree(folder, scratch / "bundle")
                     if (self.root / REFERENCE).is_dir():
                         shutil.copytree(self.root / REFERENCE, scratch / "reference")
-                    self._placed(scratch, version)
+                    self._move_in(scratch, version)
         return version
 
     def folder(self, version: Version) -> Path:
         return self.root / REGISTRY / self.name / version.number
 
     def bundle(self, version: Version) -> Path:
-        """The folder of its bundle, brought from DVC where it is not here, and checked to be the one registered."""
+        """The folder of its bundle, fetched from DVC if this machine does not have it. Raises InputError if it is
+        another bundle."""
         folder = self.folder(version)
         with locked(self.root / REGISTRY / f".{self.name}.lock"):
             if not folder.is_dir():
@@ -120,41 +123,43 @@ class Registry:
                     if f"path: {REFERENCE}\n" in git(self.root, "show", f"{version.commit}:dvc.lock"):
                         where = ("--rev", version.commit, "-o", str(scratch / "reference"))
                         dvc(self.root, "get", str(self.root), str(REFERENCE), *where)
-                    self._placed(scratch, version)
-        found = load_bundle(folder)[1]["version"]
-        if found != version.bundle:
-            raise InputError(f"{folder}: holds bundle {found}, where {self.name} {version.number} is {version.bundle}")
+                    self._move_in(scratch, version)
+        bundle = load_bundle(folder)[1]["version"]
+        if bundle != version.bundle:
+            raise InputError(f"{folder}: holds bundle {bundle}, where {self.name} {version.number} is {version.bundle}")
         return folder
 
-    def _placed(self, scratch: Path, version: Version) -> None:
-        """The bundle last: where it is, all is."""
+    def _move_in(self, scratch: Path, version: Version) -> None:
+        """Move reference and bundle from the scratch folder, the bundle last: if it exists, both are complete."""
         if (scratch / "reference").is_dir():
             shutil.rmtree(reference_of(self.folder(version)), ignore_errors=True)
             (scratch / "reference").rename(reference_of(self.folder(version)))
         (scratch / "bundle").rename(self.folder(version))
 
     def staged(self) -> str | None:
-        """The number of the version in the stage PROD, as `gto show` has it: that on the commit of its last tag."""
+        """The number of the version in the stage PROD, as `gto show` reports it: that of its last tag's commit."""
         tags = git(
             self.root, "for-each-ref", "--format=%(refname:short) %(*objectname)", f"refs/tags/{self.name}#{PROD}#*"
         )
-        placed = sorted((int(tag.rpartition("#")[2]), commit) for tag, commit in map(str.split, tags.splitlines()))
+        stages = sorted((int(tag.rpartition("#")[2]), commit) for tag, commit in map(str.split, tags.splitlines()))
         numbers = {version.commit: version.number for version in self.versions()}
-        return numbers.get(placed[-1][1]) if placed else None
+        return numbers.get(stages[-1][1]) if stages else None
 
     def assign(self, version: Version) -> None:
+        """Put the version into the stage PROD, unless it is there."""
         if self.staged() != version.number:
             self._await_next_second()
-            # without --force, GTO lets no version come back to a stage
+            # without --force, GTO lets no version return to a stage
             gto(self.root, "assign", self.name, "--version", version.number, "--stage", PROD, "--force")
 
     def _await_next_second(self) -> None:
-        """GTO tells the last tag of a stage by its time, in whole seconds: two in one second would have no order."""
+        """GTO orders the tags of a stage by their time in whole seconds: two in one second would have no order."""
         tags = ("--sort=-creatordate", "--count=1", f"refs/tags/{self.name}#{PROD}#*")
         last = git(self.root, "for-each-ref", "--format=%(creatordate:unix)", *tags).strip()
         time.sleep(max(0.0, min(1.0, int(last or 0) + 1 - time.time())))
 
-    def _committed(self, folder: Path) -> None:
+    def _check_committed(self, folder: Path) -> None:
+        """Raises InputError if what the bundle was made of is in no commit, or the bundle is not the pipeline's."""
         lock = yaml.safe_load((self.root / "dvc.lock").read_text())
         if git(self.root, "status", "--porcelain", "--", "dvc.lock", "dvc.yaml", "params.yaml").strip():
             raise InputError(

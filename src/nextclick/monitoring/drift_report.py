@@ -135,8 +135,8 @@ def _live_performance(
     metrics = ListMetrics.of(as_promised(its, k), k, params.run.seed)
     performance = Performance(
         complete=datetime.now(UTC) >= until + timedelta(milliseconds=within_ms),
-        interval=metrics.intervals.get(metric),
-        value=metrics.means.get(metric),
+        interval=metrics.interval(metric),
+        value=metrics.value(metric),
         predictions=metrics.predictions,
         shorter=int((its["shown"] < k).sum()),
         promised=promised,

@@ -7,10 +7,9 @@ metrics can be compared with those that the evaluation promised.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import duckdb
 import numpy as np
@@ -29,9 +28,11 @@ from nextclick.logs.parquet_log import existing_files, sql_time
 from nextclick.logs.prediction_log import PREDICTIONS, ServiceReport, lists_sql, service_report
 from nextclick.monitoring.reference import Reference, reference_of
 from nextclick.params import Params
+from nextclick.result import Result
 from nextclick.units import MS_PER_MINUTE
 
 CLICKED = "the clicks that came, by `nextclick stream` or POST /events"
+PromiseVerdict = Literal["below", "as promised", "above", "unknown"]
 
 # a click belongs to the newest list before it, a list to the first click after it: a list that was never acted on (a
 # page that was loaded again), or that an earlier click had answered, is no prediction of this one;
@@ -87,73 +88,53 @@ def as_promised(clicked: pd.DataFrame, k: int) -> pd.DataFrame:
     return clicked[(clicked["degraded"] == "no") & (clicked["known"] > 0) & (clicked["shown"] >= k)]
 
 
-@dataclass(frozen=True)
-class ListMetrics:
-    """HR@k, MRR@k and NDCG@k of clicked lists by name, with their 95 % intervals over sessions. shorter: the share of
-    lists of fewer than k items, which can only hit less. Without predictions it is None, and there are no metrics."""
+class ListMetrics(Result):
+    """HR@k, MRR@k and NDCG@k of clicked lists, named as in mrr@20, each with its 95 % interval over sessions (as in
+    mrr@20_interval), and `shorter`, the share of lists of fewer than k items, which can only hit less. Without
+    predictions it has `predictions` alone."""
 
     predictions: int
-    means: dict[str, float] = field(default_factory=dict)
-    intervals: dict[str, list[float]] = field(default_factory=dict)
-    shorter: float | None = None
 
     @classmethod
     def of(cls, clicked: pd.DataFrame, k: int, seed: int) -> ListMetrics:
         """clicked: see `clicked_lists`."""
+        metrics: dict[str, Any] = {"predictions": len(clicked)}
         if clicked.empty:
-            return cls(0)
+            return cls.model_validate(metrics)
         sessions = pd.factorize(clicked["session_id"])[0]
-        values = per_prediction(clicked["rank"].to_numpy(np.int64), k)
-        values = {name: value for name, value in values.items() if not name.startswith("precision")}
-        return cls(
-            predictions=len(clicked),
-            means={name: float(value.mean()) for name, value in values.items()},
-            intervals={name: bootstrap_interval(value, sessions, seed) for name, value in values.items()},
-            shorter=float((clicked["shown"] < k).mean()),
-        )
+        for name, values in per_prediction(clicked["rank"].to_numpy(np.int64), k).items():
+            if not name.startswith("precision"):
+                metrics |= {name: float(values.mean()), f"{name}_interval": bootstrap_interval(values, sessions, seed)}
+        return cls.model_validate({**metrics, "shorter": float((clicked["shown"] < k).mean())})
 
-    def to_dict(self) -> dict[str, Any]:
-        metrics: dict[str, Any] = {"predictions": self.predictions}
-        for name, mean in self.means.items():
-            metrics |= {name: mean, f"{name}_interval": self.intervals[name]}
-        return metrics if self.shorter is None else {**metrics, "shorter": self.shorter}
+    def value(self, name: str) -> float | None:
+        return (self.model_extra or {}).get(name)
+
+    def interval(self, name: str) -> list[float] | None:
+        return (self.model_extra or {}).get(f"{name}_interval")
 
 
-@dataclass(frozen=True)
-class Feedback:
-    """What became of the lists served in a window, see `feedback`. complete: whether every list has had its time to be
-    clicked. champion: the version of the bundle that answers, None if it is unknown. slices: by the name of the
-    slicing, then by label."""
+class Feedback(Result):
+    """What became of the lists served in a window; in JSON the parts `service` and `metrics` are not nested. since,
+    until: ISO text. complete: whether every list has had its time to be clicked. champion: the version of the bundle
+    that answers, None if it is unknown. by_slice: by the name of the slicing, then by label."""
 
-    since: datetime
-    until: datetime
+    since: str
+    until: str
     complete: bool
     service: ServiceReport
     metrics: ListMetrics
     champion: str | None
     promised: dict[str, float | None]
-    verdict: str
-    versions: dict[str, ListMetrics]
-    degraded: dict[str, ListMetrics]
-    slices: dict[str, dict[str, ListMetrics]]
+    verdict: PromiseVerdict
+    by_version: dict[str, ListMetrics]
+    by_degraded: dict[str, ListMetrics]
+    by_slice: dict[str, dict[str, ListMetrics]]
 
     def to_dict(self) -> dict[str, Any]:
-        return {
-            "since": self.since.isoformat(),
-            "until": self.until.isoformat(),
-            "complete": self.complete,
-            **self.service.to_dict(),
-            **self.metrics.to_dict(),
-            "champion": self.champion,
-            "promised": self.promised,
-            "verdict": self.verdict,
-            "by_version": {version: part.to_dict() for version, part in self.versions.items()},
-            "by_degraded": {reason: part.to_dict() for reason, part in self.degraded.items()},
-            "by_slice": {
-                slicing: {label: part.to_dict() for label, part in labels.items()}
-                for slicing, labels in self.slices.items()
-            },
-        }
+        parts = super().to_dict()
+        flat = {name: parts.pop(name) for name in ("since", "until", "complete")}
+        return flat | parts.pop("service") | parts.pop("metrics") | parts
 
 
 def feedback(root: Path, since: datetime, until: datetime, params: Params) -> Feedback:
@@ -169,17 +150,17 @@ def feedback(root: Path, since: datetime, until: datetime, params: Params) -> Fe
         return {str(label): ListMetrics.of(part, k, seed) for label, part in clicked.groupby(labels)}
 
     return Feedback(
-        since=since,
-        until=until,
+        since=since.isoformat(),
+        until=until.isoformat(),
         complete=datetime.now(UTC) >= until + timedelta(milliseconds=within_ms),
         service=service_report(root, since, until),
         metrics=ListMetrics.of(clicked, k, seed),
         champion=bundle,
         promised={metric: promised},
-        verdict=_verdict(promised, ListMetrics.of(as_promised(its, k), k, seed).intervals.get(metric)),
-        versions=by("model_version"),
-        degraded=by("degraded"),
-        slices={slicing: by(labels) for slicing, labels in _slices(clicked).items()},
+        verdict=_verdict(promised, ListMetrics.of(as_promised(its, k), k, seed).interval(metric)),
+        by_version=by("model_version"),
+        by_degraded=by("degraded"),
+        by_slice={slicing: by(labels) for slicing, labels in _slices(clicked).items()},
     )
 
 
@@ -189,7 +170,7 @@ def _slices(clicked: pd.DataFrame) -> dict[str, pd.Series]:
     return {"known events": known, "repeat": clicked["repeat"].map({True: "yes", False: "no"})}
 
 
-def _verdict(promised: float | None, interval: list[float] | None) -> str:
+def _verdict(promised: float | None, interval: list[float] | None) -> PromiseVerdict:
     """Only an interval that lies wholly beside the promise shows that it was missed."""
     if promised is None or interval is None:
         return "unknown"
