@@ -164,7 +164,7 @@ def test_only_what_is_public_is_on_the_public_port(running):
     assert pickled.status_code in (400, 422)
 
 
-def test_nothing_is_unpickled_in_the_process(tmp_path):
+def test_no_pickle_runs_code_in_the_process(tmp_path):
     """Neither by functions that were imported before, nor by pure Python; but Numba loads what it compiled before."""
     program = """
 import importlib, io, pickle, dill, compiled

@@ -1,4 +1,4 @@
-"""Nothing that comes from outside may be unpickled: a pickle is a program."""
+"""No pickle from outside may run code: a pickle that names a function or a class is a program."""
 
 from __future__ import annotations
 
@@ -24,4 +24,4 @@ def refuse_pickle() -> None:
 
 def _refuse(event: str, _: tuple[Any, ...]) -> None:
     if event == "pickle.find_class" and not sys._getframe(1).f_globals.get("__name__", "").startswith(TRUSTED):
-        raise PickleRefusedError("this service unpickles nothing")
+        raise PickleRefusedError("no pickle may name a function or a class in this service")
