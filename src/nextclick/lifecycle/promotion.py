@@ -165,7 +165,7 @@ def _take_over(
 def _record_of(registry: Registry, change: str) -> DeploymentRecord | None:
     """change: the time at which a champion took over, as the pointer's history has it."""
     name, kinds = _record_name(change), ("promote", "rollback")
-    records = (read_record(registry.root, DeploymentRecord, kind, name, where="record") for kind in kinds)
+    records = (read_record(registry.root, DeploymentRecord, kind, name, path_field="record") for kind in kinds)
     return next(filter(None, records), None)
 
 

@@ -106,22 +106,24 @@ def write_record(root: Path, kind: str, about: AnyRecord, name: str | None = Non
     return _read(path, type(about), file=str(path.relative_to(root)))
 
 
-def _read(path: Path, kind: type[AnyRecord], **where: str) -> AnyRecord:
-    """Raises InputError if the file holds no such record. where: fields to add."""
+def _read(path: Path, kind: type[AnyRecord], **path_fields: str) -> AnyRecord:
+    """Raises InputError if the file holds no such record. path_fields: further fields, which name the file."""
     try:
         record = json.loads(path.read_text())
         if not isinstance(record, dict) or not isinstance(record.get("at"), str):
             raise ValueError("it has no `at`")
-        return kind.from_dict({**record, **where})
+        return kind.from_dict({**record, **path_fields})
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: expected the JSON of a decision record: {error}; restore it or remove it") from error
 
 
-def read_record(root: Path, record: type[AnyRecord], kind: str, name: str, where: str = "file") -> AnyRecord | None:
-    """The record of that kind and name, with its path as `where`; None if there is none. Raises InputError if the file
-    is no record."""
+def read_record(
+    root: Path, record: type[AnyRecord], kind: str, name: str, path_field: str = "file"
+) -> AnyRecord | None:
+    """The record of that kind and name, with its path as `path_field`; None if there is none. Raises InputError if the
+    file is no record."""
     path = root / RECORDS / f"{kind}-{name}.json"
-    return _read(path, record, **{where: str(path.relative_to(root))}) if path.is_file() else None
+    return _read(path, record, **{path_field: str(path.relative_to(root))}) if path.is_file() else None
 
 
 def read_records(root: Path, record: type[AnyRecord], *kinds: str) -> list[AnyRecord]:

@@ -118,11 +118,11 @@ class Registry:
         with locked(self.root / REGISTRY / f".{self.name}.lock"):
             if not folder.is_dir():
                 with scratch_folder(folder.with_name(f".{version.number}")) as scratch:
-                    where = ("--rev", version.number, "-o", str(scratch / "bundle"))
-                    dvc(self.root, "artifacts", "get", str(self.root), self.name, *where)
+                    source = ("--rev", version.number, "-o", str(scratch / "bundle"))
+                    dvc(self.root, "artifacts", "get", str(self.root), self.name, *source)
                     if f"path: {REFERENCE}\n" in git(self.root, "show", f"{version.commit}:dvc.lock"):
-                        where = ("--rev", version.commit, "-o", str(scratch / "reference"))
-                        dvc(self.root, "get", str(self.root), str(REFERENCE), *where)
+                        source = ("--rev", version.commit, "-o", str(scratch / "reference"))
+                        dvc(self.root, "get", str(self.root), str(REFERENCE), *source)
                     self._move_in(scratch, version)
         bundle = load_bundle(folder)[1]["version"]
         if bundle != version.bundle:

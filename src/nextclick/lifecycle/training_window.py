@@ -18,7 +18,7 @@ TRAINING_WINDOW = Path("data/raw/window")
 
 def cut_window(root: Path, days: int, until: date) -> int:
     """Write the events of so many days before `until` to data/raw/window, each once and in the order of time, with what
-    describes the items; returns how many there are. Raises InputError where there are none."""
+    describes the items; returns how many there are. Raises InputError if there are none."""
     live, since = root / LIVE_EVENTS, until - timedelta(days=days)
     with locked(lock_of(live), shared=True), scratch_folder(root / TRAINING_WINDOW.with_name(".window")) as scratch:
         files = files_of_days(live, since, until - timedelta(days=1))
