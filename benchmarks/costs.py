@@ -45,7 +45,7 @@ def main() -> None:
     prefixes = next_clicks(log).take(slice(0, PREDICTIONS))
     retriever, index, encoder = snapshot.retriever, snapshot.retriever.index, snapshot.knowledge.encoder
     neighbours, scores = Neighbours.over(len(index.offsets) - 1, np.float32), Scores.over(len(index.counts))
-    sessions = [known_clicks(log.items, start, end) for start, end in zip(prefixes.starts, prefixes.ends, strict=True)]
+    sessions = [known_clicks(prefixes.arrays, i) for i in range(len(prefixes))]
     sources = {
         "neighbour sessions": lambda c: score_neighbours(
             c, index, retriever.sample, retriever.neighbours, neighbours, scores, 0

@@ -34,11 +34,13 @@ class RecommenderContract:
     """Subclasses have a fixture `recommend`, (prefixes, k) -> (n, k), of what learned from `learned_log`."""
 
     @pytest.fixture(scope="class")
-    def log(self, shop_events) -> SessionLog:
+    @classmethod
+    def log(cls, shop_events) -> SessionLog:
         return learned_log(shop_events)
 
     @pytest.fixture(scope="class")
-    def prefixes(self, shop_events, log) -> Prefixes:
+    @classmethod
+    def prefixes(cls, shop_events, log) -> Prefixes:
         """Some hold items that nobody learned from."""
         events = shop_events(40, 4)
         events.loc[::7, "item_id"] = "unknown"

@@ -9,6 +9,7 @@ from nextclick.params import Pipeline
 
 class TestContractOnRay(RecommenderContract):
     @pytest.fixture(scope="class")
-    def recommend(self, shop_events) -> Recommend:
+    @classmethod
+    def recommend(cls, shop_events) -> Recommend:
         recommender, on_ray = trained(shop_events), backend_of(Pipeline(engine="ray", workers=2))
         return lambda prefixes, k: on_ray.recommend(recommender, prefixes, k)

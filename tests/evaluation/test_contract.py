@@ -9,7 +9,8 @@ from nextclick.evaluation.baselines import BASELINES
 
 class TestContract(RecommenderContract):
     @pytest.fixture(scope="class", params=["recommender", "local backend", *BASELINES])
-    def recommend(self, request, shop_events) -> Recommend:
+    @classmethod
+    def recommend(cls, request, shop_events) -> Recommend:
         if request.param in BASELINES:
             return BASELINES[request.param]().fit(learned_log(shop_events)).recommend
         recommender = trained(shop_events)

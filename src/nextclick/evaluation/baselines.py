@@ -152,15 +152,13 @@ class _Neighbourhood:
         return self
 
     def recommend(self, prefixes: Prefixes, k: int) -> np.ndarray:
-        asked_at = prefixes.predicted_at
+        predicted_at = prefixes.predicted_at
         recommendations = np.full((len(prefixes), k), -1, np.int32)
 
         def fill(part: slice) -> None:
             _vote(
-                prefixes.log.items,
-                prefixes.starts[part],
-                prefixes.ends[part],
-                asked_at[part],
+                prefixes.take(part).arrays,
+                predicted_at[part],
                 self.index_,
                 self.ends_,
                 self.idf_,
@@ -197,11 +195,11 @@ class STAN(_Neighbourhood):
 
 
 @njit(cache=True, nogil=True)
-def _vote(log_items, starts, ends, asked_at, index, session_ends, idf, max_neighbours, sample, decays, neighbours, out):
+def _vote(prefixes, predicted_at, index, session_ends, idf, max_neighbours, sample, decays, neighbours, out):
     """Write the items with the most votes into out, (n, k); see `_Decays`. session_ends: (n_sessions,) ms."""
     votes, voted = np.zeros(len(idf)), np.zeros(len(idf), np.bool_)
-    for i in range(len(ends)):
-        clicks = known_clicks(log_items, starts[i], ends[i])
+    for i in range(len(prefixes.ends)):
+        clicks = known_clicks(prefixes, i)
         n = len(clicks)
         weights = np.empty(n)
         for a in range(n):
@@ -212,7 +210,7 @@ def _vote(log_items, starts, ends, asked_at, index, session_ends, idf, max_neigh
             session = found[j]
             value = neighbours.similarity[session] / np.sqrt(index.offsets[session + 1] - index.offsets[session])
             if decays.position > 0:
-                value *= np.exp(-max(0, asked_at[i] - session_ends[session]) / decays.age)
+                value *= np.exp(-max(0, predicted_at[i] - session_ends[session]) / decays.age)
             values[j] = value
             neighbours.similarity[session] = 0
         newest_first = np.argsort(-found)  # of equals, the newest session

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
@@ -13,6 +14,16 @@ from nextclick.units import MS_PER_HOUR
 KEPT_EVENTS = 30  # the newest events of a session: all that is read of it, and all that a live state keeps
 IDLE_HOURS = 48  # after so long without an event a session starts afresh: what was before is not read any more
 IDLE = IDLE_HOURS * MS_PER_HOUR
+
+
+class PrefixArrays(NamedTuple):
+    """Predictions in the form that compiled code reads; see `Prefixes` and `SessionLog`."""
+
+    items: np.ndarray
+    types: np.ndarray
+    times: np.ndarray
+    starts: np.ndarray
+    ends: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -42,6 +53,10 @@ class Prefixes:
 
     def __len__(self) -> int:
         return len(self.ends)
+
+    @property
+    def arrays(self) -> PrefixArrays:
+        return PrefixArrays(self.log.items, self.log.types, self.log.times, self.starts, self.ends)
 
     @property
     def targets(self) -> np.ndarray:
@@ -85,19 +100,20 @@ def next_clicks(log: SessionLog, target_types: tuple[int, ...] = (0,), min_known
 
 
 @njit(cache=True)
-def known_events(items, start, end):
-    """The events among the last KEPT_EVENTS of `start:end` whose items are in the vocabulary, oldest first."""
-    first = max(start, end - KEPT_EVENTS)
+def known_events(prefixes, i):
+    """The events among the last KEPT_EVENTS of prediction `i` whose items are in the vocabulary, oldest first.
+    prefixes: PrefixArrays."""
+    first, end = max(prefixes.starts[i], prefixes.ends[i] - KEPT_EVENTS), prefixes.ends[i]
     events = np.empty(end - first, np.int64)
     count = 0
     for event in range(first, end):
-        if items[event] >= 0:
+        if prefixes.items[event] >= 0:
             events[count] = event
             count += 1
     return events[:count]
 
 
 @njit(cache=True)
-def known_clicks(items, start, end):
+def known_clicks(prefixes, i):
     """The items of `known_events`."""
-    return items[known_events(items, start, end)]
+    return prefixes.items[known_events(prefixes, i)]

@@ -103,9 +103,7 @@ class Retriever:
         def fill(part: slice) -> None:
             some = prefixes.take(part)
             _retrieve(
-                some.log.items,
-                some.starts,
-                some.ends,
+                some.arrays,
                 self.encoder.encode(some),
                 columns,
                 self.index,
@@ -203,13 +201,13 @@ def all_cosines(session_vectors, columns, cosines):
 
 
 @njit(cache=True, nogil=True)
-def _retrieve(log_items, starts, ends, session_vectors, columns, index, popular, limits, fused, scratch, candidates):
-    n = len(ends)
+def _retrieve(prefixes, session_vectors, columns, index, popular, limits, fused, scratch, candidates):
+    n = len(prefixes.ends)
     scores, cosines = scratch.scores, scratch.cosines
     for group in range(0, n, TOGETHER):
         all_cosines(session_vectors[group : group + TOGETHER], columns, cosines)
         for i in range(group, min(group + TOGETHER, n)):
-            clicks = known_clicks(log_items, starts[i], ends[i])
+            clicks = known_clicks(prefixes, i)
             count = score_items(clicks, index, limits.sample, limits.neighbours, scratch.neighbours, scores)
             for item in best_positions(cosines[i - group], limits.nearest):
                 count = touch(item, scores, count)

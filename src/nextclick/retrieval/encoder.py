@@ -11,7 +11,7 @@ from functools import cached_property
 import numpy as np
 from numba import njit
 
-from nextclick.events.prefixes import KEPT_EVENTS, Prefixes
+from nextclick.events.prefixes import Prefixes, known_clicks
 
 WINDOW = 20  # the newest clicks that the encoder reads
 # without fastmath: sums in the order of the code, so that every processor makes the same vectors
@@ -33,23 +33,21 @@ class Encoder:
 
     def encode(self, prefixes: Prefixes) -> np.ndarray:
         """(n, d) float32: the unit vector of each prefix; its dot with an item's vector is their cosine."""
-        clicks, lengths = newest_first(prefixes.log.items, prefixes.starts, prefixes.ends)
+        clicks, lengths = newest_first(prefixes.arrays)
         _, means = attended(clicks, lengths, self.vectors, self.position_weight, self.item_weight)
         return means / np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-8)
 
 
 @njit(cache=True)
-def newest_first(items, starts, ends):
-    """The known clicks of each prefix, newest first, items outside the vocabulary left out; and how many they are."""
-    clicks = np.full((len(ends), WINDOW), -1, np.int32)
-    lengths = np.zeros(len(ends), np.int32)
-    for i in range(len(ends)):
-        for event in range(ends[i] - 1, max(starts[i], ends[i] - KEPT_EVENTS) - 1, -1):
-            if lengths[i] == WINDOW:
-                break
-            if items[event] >= 0:
-                clicks[i, lengths[i]] = items[event]
-                lengths[i] += 1
+def newest_first(prefixes):
+    """The newest WINDOW known clicks of each of some PrefixArrays, newest first, -1 behind the last; and how many they
+    are."""
+    clicks = np.full((len(prefixes.ends), WINDOW), -1, np.int32)
+    lengths = np.zeros(len(prefixes.ends), np.int32)
+    for i in range(len(prefixes.ends)):
+        newest = known_clicks(prefixes, i)[::-1][:WINDOW]
+        clicks[i, : len(newest)] = newest
+        lengths[i] = len(newest)
     return clicks, lengths
 
 

@@ -99,7 +99,7 @@ class _Batch:
     def __init__(self, chosen: Prefixes, drawn: np.ndarray, drawn_chance: np.ndarray) -> None:
         """drawn: items; drawn_chance: (n_items,) of being among them."""
         self.size = len(chosen)
-        self.clicks, self.lengths = newest_first(chosen.log.items, chosen.starts, chosen.ends)
+        self.clicks, self.lengths = newest_first(chosen.arrays)
         self.clicked = np.unique(self.clicks[self.clicks >= 0])
         self.classes = np.union1d(chosen.targets, drawn)
         self.touched = np.union1d(self.clicked, self.classes)

@@ -49,35 +49,26 @@ def _fill(context: FeatureContext, out: np.ndarray) -> None:
 
 
 def _fill_categories(context: FeatureContext, out: np.ndarray) -> None:
-    prefixes, catalogue = context.prefixes, context.knowledge.catalogue
-    _write_categories(
-        prefixes.log.items,
-        prefixes.starts,
-        prefixes.ends,
-        context.candidates.items,
-        catalogue.category,
-        catalogue.department,
-        out,
-    )
+    catalogue = context.knowledge.catalogue
+    prefixes, items = context.prefixes.arrays, context.candidates.items
+    _write_categories(prefixes, items, catalogue.category, catalogue.department, out)
 
 
 def _fill_prices(context: FeatureContext, out: np.ndarray) -> None:
-    prefixes = context.prefixes
     price = context.knowledge.item_columns["item_price"]
-    _write_prices(prefixes.log.items, prefixes.starts, prefixes.ends, context.candidates.items, price, out)
+    _write_prices(context.prefixes.arrays, context.candidates.items, price, out)
 
 
 def _fill_titles(context: FeatureContext, out: np.ndarray) -> None:
-    prefixes = context.prefixes
     titles = context.knowledge.catalogue.titles
-    _write_titles(prefixes.log.items, prefixes.starts, prefixes.ends, context.candidates.items, titles, out)
+    _write_titles(context.prefixes.arrays, context.candidates.items, titles, out)
 
 
 @njit(cache=True, nogil=True)
-def _write_categories(log_items, starts, ends, candidates, category, department, out):
+def _write_categories(prefixes, candidates, category, department, out):
     n, width = candidates.shape
     for i in range(n):
-        clicks = known_clicks(log_items, starts[i], ends[i])
+        clicks = known_clicks(prefixes, i)
         n_clicks = len(clicks)
         distinct = len(np.unique(category[clicks]))
         for c in range(width):
@@ -98,10 +89,10 @@ def _write_categories(log_items, starts, ends, candidates, category, department,
 
 
 @njit(cache=True, nogil=True)
-def _write_prices(log_items, starts, ends, candidates, price, out):
+def _write_prices(prefixes, candidates, price, out):
     n, width = candidates.shape
     for i in range(n):
-        clicks = known_clicks(log_items, starts[i], ends[i])
+        clicks = known_clicks(prefixes, i)
         last, total, priced = np.float32(np.nan), np.float32(0), 0
         for click in clicks:
             last = price[click]
@@ -118,10 +109,10 @@ def _write_prices(log_items, starts, ends, candidates, price, out):
 
 
 @njit(cache=True, nogil=True)
-def _write_titles(log_items, starts, ends, candidates, titles, out):
+def _write_titles(prefixes, candidates, titles, out):
     n, width = candidates.shape
     for i in range(n):
-        clicks = known_clicks(log_items, starts[i], ends[i])
+        clicks = known_clicks(prefixes, i)
         n_clicks = len(clicks)
         mean = np.zeros((1, titles.shape[1]), np.float32)
         for click in clicks:

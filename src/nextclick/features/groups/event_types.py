@@ -19,21 +19,21 @@ def _names(knowledge: ItemKnowledge) -> tuple[str, ...]:
 
 
 def _fill(context: FeatureContext, out: np.ndarray) -> None:
-    log = context.prefixes.log
     n_types = len(context.knowledge.statistics.types)
-    _write(log.items, log.types, context.prefixes.starts, context.prefixes.ends, context.candidates.items, n_types, out)
+    _write(context.prefixes.arrays, context.candidates.items, n_types, out)
 
 
 @njit(cache=True, nogil=True)
-def _write(log_items, log_types, starts, ends, candidates, n_types, out):
+def _write(prefixes, candidates, n_types, out):
     n, width = candidates.shape
+    types = prefixes.types
     for i in range(n):
-        events = known_events(log_items, starts[i], ends[i])
+        events = known_events(prefixes, i)
         in_session = np.zeros(n_types, np.float32)
         for event in events:
-            if log_types[event] < n_types:
-                in_session[log_types[event]] += 1
-        last_type = log_types[events[-1]] if len(events) and log_types[events[-1]] < n_types else 0
+            if types[event] < n_types:
+                in_session[types[event]] += 1
+        last_type = types[events[-1]] if len(events) and types[events[-1]] < n_types else 0
         for c in range(width):
             item = candidates[i, c]
             if item < 0:
@@ -41,8 +41,8 @@ def _write(log_items, log_types, starts, ends, candidates, n_types, out):
             row = out[i, c]
             row[0] = last_type
             for event in events:
-                if log_items[event] == item and 0 < log_types[event] < n_types:
-                    row[log_types[event]] += 1
+                if prefixes.items[event] == item and 0 < types[event] < n_types:
+                    row[types[event]] += 1
             for kind in range(1, n_types):
                 row[n_types - 1 + kind] = in_session[kind]
 

@@ -14,12 +14,12 @@ def _names(_: ItemKnowledge) -> tuple[str, ...]:
 
 
 def _fill(context: FeatureContext, out: np.ndarray) -> None:
-    candidates = context.candidates
-    _write(candidates.items, candidates.scores, candidates.ranks, candidates.fusion, out)
+    _write(context.candidates, out)
 
 
 @njit(cache=True, nogil=True)
-def _write(items, scores, ranks, fusion, out):
+def _write(candidates, out):
+    items, scores, ranks, fusion = candidates
     n, width, columns = scores.shape
     for i in range(n):
         best = np.full(columns, 1e-6, np.float32)

@@ -27,17 +27,8 @@ def _names(_: ItemKnowledge) -> tuple[str, ...]:
 
 
 def _fill(context: FeatureContext, out: np.ndarray) -> None:
-    prefixes, knowledge = context.prefixes, context.knowledge
-    _write(
-        prefixes.log.items,
-        prefixes.starts,
-        prefixes.ends,
-        context.candidates.items,
-        context.candidates.scores,
-        knowledge.statistics.clicks,
-        knowledge.encoder.vectors,
-        out,
-    )
+    knowledge = context.knowledge
+    _write(context.prefixes.arrays, context.candidates, knowledge.statistics.clicks, knowledge.encoder.vectors, out)
 
 
 @njit(cache=True)
@@ -50,15 +41,15 @@ def cosine(vectors, a, b):
 
 
 @njit(cache=True, nogil=True)
-def _write(log_items, starts, ends, candidates, scores, item_clicks, vectors, out):
-    n, width = candidates.shape
+def _write(prefixes, candidates, item_clicks, vectors, out):
+    n, width = candidates.items.shape
     for i in range(n):
-        clicks = known_clicks(log_items, starts[i], ends[i])
+        clicks = known_clicks(prefixes, i)
         n_clicks = len(clicks)
         distinct = len(np.unique(clicks))
         last_clicks = item_clicks[clicks[n_clicks - 1]] if n_clicks else np.float32(0)
         for c in range(width):
-            item = candidates[i, c]
+            item = candidates.items[i, c]
             if item < 0:
                 break
             row = out[i, c]
@@ -70,7 +61,7 @@ def _write(log_items, starts, ends, candidates, scores, item_clicks, vectors, ou
             row[2] = n_clicks
             row[3] = distinct
             row[4] = np.log1p(last_clicks)
-            row[5] = scores[i, c, NEXT_LAST] / (last_clicks + 1)
+            row[5] = candidates.scores[i, c, NEXT_LAST] / (last_clicks + 1)
             for back in range(3):
                 row[6 + back] = cosine(vectors, clicks[n_clicks - 1 - back], item) if back < n_clicks else -1
 

@@ -29,8 +29,7 @@ def _names(knowledge: ItemKnowledge) -> tuple[str, ...]:
 
 
 def _fill(context: FeatureContext, out: np.ndarray) -> None:
-    prefixes = context.prefixes
-    _write(prefixes.log.items, prefixes.log.times, prefixes.starts, prefixes.ends, context.candidates.items, out)
+    _write(context.prefixes.arrays, context.candidates.items, out)
 
 
 @njit(cache=True)
@@ -39,18 +38,19 @@ def _log_seconds(milliseconds):
 
 
 @njit(cache=True, nogil=True)
-def _write(log_items, log_times, starts, ends, candidates, out):
+def _write(prefixes, candidates, out):
     n, width = candidates.shape
+    times = prefixes.times
     for i in range(n):
-        first, end = max(starts[i], ends[i] - KEPT_EVENTS), ends[i]
+        first, end = max(prefixes.starts[i], prefixes.ends[i] - KEPT_EVENTS), prefixes.ends[i]
         count = end - first
-        now = log_times[end - 1] if count else np.int64(0)
+        now = times[end - 1] if count else np.int64(0)
         hour = (now % MS_PER_DAY) / MS_PER_HOUR
         weekday = (now // MS_PER_DAY + THURSDAY) % 7
-        length = now - log_times[first] if count else np.int64(0)
-        last_gap = _log_seconds(now - log_times[end - 2]) if count > 1 else -1.0
+        length = now - times[first] if count else np.int64(0)
+        last_gap = _log_seconds(now - times[end - 2]) if count > 1 else -1.0
         mean_gap = _log_seconds(length / (count - 1)) if count > 1 else -1.0
-        events = known_events(log_items, starts[i], end)
+        events = known_events(prefixes, i)
         for c in range(width):
             item = candidates[i, c]
             if item < 0:
@@ -65,10 +65,10 @@ def _write(log_items, log_times, starts, ends, candidates, out):
             row[6] = -1
             dwell = np.int64(0)
             for event in events:
-                if log_items[event] == item:
-                    row[5] = _log_seconds(now - log_times[event])
+                if prefixes.items[event] == item:
+                    row[5] = _log_seconds(now - times[event])
                     if event + 1 < end:
-                        dwell += log_times[event + 1] - log_times[event]
+                        dwell += times[event + 1] - times[event]
             if row[5] >= 0:
                 row[6] = _log_seconds(dwell)
 
