@@ -29,7 +29,7 @@ def log_of(sessions: list[list[int]]) -> SessionLog:
 
 
 def plain_votes(train: SessionLog, clicks: list[int], now: int, method: VSKNN | STAN) -> dict[int, float]:
-    position, age, near = method.decays
+    _, _, position, age, near = method.settings
     past = [train.items[train.offsets[s] : train.offsets[s + 1]].tolist() for s in range(train.n_sessions)]
     newest = {item: len(clicks) - 1 - clicks[::-1].index(item) for item in set(clicks)}
     votes: dict[int, float] = {}

@@ -126,24 +126,25 @@ class ItemKNN(_ByLastItem):
         return self._fitted(sparse.coo_array((values[apart], (row[apart], column[apart])), shape=(n, n)).tocsr())
 
 
-class _Decays(NamedTuple):
-    """How a vote falls: by the position of the shared click, the age of the past session, the distance to the match.
+class _Settings(NamedTuple):
+    """How many sessions vote, of the newest `sample` clicks on an item; and how a vote falls: by the position of the
+    shared click, the age of the past session, the distance to the match.
 
     position, near: clicks; age: ms. A position decay of 0 is V-SKNN: linear weights of the clicks, and a vote that is
     divided by the steps back to the newest match and multiplied by the item's rarity.
     """
 
-    position: float
-    age: float
-    near: float
+    neighbours: int
+    sample: int
+    position: float = 0.0
+    age: float = 0.0
+    near: float = 0.0
 
 
 class _Neighbourhood:
     """What V-SKNN and STAN share: past sessions, the similar ones vote for their items."""
 
-    neighbours: int
-    sample: int
-    decays: _Decays
+    settings: _Settings
 
     def fit(self, log: SessionLog) -> Self:
         self.index_ = SessionIndex.of(log)
@@ -152,22 +153,11 @@ class _Neighbourhood:
         return self
 
     def recommend(self, prefixes: Prefixes, k: int) -> np.ndarray:
-        predicted_at = prefixes.predicted_at
         recommendations = np.full((len(prefixes), k), -1, np.int32)
 
         def fill(part: slice) -> None:
-            _vote(
-                prefixes.take(part).arrays,
-                predicted_at[part],
-                self.index_,
-                self.ends_,
-                self.idf_,
-                self.neighbours,
-                self.sample,
-                self.decays,
-                Neighbours.over(len(self.ends_), np.float64),
-                recommendations[part],
-            )
+            some, past = prefixes.take(part).arrays, Neighbours.over(len(self.ends_), np.float64)
+            _vote(some, self.index_, self.ends_, self.idf_, self.settings, past, recommendations[part])
 
         in_parts(fill, len(prefixes))
         return recommendations
@@ -176,10 +166,8 @@ class _Neighbourhood:
 class VSKNN(_Neighbourhood):
     """Vector session kNN: late clicks count linearly more, an item's vote also by its rarity (Ludewig and Jannach)."""
 
-    decays = _Decays(0.0, 0.0, 0.0)
-
     def __init__(self, neighbours: int = 100, sample: int = 1000) -> None:
-        self.neighbours, self.sample = neighbours, sample
+        self.settings = _Settings(neighbours, sample)
 
 
 class STAN(_Neighbourhood):
@@ -191,30 +179,30 @@ class STAN(_Neighbourhood):
     def __init__(
         self, neighbours: int = 500, sample: int = 1000, position: float = 2.0, age: float = 40.0, near: float = 2.0
     ) -> None:
-        self.neighbours, self.sample, self.decays = neighbours, sample, _Decays(position, age * MS_PER_DAY, near)
+        self.settings = _Settings(neighbours, sample, position, age * MS_PER_DAY, near)
 
 
 @njit(cache=True, nogil=True)
-def _vote(prefixes, predicted_at, index, session_ends, idf, max_neighbours, sample, decays, neighbours, out):
-    """Write the items with the most votes into out, (n, k); see `_Decays`. session_ends: (n_sessions,) ms."""
+def _vote(prefixes, index, session_ends, idf, settings, neighbours, out):
+    """Write the items with the most votes into out, (n, k). session_ends: (n_sessions,) ms. idf: (n_items,)."""
     votes, voted = np.zeros(len(idf)), np.zeros(len(idf), np.bool_)
     for i in range(len(prefixes.ends)):
         clicks = known_clicks(prefixes, i)
         n = len(clicks)
         weights = np.empty(n)
         for a in range(n):
-            weights[a] = np.exp((a - n + 1) / decays.position) if decays.position > 0 else (a + 1) / n
-        found = neighbours.found[: find_neighbours(clicks, weights, index, sample, neighbours)]
+            weights[a] = np.exp((a - n + 1) / settings.position) if settings.position > 0 else (a + 1) / n
+        found = neighbours.found[: find_neighbours(clicks, weights, index, settings.sample, neighbours)]
         values = np.empty(len(found))
         for j in range(len(found)):
             session = found[j]
             value = neighbours.similarity[session] / np.sqrt(index.offsets[session + 1] - index.offsets[session])
-            if decays.position > 0:
-                value *= np.exp(-max(0, predicted_at[i] - session_ends[session]) / decays.age)
+            if settings.position > 0:
+                value *= np.exp(-max(0, prefixes.times[prefixes.ends[i] - 1] - session_ends[session]) / settings.age)
             values[j] = value
             neighbours.similarity[session] = 0
         newest_first = np.argsort(-found)  # of equals, the newest session
-        order = newest_first[np.argsort(-values[newest_first], kind="mergesort")][:max_neighbours]
+        order = newest_first[np.argsort(-values[newest_first], kind="mergesort")][: settings.neighbours]
         for j in order:
             session = found[j]
             match = neighbours.matched[session]
@@ -223,8 +211,8 @@ def _vote(prefixes, predicted_at, index, session_ends, idf, max_neighbours, samp
                 steps_back += 1
             for event in range(index.offsets[session], index.offsets[session + 1]):
                 item = index.items[event]
-                if decays.near > 0:
-                    votes[item] += values[j] * np.exp(-abs(event - match) / decays.near)
+                if settings.near > 0:
+                    votes[item] += values[j] * np.exp(-abs(event - match) / settings.near)
                 else:
                     votes[item] += values[j] / steps_back * idf[item]
                 voted[item] = True
