@@ -121,23 +121,17 @@ class Recommender:
         return recommendations
 
 
-def example_prefixes(log: SessionLog, params: Ranker) -> tuple[SessionLog, Prefixes]:
-    """The log before the newest sessions, and the predictions in those sessions that the ranker learns from: the newest
-    `max_examples`, or those in the newest `examples_share` of all sessions, whichever are fewer."""
-    oldest = int(log.n_sessions * (1 - params.examples_share))
-    prefixes = next_clicks(log.slice(oldest, log.n_sessions))
-    prefixes = prefixes.take(slice(max(0, len(prefixes) - params.max_examples), None))
-    cut = oldest + int(prefixes.sessions[0]) if len(prefixes) else log.n_sessions
-    return log.slice(0, cut), prefixes
-
-
 def example_snapshot(
     log: SessionLog, retrieval: Retrieval, ranker: Ranker, features: Features, seed: int, **about: Any
 ) -> tuple[Snapshot, Prefixes]:
-    """The snapshot to learn from, of what was known before the first of the sessions to learn from ended, with item
-    statistics as published meanwhile; and the predictions in those sessions. about: see `Snapshot.of`."""
-    earlier, prefixes = example_prefixes(log, ranker)
-    snapshot = Snapshot.of(earlier, retrieval, seed, **about)
+    """The snapshot and the predictions that the ranker learns from: the newest `max_examples`, or those in the newest
+    `examples_share` of the sessions, whichever are fewer. The snapshot is of what was known before the first of their
+    sessions ended, with item statistics as published meanwhile. about: see `Snapshot.of`."""
+    oldest = int(log.n_sessions * (1 - ranker.examples_share))
+    prefixes = next_clicks(log.slice(oldest, log.n_sessions))
+    prefixes = prefixes.take(slice(max(0, len(prefixes) - ranker.max_examples), None))
+    cut = oldest + int(prefixes.sessions[0]) if len(prefixes) else log.n_sessions
+    snapshot = Snapshot.of(log.slice(0, cut), retrieval, seed, **about)
     return snapshot.as_published_during(log, about["event_types"], features, prefixes.predicted_at), prefixes
 
 
