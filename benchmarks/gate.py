@@ -89,7 +89,7 @@ class Trials:
         return self._seen[key]
 
     def verdicts(self, shift: float, params: Params, trials: int, seed: int = 0) -> list[tuple[str, str]]:
-        """Of a challenger that knows the same data, and of one that knows newer data."""
+        """The verdicts on a challenger that knows the same data, and on one that knows newer data."""
         return [
             tuple(gate.conclude(seen, params.gate, fresher)[0] for fresher in (False, True))
             for seen in self.seen(shift, params, trials, seed)

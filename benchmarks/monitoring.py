@@ -132,7 +132,7 @@ def chosen(table: pd.DataFrame, column: str, names: np.ndarray) -> pd.DataFrame:
 
 
 def trials(seed: int, years: int = WEEKS) -> dict[str, Any]:
-    """Of one seed: by scenario the decision of each week and of drawn ones, and the value of the lists."""
+    """By scenario, the decision of each week and of drawn ones, and the value of the lists."""
     random, found = np.random.default_rng([seed, 2]), {}
     same = None
     for kind, strength in STRENGTH.items():

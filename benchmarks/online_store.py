@@ -32,7 +32,7 @@ SESSIONS, TIMES, EVENTS = 5000, 5000, 10  # EVENTS a session
 
 
 def percentiles(work: Callable[[int], object], times: int, name: str) -> dict[str, float]:
-    """Of the time that each call takes, after a hundred to warm up."""
+    """Percentiles of the time that a call takes, after a hundred to warm up."""
     for i in range(min(100, times)):
         work(i)
     milliseconds = np.empty(times)
@@ -52,7 +52,7 @@ def unanswered(work: Callable[[], object]) -> None:
 
 
 def row_bytes(client: redis.Redis, online: OnlineStates) -> dict[str, int]:
-    """Of Redis's memory, by the clicks of a session; ids of events have 32 characters, those of items 7."""
+    """The bytes of a row in Redis by the clicks of its session; ids of events have 32 characters, those of items 7."""
     found = {}
     for n in (6, KEPT_EVENTS):
         before = client.info("memory")["used_memory"]

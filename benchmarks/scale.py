@@ -103,7 +103,7 @@ def measured(times: int, params: Params, folder: Path) -> dict:
 
 
 def growth(less: dict, more: dict) -> dict:
-    """Of each step the time at the larger size over its share of that at the smaller, and the largest of all."""
+    """The time of each step at the larger size over its share of that at the smaller, and the largest of all."""
     times = more["times"] / less["times"]
     share = {name: seconds / times / max(0.1, less["processor_seconds"][name])
              for name, seconds in more["processor_seconds"].items()}  # fmt: skip

@@ -101,7 +101,7 @@ def live_states(root: Path, types: list[str]) -> dict[str, SessionState]:
 
 
 def without_http(root: Path, params: Params, sessions: list[str], times: int) -> dict:
-    """The same handler in this process: from a query to its answer, the store's read among it."""
+    """The service's handler in this process: from a query to its answer, the store's read among it."""
     os.environ["NEXTCLICK_METRICS"] = "127.0.0.1:0"
     from nextclick.serving.query import Query
     from nextclick.serving.runtime import Runtime, freeze_heap

@@ -77,7 +77,7 @@ def measured(root: Path, consumers: int) -> dict:
 
 
 def renamed(events: pd.DataFrame, number: int) -> pd.DataFrame:
-    """The same events as those of other sessions."""
+    """Copies of the events, as those of other sessions."""
     return events.assign(**{name: events[name].astype(str) + f"-{number}" for name in ("event_id", "session_id")})
 
 

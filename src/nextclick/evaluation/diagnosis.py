@@ -148,17 +148,16 @@ class Laboratory:
         fewer = replace(retriever, fused=tuple(k for k in retriever.fused if k not in left_out))
         snapshot = replace(self.snapshot, retriever=fewer)
         hidden = {f"{name}_{kind}" for name in SOURCES[source] for kind in ("score", "share", "rank")}
-        columns = [column for column, name in enumerate(snapshot.feature_names) if name not in hidden]
         examples = training_examples(snapshot, self.training, self.size.negatives, self.seed)
-        return self._ranks(examples, DiagnosedPredictions.of(snapshot, self.evaluation), columns)
+        return self._ranks_without(hidden, examples, DiagnosedPredictions.of(snapshot, self.evaluation))
 
     def _without_features(self, group: str) -> np.ndarray:
-        hidden = set(self.snapshot.features_by_group[group])
-        columns = [column for column, name in enumerate(self.snapshot.feature_names) if name not in hidden]
-        return self._ranks(self.examples, self.predictions, columns)
+        """(n,) the ranks without the features of a group."""
+        return self._ranks_without(set(self.snapshot.features_by_group[group]), self.examples, self.predictions)
 
-    def _ranks(self, examples: Examples, predictions: DiagnosedPredictions, columns: list[int]) -> np.ndarray:
-        """(n,) the ranks by a ranker that is trained on these columns of the features only."""
+    def _ranks_without(self, hidden: set[str], examples: Examples, predictions: DiagnosedPredictions) -> np.ndarray:
+        """(n,) the ranks by a ranker that is trained without the hidden features."""
+        columns = [column for column, name in enumerate(examples.names) if name not in hidden]
         names = tuple(examples.names[column] for column in columns)
         booster = self.fit(replace(examples, features=examples.features[:, columns], names=names))
         return replace(predictions, features=predictions.features[:, :, columns]).ranks(booster.inplace_predict)
