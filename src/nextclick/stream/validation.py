@@ -113,7 +113,7 @@ def _text_fields(value: bytes) -> list[str | None]:
             text = ""
         else:
             return _unreadable(f"{name}: expected text or a number")
-        if not text.isascii() and not _is_unicode(text):
+        if text.encode(errors="replace").decode() != text:
             return _unreadable(f"{name}: half of a surrogate pair")
         texts.append(text or None)
     return texts
@@ -121,11 +121,3 @@ def _text_fields(value: bytes) -> list[str | None]:
 
 def _unreadable(problem: str) -> list[str | None]:
     return [problem, *(None for _ in FIELDS)]
-
-
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
