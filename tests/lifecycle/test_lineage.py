@@ -188,7 +188,7 @@ def test_files_that_come_and_go_meanwhile_hide_nobody(project, monkeypatch):
             pq.write_table(pa.concat_tables([pq.ParquetFile(file).read() for file in files]), day / "once.parquet")
             for file in files:
                 file.unlink()
-        removed = asked.result()["removed"]
+        removed = asked.result().removed
     assert removed[f"{LIVE_EVENTS}/date=2026-01-10/once.parquet"] == 1
     assert named_in(root, {"s0"}) == []
 
