@@ -40,8 +40,10 @@ def popularity_bias(lists: np.ndarray, clicks: np.ndarray) -> float:
 
 
 def click_probability(labels: np.ndarray, probabilities: np.ndarray, bins: int = 10) -> dict[str, float]:
-    """Of candidates, each with whether it was the next click and its probability: ROC-AUC, PR-AUC, the Brier score and
-    the expected calibration error over bins of equal size."""
+    """ROC-AUC, PR-AUC, the Brier score and the expected calibration error over bins of equal size.
+
+    labels: (n,), whether each candidate was the next click; probabilities: (n,), that it would be.
+    """
     order = np.argsort(probabilities, kind="stable")
     gaps = [
         len(part) * abs(labels[part].mean() - probabilities[part].mean())
