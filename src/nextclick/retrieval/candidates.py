@@ -202,28 +202,29 @@ def all_cosines(session_vectors, columns, cosines):
 
 @njit(cache=True, nogil=True)
 def _retrieve(prefixes, session_vectors, columns, index, popular, limits, fused, scratch, candidates):
-    n = len(prefixes.ends)
-    scores, cosines = scratch.scores, scratch.cosines
+    n, cosines = len(prefixes.ends), scratch.cosines
+    items, chosen_scores, ranks, chosen_fusion = candidates
+    scores, touched = scratch.scores
     for group in range(0, n, TOGETHER):
         all_cosines(session_vectors[group : group + TOGETHER], columns, cosines)
         for i in range(group, min(group + TOGETHER, n)):
             clicks = known_clicks(prefixes, i)
-            count = score_items(clicks, index, limits.sample, limits.neighbours, scratch.neighbours, scores)
+            count = score_items(clicks, index, limits.sample, limits.neighbours, scratch.neighbours, scratch.scores)
             for item in best_positions(cosines[i - group], limits.nearest):
-                count = touch(item, scores, count)
+                count = touch(item, scores, touched, count)
             n_found = count
             for item in popular:
                 if count >= limits.width:
                     break
-                count = touch(item, scores, count)
-            fillers = scores.touched[n_found:count].copy()
-            pool = np.sort(scores.touched[:count])  # by item index, so that ties never depend on the way here
+                count = touch(item, scores, touched, count)
+            fillers = touched[n_found:count].copy()
+            pool = np.sort(touched[:count])  # by item index, so that ties never depend on the way here
             values = np.empty((N_SOURCES + 1, count), np.float32)
             for p in range(count):
                 for k in range(N_SOURCES):
-                    values[k, p] = scores.values[pool[p], k]
+                    values[k, p] = scores[pool[p], k]
                 values[ENCODER, p] = cosines[i - group, pool[p]]
-                scores.values[pool[p], :] = 0
+                scores[pool[p], :] = 0
             fusion = np.zeros(count, np.float32)
             for k in fused:
                 order = best_positions(values[k], DEPTH)
@@ -234,10 +235,10 @@ def _retrieve(prefixes, session_vectors, columns, index, popular, limits, fused,
                 fusion[np.searchsorted(pool, fillers[rank])] += np.float32(FILLER / (1 + rank))
             best = best_positions(fusion, limits.width)
             for c in range(len(best)):
-                candidates.items[i, c] = pool[best[c]]
-                candidates.scores[i, c] = values[:, best[c]]
-                candidates.fusion[i, c] = fusion[best[c]]
+                items[i, c] = pool[best[c]]
+                chosen_scores[i, c] = values[:, best[c]]
+                chosen_fusion[i, c] = fusion[best[c]]
             for k in range(N_SOURCES + 1):
-                order = best_positions(candidates.scores[i, : len(best), k].copy(), limits.width)
+                order = best_positions(chosen_scores[i, : len(best), k].copy(), limits.width)
                 for rank in range(len(order)):
-                    candidates.ranks[i, order[rank], k] = rank
+                    ranks[i, order[rank], k] = rank

@@ -73,6 +73,7 @@ class Scores(NamedTuple):
         return cls(np.zeros((n_items, N_SOURCES + 1), np.float32), np.empty(n_items, np.int32))
 
 
+# The kernels take a record apart first: an array that a loop reads from it is counted as one more reference each time.
 @njit(cache=True)
 def score_items(clicks, index, sample, max_neighbours, neighbours, scores):
     """Add up the scores of all items connected with `clicks`; returns how many items were touched.
@@ -93,80 +94,84 @@ def find_neighbours(clicks, weights, index, sample, neighbours):
 
     weights: (n,) float64, of each click; one of weight 0 finds nothing. sample: the newest clicks read per item.
     """
+    similarity, matched, found = neighbours
+    sessions, posting_offsets, posting_events = index.sessions, index.posting_offsets, index.posting_events
     count = 0
     for a in range(len(clicks) - 1, -1, -1):
         if weights[a] == 0 or _stands_later(clicks, a):
             continue
-        end = index.posting_offsets[clicks[a] + 1]
+        end = posting_offsets[clicks[a] + 1]
         previous = -1
-        for x in range(end - 1, max(index.posting_offsets[clicks[a]], end - sample) - 1, -1):
-            event = index.posting_events[x]
-            session = index.sessions[event]
+        for x in range(end - 1, max(posting_offsets[clicks[a]], end - sample) - 1, -1):
+            event = posting_events[x]
+            session = sessions[event]
             if session == previous:
                 continue
             previous = session
-            if neighbours.similarity[session] == 0:
-                neighbours.found[count] = session
-                neighbours.matched[session] = event
+            if similarity[session] == 0:
+                found[count] = session
+                matched[session] = event
                 count += 1
-            neighbours.similarity[session] += weights[a]
+            similarity[session] += weights[a]
     return count
 
 
 @njit(cache=True)
 def score_neighbours(clicks, index, sample, max_neighbours, neighbours, scores, count):
     """The part of `score_items` that goes through similar sessions; count: how many items were touched before."""
-    n = len(clicks)
+    offsets, items, n = index.offsets, index.items, len(clicks)
+    similarity, matched, found = neighbours
+    values, touched = scores
     weights = np.zeros(n)
     for a in range(max(0, n - NEIGHBOUR_CLICKS), n):
         weights[a] = np.exp(-(n - 1 - a) / NEIGHBOUR_DECAY)
-    sessions = neighbours.found[: find_neighbours(clicks, weights, index, sample, neighbours)]
-    similarity = neighbours.similarity
-    values = np.empty(len(sessions), np.float32)
+    sessions = found[: find_neighbours(clicks, weights, index, sample, neighbours)]
+    similarities = np.empty(len(sessions), np.float32)
     for i in range(len(sessions)):
         session = sessions[i]
-        values[i] = similarity[session] / np.sqrt(index.offsets[session + 1] - index.offsets[session])
+        similarities[i] = similarity[session] / np.sqrt(offsets[session + 1] - offsets[session])
         similarity[session] = 0
     threshold = np.float32(0)
     if len(sessions) > max_neighbours:
-        threshold = np.partition(values, len(sessions) - max_neighbours)[len(sessions) - max_neighbours]
+        threshold = np.partition(similarities, len(sessions) - max_neighbours)[len(sessions) - max_neighbours]
     for i in range(len(sessions)):
-        session, value = sessions[i], values[i]
+        session, value = sessions[i], similarities[i]
         if value < threshold:
             continue
-        for event in range(index.offsets[session], index.offsets[session + 1]):
-            item = index.items[event]
-            count = touch(item, scores, count)
-            distance = event - neighbours.matched[session]
-            scores.values[item, NEIGHBOURS] += value
+        for event in range(offsets[session], offsets[session + 1]):
+            item = items[event]
+            count = touch(item, values, touched, count)
+            distance = event - matched[session]
+            values[item, NEIGHBOURS] += value
             if abs(distance) < len(_NEAR):
-                scores.values[item, NEIGHBOURS_NEAR] += value * _NEAR[abs(distance)]
+                values[item, NEIGHBOURS_NEAR] += value * _NEAR[abs(distance)]
             if distance > 0:
-                scores.values[item, NEIGHBOURS_AFTER] += value / distance
+                values[item, NEIGHBOURS_AFTER] += value / distance
             if distance == 1:
-                scores.values[item, NEIGHBOURS_NEXT] += value
+                values[item, NEIGHBOURS_NEXT] += value
     return count
 
 
 @njit(cache=True)
 def score_transitions(clicks, index, sample, scores, count):
     """The part of `score_items` that looks around the clicks on the session's items."""
-    n, values = len(clicks), scores.values
+    offsets, items, sessions, posting_offsets, posting_events = index
+    values, touched = scores
+    n = len(clicks)
     for a in range(n - 1, max(0, n - TRANSITION_CLICKS) - 1, -1):
         if _stands_later(clicks, a):
             continue
-        end = index.posting_offsets[clicks[a] + 1]
-        begin = max(index.posting_offsets[clicks[a]], end - sample)
-        weight = TRANSITION_DECAY ** (n - 1 - a) / np.sqrt(end - index.posting_offsets[clicks[a]] + 1.0)
+        end = posting_offsets[clicks[a] + 1]
+        begin = max(posting_offsets[clicks[a]], end - sample)
+        weight = TRANSITION_DECAY ** (n - 1 - a) / np.sqrt(end - posting_offsets[clicks[a]] + 1.0)
         for x in range(begin, end):
-            event = index.posting_events[x]
-            session = index.sessions[event]
-            first, last = index.offsets[session], index.offsets[session + 1]
-            for other in range(max(first, event - REACH), min(last, event + REACH + 1)):
+            event = posting_events[x]
+            session = sessions[event]
+            for other in range(max(offsets[session], event - REACH), min(offsets[session + 1], event + REACH + 1)):
                 if other == event:
                     continue
-                item = index.items[other]
-                count = touch(item, scores, count)
+                item = items[other]
+                count = touch(item, values, touched, count)
                 distance = other - event
                 if a == n - 1:
                     if distance > 0:
@@ -184,10 +189,11 @@ def score_transitions(clicks, index, sample, scores, count):
 @njit(cache=True)
 def score_own(clicks, scores, count):
     """The part of `score_items` for the session's own items."""
+    values, touched = scores
     n = len(clicks)
     for a in range(n):
-        count = touch(clicks[a], scores, count)
-        scores.values[clicks[a], OWN] += OWN_DECAY ** (n - 1 - a)
+        count = touch(clicks[a], values, touched, count)
+        values[clicks[a], OWN] += OWN_DECAY ** (n - 1 - a)
     return count
 
 
@@ -200,10 +206,10 @@ def _stands_later(clicks, a):
 
 
 @njit(cache=True, inline="always")
-def touch(item, scores, count):
+def touch(item, values, touched, count):
     """Note an item among those touched, once; returns how many they are, `count` before."""
-    if scores.values[item, N_SOURCES] == 0:
-        scores.values[item, N_SOURCES] = 1
-        scores.touched[count] = item
+    if values[item, N_SOURCES] == 0:
+        values[item, N_SOURCES] = 1
+        touched[count] = item
         count += 1
     return count
