@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import codecs
 from datetime import date
 from pathlib import Path
 from typing import Literal
+from zoneinfo import available_timezones
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from nextclick.errors import InputError, problems_of
 
@@ -49,8 +51,31 @@ class Ingest(Section):
     path: str = "data/raw/simulated"
     format: Literal["generic", "retailrocket", "diginetica", "yoochoose", "otto", "movielens"] = "generic"
     columns: dict[str, str] = {}
+    header: list[str] | None = None
+    encoding: str = "utf-8"
+    nobody: list[str] = []
+    timestamp_format: str | None = None
+    timezone: str = "UTC"
+    decimal: Literal[".", ","] | None = None
     event_types: list[str] = Field(["view", "cart", "purchase"], min_length=1)
     session_gap_minutes: float = Field(30, gt=0)
+
+    @field_validator("encoding")
+    @classmethod
+    def _is_encoding(cls, name: str) -> str:
+        try:
+            codecs.lookup(name)
+        except LookupError:
+            raise ValueError("expected an encoding that Python knows, such as utf-8, cp1252 or shift_jis") from None
+        return name
+
+    @field_validator("timezone")
+    @classmethod
+    def _is_timezone(cls, name: str) -> str:
+        # EST, CET and their like are in the list, too, but leave out summer
+        if name != "UTC" and ("/" not in name or name not in available_timezones()):
+            raise ValueError("expected UTC or a zone by its place, such as Europe/Berlin")
+        return name
 
 
 class Split(Section):

@@ -6,21 +6,12 @@ from dataclasses import dataclass
 
 FIELDS = ("event_id", "session_id", "user_id", "item_id", "event_type", "timestamp")
 REQUIRED_FIELDS = tuple(name for name in FIELDS if name != "user_id")
-ITEM_FIELDS = ("item_id", "title", "category", "price", "launched")
+ITEM_FIELDS = ("item_id", "title", "category", "brand", "price", "launched")
 MAX_ID_CHARS = 256
+NO_SESSION = ("session_id", "empty")
+LOST_DIGITS = "a float that lost digits: write the column as text or as whole numbers"
+NO_MOMENT = "not a moment: expected seconds to nanoseconds since 1970 or ISO text; see ingest.timestamp_format"
 EARLIEST_MS = 631_152_000_000  # 1990; an earlier time comes from a clock that was not set
-LATEST_MS = 253_402_300_799_999  # the end of the year 9999; DuckDB cannot calculate with much later times
-
-# SQL: reads seconds, milliseconds or ISO text as UTC milliseconds, null if it is none of them. Numbers of 11 digits and
-# more are milliseconds: as seconds they would lie after the year 5000.
-MOMENT = """
-CREATE OR REPLACE MACRO moment_ms(value) AS CASE
-    WHEN TRY_CAST(value AS DOUBLE) IS NULL THEN epoch_ms(TRY_CAST(value AS TIMESTAMPTZ))
-    WHEN NOT isfinite(CAST(value AS DOUBLE)) THEN NULL
-    WHEN abs(CAST(value AS DOUBLE)) >= 1e11 THEN TRY_CAST(CAST(value AS DOUBLE) AS BIGINT)
-    ELSE CAST(round(CAST(value AS DOUBLE) * 1000) AS BIGINT)
-END
-"""
 
 
 @dataclass(frozen=True)
@@ -33,42 +24,53 @@ class Rule:
     violation: str
 
 
-def rules(event_types: list[str], latest: str | None = None) -> list[Rule]:
+def rules(event_types: list[str], latest: str, no_session: tuple[str, str] = NO_SESSION) -> list[Rule]:
     """The rules of all fields, in the order in which they are checked.
 
-    latest: SQL of the ms after which an event cannot have happened yet; for live clicks, not for files.
+    latest: SQL of the ms after which an event cannot have happened yet. no_session: the field and
+    the reason of an event without a session, others where a user's events are cut into sessions.
     """
     types = ", ".join(quoted(name) for name in event_types)
+    fields = ("session_id", "item_id", "event_id", "user_id")
     ids = [
         rule
-        for field in ("session_id", "item_id", "event_id")
+        for field, shown in zip(fields, (no_session[0], *fields[1:]), strict=True)
         for rule in (
-            Rule(field, "empty", f"{field} IS NULL OR trim({field}) = ''"),
-            Rule(field, f"longer than {MAX_ID_CHARS} characters", f"length({field}) > {MAX_ID_CHARS}"),
+            *(
+                []
+                if field == "user_id"
+                else [Rule(shown, no_session[1] if field == "session_id" else "empty", f"{field} IS NULL")]
+            ),
+            Rule(shown, f"longer than {MAX_ID_CHARS} characters", f"length({field}) > {MAX_ID_CHARS}"),
+            Rule(shown, LOST_DIGITS, f"lost_digits({field})"),
         )
     ]
     return [
         *ids,
-        Rule("user_id", f"longer than {MAX_ID_CHARS} characters", f"length(user_id) > {MAX_ID_CHARS}"),
+        Rule("item_id", "a list of objects: expected one id, or a list of ids", "starts_with(item_id, '{')"),
         Rule(
             "event_type",
             f"not one of {', '.join(event_types)}",
             f"event_type IS NULL OR event_type NOT IN ({types})",
         ),
-        Rule("timestamp", "not a moment: expected seconds, milliseconds or ISO text", "moment IS NULL"),
+        Rule(
+            "timestamp",
+            "the name of its time zone means several: write an offset",
+            "moment IS NULL AND ambiguous_zone(timestamp)",
+        ),
+        Rule("timestamp", NO_MOMENT, "moment IS NULL"),
         Rule("timestamp", "before 1990", f"moment < {EARLIEST_MS}"),
-        Rule("timestamp", "after the year 9999", f"moment > {LATEST_MS}"),
-        *([] if latest is None else [Rule("timestamp", "in the future", f"moment > {latest}")]),
+        Rule("timestamp", "in the future", f"moment > {latest}"),
     ]
 
 
-def validated(rows: str, event_types: list[str], latest: str | None = None) -> str:
+def validated(rows: str, event_types: list[str], latest: str, no_session: tuple[str, str] = NO_SESSION) -> str:
     """SQL: `rows` with the `field` and `reason` of the first rule that each breaks, null for a valid one.
 
-    rows: SQL that yields an event's fields as text, its `moment`, and a `problem` where it could not be read at all.
-    latest: see `rules`.
+    rows: SQL that yields an event's fields as text, ids by `id_text`, its `moment`, and a `problem` where it could not
+    be read at all. latest, no_session: see `rules`.
     """
-    checked = rules(event_types, latest)
+    checked = rules(event_types, latest, no_session)
     field = " ".join(f"WHEN {rule.violation} THEN {quoted(rule.field)}" for rule in checked)
     reason = " ".join(f"WHEN {rule.violation} THEN {quoted(rule.reason)}" for rule in checked)
     return (

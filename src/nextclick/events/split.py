@@ -7,8 +7,9 @@ from pathlib import Path
 import duckdb
 
 from nextclick.errors import InputError
-from nextclick.events.ingest import connect, write
+from nextclick.events.ingest import connect
 from nextclick.events.schema import quoted
+from nextclick.events.tables import write
 from nextclick.files import move_files, scratch_folder
 from nextclick.params import Split
 from nextclick.units import MS_PER_HOUR
@@ -60,7 +61,7 @@ def split(events: Path, params: Split, out: Path) -> dict:
             write(
                 connection,
                 f"SELECT events.* FROM events JOIN sides USING (session_id) WHERE side = '{part}' "
-                "ORDER BY ended, session_id, timestamp, event_id",
+                "ORDER BY ended, session_id, timestamp, position, event_id",
                 scratch / f"{part}.parquet",
             )
         move_files(tuple(f"{part}.parquet" for part in PARTS), scratch, out)
