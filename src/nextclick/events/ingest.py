@@ -28,8 +28,8 @@ MEMORY_SHARE = 0.5  # of the machine's memory; what does not fit goes to disk
 
 
 def connect(scratch: Path) -> duckdb.DuckDBPyConnection:
-    """A database on disk in `scratch`, so that data larger than memory can pass through."""
-    connection = utc_database(str(scratch / "scratch.duckdb"))
+    """A database in memory that goes on in the folder `scratch` when it is full, so that larger data can pass through."""
+    connection = utc_database()
     connection.execute("SET enable_progress_bar = false")  # it would go to stdout, which is for results
     connection.execute(f"SET temp_directory = {quoted(str(scratch / 'spill'))}")
     limit = connection.execute("SELECT current_setting('memory_limit')").fetchall()[0][0]
@@ -79,7 +79,7 @@ def _ingest(database: duckdb.DuckDBPyConnection, source: Source, params: Ingest,
     shared = part_users(database) if has_users else 0
     given_ids = any("event_id" in feed.fields for feed in source.events)
     database.execute(
-        "CREATE TABLE repeated AS SELECT event_id, count(*) AS times FROM staged "
+        "CREATE TABLE repeated AS SELECT event_id, count(*) AS times FROM rows_read "
         f"WHERE reason IS NULL AND {given_ids} GROUP BY event_id HAVING times > 1"
     )
     database.execute(f"CREATE VIEW valid AS {_FIRST_OF_EACH_ID}")
@@ -101,7 +101,7 @@ def _ingest(database: duckdb.DuckDBPyConnection, source: Source, params: Ingest,
     steps.update()
     write(
         database,
-        "SELECT source_file, row, field, reason, raw FROM staged WHERE reason IS NOT NULL UNION ALL "
+        "SELECT source_file, row, field, reason, raw FROM rows_read WHERE reason IS NOT NULL UNION ALL "
         "SELECT source_file, row, field, reason, raw FROM described WHERE reason IS NOT NULL ORDER BY source_file, row",
         out / "quarantine.parquet",
     )
@@ -113,9 +113,9 @@ def _ingest(database: duckdb.DuckDBPyConnection, source: Source, params: Ingest,
 
 # only rows whose id came more than once are compared with each other; all others pass through
 _FIRST_OF_EACH_ID = f"""
-    SELECT * FROM staged ANTI JOIN repeated USING (event_id) WHERE reason IS NULL
+    SELECT * FROM rows_read ANTI JOIN repeated USING (event_id) WHERE reason IS NULL
     UNION ALL
-    SELECT * FROM staged SEMI JOIN repeated USING (event_id) WHERE reason IS NULL
+    SELECT * FROM rows_read SEMI JOIN repeated USING (event_id) WHERE reason IS NULL
     {each_event_once("source_file, row")}
 """
 

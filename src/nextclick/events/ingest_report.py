@@ -29,11 +29,11 @@ def report(
     row is a valid event.
     """
     events = parquet_rows([out / "events.parquet"])
-    reasons = _reasons(database, "staged")
-    rows, lists = _one(database, "SELECT count(*), count(DISTINCT (source_file, row)) FILTER (of_list) FROM staged")
+    reasons = _reasons(database, "rows_read")
+    rows, lists = _one(database, "SELECT count(*) FILTER (NOT holds_list), count(*) FILTER (holds_list) FROM staged")
     accepted, sessions, items, users, first, last = _one(
         database,
-        "SELECT count(*), count(DISTINCT session_id), count(DISTINCT item_id), count(DISTINCT user_id), "
+        "SELECT count(*), (SELECT count(*) FROM sessions), count(DISTINCT item_id), count(DISTINCT user_id), "
         f"strftime(min(timestamp), '%Y-%m-%dT%H:%M:%SZ'), strftime(max(timestamp), '%Y-%m-%dT%H:%M:%SZ') FROM {events}",
     )
     examples = _examples(database)
@@ -48,8 +48,8 @@ def report(
     ties, bots = _one(database, _TIES_AND_BOTS.format(events=events))
     described, listed = _one(
         database,
-        f"SELECT count(DISTINCT item_id) FILTER (item_id IN (SELECT item_id FROM {events})), count(DISTINCT item_id) "
-        f"FROM {parquet_rows([out / 'items.parquet'])}",
+        f"SELECT count(*) FILTER (item_id IN (SELECT item_id FROM {events})), count(*) "
+        f"FROM (SELECT DISTINCT item_id FROM {parquet_rows([out / 'items.parquet'])})",
     )
     types = database.execute(f"SELECT event_type, count(*) FROM {events} GROUP BY 1 ORDER BY 2 DESC, 1").fetchall()
     return {
@@ -199,7 +199,7 @@ def _examples(database: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
     """A row of the quarantine for each of the most frequent reasons."""
     rows = database.execute(
         "SELECT field || ' ' || reason AS why, count(*) AS times, arg_min(source_file, row) AS file, min(row) AS row, "
-        f"arg_min(raw, row)[:200] AS raw FROM staged WHERE reason IS NOT NULL GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT {EXAMPLES}"
+        f"arg_min(raw, row)[:200] AS raw FROM rows_read WHERE reason IS NOT NULL GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT {EXAMPLES}"
     ).fetchall()
     return [dict(zip(("why", "times", "file", "row", "raw"), row, strict=True)) for row in rows]
 

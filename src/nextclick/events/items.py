@@ -18,8 +18,8 @@ TEXTS = ("title", "category", "brand", "price", "launched")
 def write_items(
     database: duckdb.DuckDBPyConnection, feeds: list[Feed], attributes: list[str], decimal: str | None, path: Path
 ) -> None:
-    """Write the rows of items to `path`, and those that describe items, with their reason if they cannot be used, to the
-    table `described`. A price or a launch that cannot be read is null and costs nothing else of its item.
+    """Write the rows of items to `path`, and the rows that describe them to the table `described`, with their reason if
+    they cannot be used. A price or a launch that cannot be read is null and costs nothing else of its item.
 
     attributes: those of items that the table `events` tells too. decimal: see `price_of`.
 
@@ -45,8 +45,8 @@ def write_items(
                 f"FROM ({feed.table.unreadable})"
             )
     one_row = (
-        "SELECT item_id, min(title) AS title, min(category) AS category, min(brand) AS brand, min(price_read) AS price, "
-        "make_timestamptz(min(launched_ms) * 1000) AS launched, CAST(NULL AS TIMESTAMPTZ) AS known_from "
+        "SELECT item_id, min(title) AS title, min(category) AS category, min(brand) AS brand, "
+        "min(price_read) AS price, make_timestamptz(min(launched_ms) * 1000) AS launched, CAST(NULL AS TIMESTAMPTZ) AS known_from "
         "FROM described WHERE reason IS NULL GROUP BY item_id"
     )
     told = f"UNION ALL BY NAME {_told_by_events(attributes, decimal)}" if attributes else ""
@@ -84,7 +84,7 @@ def _rows_of(feed: Feed) -> str:
     values = {"item_id": f"id_text({feed.fields['item_id']})", **feed.attributes}
     values = {name: f"id_text({sql})" if name in ("category", "brand") else sql for name, sql in values.items()}
     listed = ", ".join(f"{sql} AS {name}" for name, sql in values.items())
-    return f"SELECT source_file, row, problem, {feed.table.raw} AS raw, {listed} FROM ({feed.table.rows})"
+    return f"SELECT source_file, coalesce(row, row_number() OVER ()) AS row, problem, {feed.table.raw} AS raw, {listed} FROM ({feed.table.rows})"
 
 
 def _told_by_events(attributes: list[str], decimal: str | None) -> str:
@@ -98,6 +98,7 @@ def _told_by_events(attributes: list[str], decimal: str | None) -> str:
     listed = ", ".join(attributes)
     return f"""(
         SELECT item_id, {listed}, make_timestamptz(moment * 1000) AS known_from FROM (
-            SELECT item_id, moment, position, event_id, {newest} FROM (SELECT item_id, moment, position, event_id, {values} FROM events)
+            SELECT item_id, moment, position, event_id, {newest}
+            FROM (SELECT item_id, moment, position, event_id, {values} FROM events)
         ) WHERE {known} QUALIFY {changed}
     )"""
