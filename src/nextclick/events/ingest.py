@@ -11,6 +11,7 @@ import duckdb
 import pandas as pd
 
 from nextclick.errors import InputError
+from nextclick.events.click_order import read_columns
 from nextclick.events.schema import EARLIEST_MS, FIELDS, ITEM_FIELDS, MOMENT, quoted, validated
 from nextclick.events.sources import Feed, Source, open_source
 from nextclick.events.tables import each_event_once, lock_of, parquet_rows, utc_database
@@ -94,9 +95,10 @@ def _ingest(connection: duckdb.DuckDBPyConnection, source: Source, params: Inges
     steps.update()
     write(
         connection,
-        "SELECT event_id, session_id, user_id, item_id, event_type, make_timestamptz(moment * 1000) AS timestamp, part "
+        "SELECT event_id, session_id, user_id, item_id, event_type, make_timestamptz(moment * 1000) AS timestamp, "
+        "position, part "
         "FROM events JOIN (SELECT session_id, max(moment) AS ended FROM events GROUP BY session_id) USING (session_id) "
-        "ORDER BY ended, session_id, moment, event_id",
+        "ORDER BY ended, session_id, moment, position, event_id",
         out / "events.parquet",
     )
     steps.update()
@@ -116,7 +118,7 @@ def _ingest(connection: duckdb.DuckDBPyConnection, source: Source, params: Inges
 def _staged(feed: Feed, params: Ingest) -> str:
     """SQL: the rows of a feed in our columns, with the `field` and `reason` of the first rule that each breaks."""
     file = quoted(feed.table.path.name)
-    fields = {name: feed.fields.get(name, "NULL") for name in (*FIELDS, "position")}
+    fields = {name: feed.fields.get(name, "NULL") for name in FIELDS}
     if "event_id" not in feed.fields:
         fields["event_id"] = f"{quoted(feed.table.path.name + ':')} || lpad(CAST(row AS VARCHAR), 12, '0')"
     if "event_type" not in feed.fields:
@@ -137,11 +139,13 @@ def _staged(feed: Feed, params: Ingest) -> str:
             f"{feed.table.path}: needs a column timestamp, or position where only the order is known; "
             f"it has {', '.join(feed.table.cells)}. ingest.columns maps our names to yours"
         )
+    given = "position" in feed.fields and "timestamp" in feed.fields
+    position = "coalesce(TRY_CAST(position AS BIGINT), 0)" if given else "CAST(row AS BIGINT)"
     columns = ", ".join(f"{sql} AS {name}" for name, sql in fields.items())
     rows = f"SELECT *, {moment} AS moment FROM (SELECT row, raw, problem, {columns} FROM ({feed.table.rows}))"
     return (
         f"SELECT {file} AS source_file, row, {quoted(feed.part) if feed.part else 'CAST(NULL AS VARCHAR)'} AS part, "
-        "event_id, session_id, user_id, item_id, event_type, moment, field, reason, "
+        f"event_id, session_id, user_id, item_id, event_type, moment, {position} AS position, field, reason, "
         f"CASE WHEN reason IS NOT NULL THEN raw END AS raw FROM ({validated(rows, params.event_types)})"
     )
 
@@ -235,7 +239,7 @@ def read_events(path: Path) -> pd.DataFrame:
     if not path.is_file():
         raise InputError(f"{path}: no such file; expected a Parquet file of events that ingest wrote")
     try:
-        return pd.read_parquet(path, columns=list(FIELDS))
+        return read_columns(path, FIELDS[:-1])
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: not a Parquet file of events that ingest wrote: {error}") from error
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-FIELDS = ("event_id", "session_id", "user_id", "item_id", "event_type", "timestamp")
-REQUIRED_FIELDS = tuple(name for name in FIELDS if name != "user_id")
+TEXT_FIELDS = ("event_id", "session_id", "user_id", "item_id", "event_type")
+FIELDS = (*TEXT_FIELDS, "timestamp", "position")
+REQUIRED_FIELDS = tuple(name for name in FIELDS if name not in ("user_id", "position"))
 ITEM_FIELDS = ("item_id", "title", "category", "price", "launched")
 MAX_ID_CHARS = 256
 EARLIEST_MS = 631_152_000_000  # 1990; an earlier time comes from a clock that was not set
+MAX_POSITION = 2**62 - 1  # of an event among those of its session that share a timestamp
 LATEST_MS = 253_402_300_799_999  # the end of the year 9999; DuckDB cannot calculate with much later times
 
 # SQL: reads seconds, milliseconds or ISO text as UTC milliseconds, null if it is none of them. Numbers of 11 digits and
@@ -59,6 +61,12 @@ def rules(event_types: list[str], latest: str | None = None) -> list[Rule]:
         Rule("timestamp", "before 1990", f"moment < {EARLIEST_MS}"),
         Rule("timestamp", "after the year 9999", f"moment > {LATEST_MS}"),
         *([] if latest is None else [Rule("timestamp", "in the future", f"moment > {latest}")]),
+        Rule(
+            "position",
+            f"not a whole number from 0 to {MAX_POSITION}",
+            "position IS NOT NULL AND NOT (regexp_full_match(position, '[0-9]+([.]0+)?') "
+            f"AND coalesce(TRY_CAST(position AS BIGINT) <= {MAX_POSITION}, false))",
+        ),
     ]
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import duckdb
 
 from nextclick.errors import InputError
+from nextclick.events.click_order import positioned
 from nextclick.events.ingest import connect, write
 from nextclick.events.schema import quoted
 from nextclick.files import move_files, scratch_folder
@@ -27,7 +28,7 @@ def split(events: Path, params: Split, out: Path) -> dict:
     """
     with scratch_folder(out / ".scratch-split") as scratch, connect(scratch) as connection:
         try:
-            connection.execute(f"CREATE VIEW events AS SELECT * FROM read_parquet({quoted(str(events))})")
+            connection.execute(f"CREATE VIEW events AS FROM {positioned(f'read_parquet({quoted(str(events))})')}")
         except duckdb.Error as error:
             raise InputError(f"{events}: not a Parquet file that ingest wrote: {str(error).splitlines()[0]}") from error
         if params.by == "file":
@@ -60,7 +61,7 @@ def split(events: Path, params: Split, out: Path) -> dict:
             write(
                 connection,
                 f"SELECT events.* FROM events JOIN sides USING (session_id) WHERE side = '{part}' "
-                "ORDER BY ended, session_id, timestamp, event_id",
+                "ORDER BY ended, session_id, timestamp, position, event_id",
                 scratch / f"{part}.parquet",
             )
         move_files(tuple(f"{part}.parquet" for part in PARTS), scratch, out)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from nextclick.errors import InputError
@@ -122,7 +123,7 @@ def parquet_rows(files: Iterable[Path], **options: str) -> str:
     return f"read_parquet([{listed}], {', '.join(f'{name} = {value}' for name, value in given.items())})"
 
 
-def each_event_once(order: str = "timestamp, file, session_id") -> str:
+def each_event_once(order: str = "timestamp, position, file, session_id") -> str:
     """SQL: the clause that keeps one row of each event_id, the first in this order. By default it is the oldest, and of
     those the first by the name of its `file`, since a writer that was killed may write an event again."""
     return f"QUALIFY row_number() OVER (PARTITION BY event_id ORDER BY {order}) = 1"
@@ -136,29 +137,33 @@ def utc_database(path: str = ":memory:", **config: int) -> duckdb.DuckDBPyConnec
 
 
 def parquet(path: Path) -> Table:
-    """A Parquet file, or a folder of them (partitions) that have the same columns; timestamps become milliseconds.
+    """A Parquet file, or a folder of them (partitions), in all of their columns; timestamps become milliseconds.
 
     Raises InputError if there is no readable file.
     """
     files = parquet_files(path) if path.is_dir() else [path]
     if not files:
         raise InputError(f"{path}: holds no Parquet files")
-    try:
-        schema = pq.read_schema(files[0])
-    except (OSError, ValueError) as error:
-        raise InputError(f"{files[0]}: not a readable Parquet file: {error}") from error
+    columns: dict[str, pa.Field] = {}
+    for file in files:  # files of a log that were written earlier may lack a column
+        try:
+            columns |= {field.name: field for field in pq.read_schema(file) if field.name not in columns}
+        except (OSError, ValueError) as error:
+            raise InputError(f"{file}: not a readable Parquet file: {error}") from error
     texts = {
         field.name: f"epoch_ms(CAST({named(field.name)} AS TIMESTAMPTZ))"
         if str(field.type).startswith(("timestamp", "date"))
         else named(field.name)
-        for field in schema
+        for field in columns.values()
     }
     packed = ", ".join(f"{named(name)} := CAST({text} AS VARCHAR)" for name, text in texts.items())
-    row = "file_row_number + 1" if path.is_file() else "row_number() OVER (ORDER BY filename, file_row_number)"
+    row, several = "file_row_number + 1", "false"
+    if path.is_dir():
+        row, several = "row_number() OVER (ORDER BY filename, file_row_number)", "true"
     rows = (
         "SELECT row, cells, CAST(to_json(cells) AS VARCHAR) AS raw, NULL AS problem FROM ("
         f"SELECT {row} AS row, struct_pack({packed}) AS cells "
-        f"FROM {parquet_rows(files, file_row_number='true', filename=str(path.is_dir()))})"
+        f"FROM {parquet_rows(files, file_row_number='true', filename=several, union_by_name=several)})"
     )
     return Table(path, rows, {name: f"cells.{named(name)}" for name in texts})
 

@@ -70,6 +70,7 @@ class LiveEvents:
             Click(*click)
             for click in zip(
                 timely["timestamp"].to_numpy().astype("datetime64[ms]").astype(np.int64).tolist(),
+                timely["position"].to_pylist(),
                 timely["event_id"].to_pylist(),
                 timely["item_id"].to_pylist(),
                 map(self._types.__getitem__, timely["event_type"].to_pylist()),
