@@ -21,7 +21,7 @@ def bundle(bundles) -> LoadedBundle:
 
 
 def answer(bundle: LoadedBundle, n: int, at_ms: int = NOW) -> Answer:
-    state = tuple(Click(NOW - 9_000 + 1000 * i, f"e{i}", f"i{(7 * n + i) % 40:02d}", 0) for i in range(n % 5))
+    state = tuple(Click(NOW - 9_000 + 1000 * i, i, f"e{i}", f"i{(7 * n + i) % 40:02d}", 0) for i in range(n % 5))
     snapshot = bundle.recommender.snapshot
     candidates, features = snapshot.features(prefixes_of([state], snapshot.vocabulary))
     scores = bundle.recommender.scores_of(candidates, features)[0]

@@ -207,7 +207,7 @@ def test_events_over_http_reach_the_same_states_through_kafka(live, params, shop
     receipt = intake.accept([*(json.dumps(row).encode() for row in rows), b"nonsense"])
     intake.close()
     assert receipt.accepted == len(events)
-    assert [(one.position, one.reason) for one in receipt.invalid] == [(len(events), "not a JSON object")]
+    assert [(one.place, one.reason) for one in receipt.invalid] == [(len(events), "not a JSON object")]
     assert [message.value() for message in quarantined(params)] == [b"nonsense"]
     live.consume()
     stored(live.root, params, events)
