@@ -155,7 +155,7 @@ _FIRST_OF_EACH_ID = f"""
     SELECT * FROM staged ANTI JOIN repeated USING (event_id) WHERE reason IS NULL
     UNION ALL
     SELECT * FROM staged SEMI JOIN repeated USING (event_id) WHERE reason IS NULL
-    {each_event_once("source_file, row")}
+    {each_event_once("source_file, position, row")}
 """
 
 # sessions in the order of their ids (by number where they are numbers), train before test, evenly spread and apart
