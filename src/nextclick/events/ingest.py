@@ -10,6 +10,7 @@ import duckdb
 import pandas as pd
 
 from nextclick.errors import InputError
+from nextclick.events.click_order import read_columns
 from nextclick.events.feeds import Source
 from nextclick.events.ingest_report import report
 from nextclick.events.items import write_items
@@ -28,7 +29,7 @@ MEMORY_SHARE = 0.5  # of the machine's memory; what does not fit goes to disk
 
 
 def connect(scratch: Path) -> duckdb.DuckDBPyConnection:
-    """A database in memory that goes on in the folder `scratch` when it is full, so that larger data can pass through."""
+    """A database in memory that goes on in the folder `scratch` where that is full, for data of any size."""
     connection = utc_database()
     connection.execute("SET enable_progress_bar = false")  # it would go to stdout, which is for results
     connection.execute(f"SET temp_directory = {quoted(str(scratch / 'spill'))}")
@@ -116,7 +117,7 @@ _FIRST_OF_EACH_ID = f"""
     SELECT * FROM rows_read ANTI JOIN repeated USING (event_id) WHERE reason IS NULL
     UNION ALL
     SELECT * FROM rows_read SEMI JOIN repeated USING (event_id) WHERE reason IS NULL
-    {each_event_once("source_file, row")}
+    {each_event_once("source_file, position, row")}
 """
 
 
@@ -125,6 +126,6 @@ def read_events(path: Path) -> pd.DataFrame:
     if not path.is_file():
         raise InputError(f"{path}: no such file; expected a Parquet file of events that ingest wrote")
     try:
-        return pd.read_parquet(path, columns=list(FIELDS))
+        return read_columns(path, FIELDS[:-1])
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: not a Parquet file of events that ingest wrote: {error}") from error

@@ -46,7 +46,8 @@ def write_items(
             )
     one_row = (
         "SELECT item_id, min(title) AS title, min(category) AS category, min(brand) AS brand, "
-        "min(price_read) AS price, make_timestamptz(min(launched_ms) * 1000) AS launched, CAST(NULL AS TIMESTAMPTZ) AS known_from "
+        "min(price_read) AS price, make_timestamptz(min(launched_ms) * 1000) AS launched, "
+        "CAST(NULL AS TIMESTAMPTZ) AS known_from "
         "FROM described WHERE reason IS NULL GROUP BY item_id"
     )
     told = f"UNION ALL BY NAME {_told_by_events(attributes, decimal)}" if attributes else ""
@@ -84,7 +85,10 @@ def _rows_of(feed: Feed) -> str:
     values = {"item_id": f"id_text({feed.fields['item_id']})", **feed.attributes}
     values = {name: f"id_text({sql})" if name in ("category", "brand") else sql for name, sql in values.items()}
     listed = ", ".join(f"{sql} AS {name}" for name, sql in values.items())
-    return f"SELECT source_file, coalesce(row, row_number() OVER ()) AS row, problem, {feed.table.raw} AS raw, {listed} FROM ({feed.table.rows})"
+    return (
+        f"SELECT source_file, coalesce(row, row_number() OVER ()) AS row, problem, {feed.table.raw} AS raw, {listed} "
+        f"FROM ({feed.table.rows})"
+    )
 
 
 def _told_by_events(attributes: list[str], decimal: str | None) -> str:

@@ -30,9 +30,9 @@ EXACT_DIGITS = {pa.float16(): 2**11, pa.float32(): 2**24, pa.float64(): 2**53}  
 class Table:
     """Rows of one file, or of several with the same columns.
 
-    rows: SQL that yields, in the order of the file, `source_file`, `row` (1 is the first; null where to count them would
-    keep DuckDB from reading in parallel), `problem` (null if the row parses), and the columns to which `cells` and `raw` refer. cells: SQL of each column's text, by the column's name. raw: SQL of the
-    row's text, for the quarantine. nested: columns of objects, whose parts are columns too, such as user.id. times:
+    rows: SQL that yields, in the order of the file, `source_file`, `row` (1 is the first; null where counting would keep
+    DuckDB from reading in parallel), `problem` (null if the row parses), and the columns to which `cells` and `raw`
+    refer. cells: SQL of each column's text, by the column's name. raw: SQL of the row's text, for the quarantine. nested: columns of objects, whose parts are columns too, such as user.id. times:
     columns of times, whose text is milliseconds. is_json: whether rows are JSON objects. text: the file in UTF-8
     that is read in place of `path`.
     unreadable: once `rows` was read, SQL of what is no row of the table, with `source_file`, `line`, `raw` and
@@ -194,7 +194,7 @@ def _parquet_table(paths: list[Path], root: Path, schema: pa.Schema, folders: tu
         value = f"url_decode(regexp_extract(filename[{start}:], {quoted(f'(^|/){name}=([^/]*)/')}, 2))"
         texts += f", nullif({value}, '{NO_PARTITION}') AS f{i}"
         cells.setdefault(name, f"f{i}")
-    scan = parquet_rows(map(escape, map(str, paths)), file_row_number="true", filename="true")
+    scan = parquet_rows((Path(escape(str(path))) for path in paths), file_row_number="true", filename="true")
     rows = (
         f"SELECT filename[{start}:] AS source_file, file_row_number + 1 AS row, "
         f"CAST(NULL AS VARCHAR) AS problem, {texts} FROM {scan}"

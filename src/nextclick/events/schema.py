@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-FIELDS = ("event_id", "session_id", "user_id", "item_id", "event_type", "timestamp")
-REQUIRED_FIELDS = tuple(name for name in FIELDS if name != "user_id")
+TEXT_FIELDS = ("event_id", "session_id", "user_id", "item_id", "event_type")
+FIELDS = (*TEXT_FIELDS, "timestamp", "position")
+REQUIRED_FIELDS = tuple(name for name in FIELDS if name not in ("user_id", "position"))
 ITEM_FIELDS = ("item_id", "title", "category", "brand", "price", "launched")
 MAX_ID_CHARS = 256
 NO_SESSION = ("session_id", "empty")
@@ -13,6 +14,7 @@ LOST_DIGITS = "a float that lost digits: write the column as text or as whole nu
 AMBIGUOUS_ZONE = "the name of its time zone means several: expected an offset, such as +08:00"
 NO_MOMENT = "not a moment: expected seconds to nanoseconds since 1970 or ISO text; see ingest.timestamp_format"
 EARLIEST_MS = 631_152_000_000  # 1990; an earlier time comes from a clock that was not set
+MAX_POSITION = 2**62 - 1  # of an event among those of its session that share a timestamp
 
 
 @dataclass(frozen=True)
@@ -52,18 +54,22 @@ def rules(event_types: list[str], latest: str, no_session: tuple[str, str] = NO_
             f"not one of {', '.join(event_types)}",
             f"event_type IS NULL OR event_type NOT IN ({types})",
         ),
-        Rule(
-            "timestamp",
-            "the name of its time zone means several: write an offset",
-            "moment IS NULL AND ambiguous_zone(timestamp)",
-        ),
+        Rule("timestamp", AMBIGUOUS_ZONE, "moment IS NULL AND ambiguous_zone(timestamp)"),
         Rule("timestamp", NO_MOMENT, "moment IS NULL"),
         Rule("timestamp", "before 1990", f"moment < {EARLIEST_MS}"),
         Rule("timestamp", "in the future", f"moment > {latest}"),
+        Rule(
+            "position",
+            f"not a whole number from 0 to {MAX_POSITION}",
+            "position IS NOT NULL AND NOT (regexp_full_match(position, '[0-9]+([.]0+)?') "
+            f"AND coalesce(TRY_CAST(position AS BIGINT) <= {MAX_POSITION}, false))",
+        ),
     ]
 
 
-def validated(rows: str, event_types: list[str], latest: str, no_session: tuple[str, str] = NO_SESSION, made: str = "") -> str:
+def validated(
+    rows: str, event_types: list[str], latest: str, no_session: tuple[str, str] = NO_SESSION, made: str = ""
+) -> str:
     """SQL: `rows` with the `field` and `reason` of the first rule that each breaks, null for a valid one.
 
     rows: SQL that yields an event's fields as text, ids by `id_text`, its `moment`, and a `problem` where it could not

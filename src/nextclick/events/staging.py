@@ -70,7 +70,7 @@ def _staged(
         raise _lacks(feed, "needs a column session_id, or user_id to make sessions of")
     if not {"timestamp", "position"} & feed.fields.keys():
         raise _lacks(feed, "needs a column timestamp, or position where only the order is known")
-    cells = {name: feed.fields.get(name, "CAST(NULL AS VARCHAR)") for name in (*FIELDS, "position")}
+    cells = {name: feed.fields.get(name, "CAST(NULL AS VARCHAR)") for name in FIELDS}
     if by_user:
         cells["session_id"] = cells["user_id"]
     default = quoted(params.event_types[0])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from nextclick.events.schema import quoted
 from nextclick.units import MS_PER_SECOND
 
@@ -13,7 +15,7 @@ NOBODY = (
 )
 
 
-def macros(nobody: list[str] | None = None, timestamp_format: str | None = None) -> str:
+def macros(nobody: Sequence[str] = (), timestamp_format: str | None = None) -> str:
     """SQL that creates the macros. A connection's time zone is that of texts that name none.
 
     cell_text(v): a cell without the spaces around it, null if nothing is left; most cells have none, which is quickly seen.
@@ -26,7 +28,7 @@ def macros(nobody: list[str] | None = None, timestamp_format: str | None = None)
     plain_price(v), price_in(v, decimal): a price as a number, or null; see `price_of`.
     nobody: further words for it.
     """
-    words = ", ".join(quoted(word) for word in (*NOBODY, *(nobody or ())))
+    words = ", ".join(quoted(word) for word in (*NOBODY, *nobody))
     text_moment = """coalesce(
         TRY_CAST(v AS TIMESTAMPTZ),
         TRY_CAST(regexp_replace(v, ' ([+-][0-9]{2}:?[0-9]{2})( UTC)?$', '\\1') AS TIMESTAMPTZ))"""
