@@ -49,7 +49,16 @@ class Simulator(Section):
 
 class Ingest(Section):
     path: str = "data/raw/simulated"
-    format: Literal["generic", "retailrocket", "diginetica", "yoochoose", "otto", "movielens"] = "generic"
+    format: Literal[
+        "generic",
+        "retailrocket",
+        "diginetica",
+        "yoochoose",
+        "otto",
+        "movielens",
+        "lastfm_1k",
+        "tenrec",
+    ] = "generic"
     columns: dict[str, str] = {}
     header: list[str] | None = None
     encoding: str = "utf-8"
