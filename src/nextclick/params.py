@@ -58,6 +58,9 @@ class Ingest(Section):
         "movielens",
         "lastfm_1k",
         "tenrec",
+        "ecommerce_behavior",
+        "online_retail",
+        "shopify_orders",
     ] = "generic"
     columns: dict[str, str] = {}
     header: list[str] | None = None

@@ -1,5 +1,6 @@
 """Published data sets and exports are read in their native form; each row is an event, in quarantine, or left out."""
 
+import gzip
 from pathlib import Path
 
 import pandas as pd
@@ -39,6 +40,130 @@ class Read:
 
     def times(self) -> list[str]:
         return self.events["timestamp"].dt.strftime("%Y-%m-%d %H:%M:%S.%f").str[:-3].tolist()
+
+
+STORE = "event_time,event_type,product_id,category_id,category_code,brand,price,user_id,user_session\n"
+OCTOBER = (
+    STORE
+    + "2019-10-01 00:00:00 UTC,view,44600062,2103807459595387724,,shiseido,35.79,541312140,72d76fde\n"
+    + "2019-10-01 00:00:05 UTC,cart,3900821,2053013552326770905,appliances.environment.water_heater,aqua,33.20,5,9333\n"
+    + "2019-10-01 00:00:09 UTC,remove_from_cart,3900821,2053013552326770905,a.b,aqua,33.20,5,9333\n"
+    + "2019-10-01 00:00:10 UTC,view,3900821,2053013552326770905,a.b,,33.20,5,\n"
+)
+NOVEMBER = STORE + "2019-11-01 00:00:00 UTC,purchase,3900821,2053013552326770905,a.b,,31.00,5,77\n"
+
+
+def test_ecommerce_behavior_reads_the_months_of_a_folder(tmp_path):
+    files = {"2019-Oct.csv": OCTOBER, "2019-Nov.csv.gz": gzip.compress(NOVEMBER.encode()), "notes.pdf": "a note"}
+    read = Read(tmp_path, "ecommerce_behavior", files)
+    assert read.clicks("session_id", "user_id", "item_id", "event_type") == [
+        ["72d76fde", "541312140", "44600062", "view"],
+        ["9333", "5", "3900821", "cart"],
+        ["77", "5", "3900821", "purchase"],
+    ]
+    assert read.times()[1] == "2019-10-01 00:00:05.000"
+    last = read.items.drop_duplicates("item_id", keep="last").set_index("item_id")
+    assert last.loc["44600062", ["category", "brand", "price"]].tolist() == ["2103807459595387724", "shiseido", 35.79]
+    assert last.loc["3900821", ["category", "brand", "price"]].tolist() == ["a/b", "aqua", 31.0]
+    assert read.items["category"].tolist()[0] == "appliances/environment/water_heater"
+    assert read.bad() == [
+        ("2019-Oct.csv", 3, "row", "remove_from_cart takes a step back: name it in ingest.event_types to read it"),
+        ("2019-Oct.csv", 4, "session_id", "empty"),
+    ]
+    assert read.counts["unread_files"] == ["notes.pdf"]
+
+
+def test_a_step_back_is_an_event_where_event_types_name_it(tmp_path):
+    types = ["view", "cart", "purchase", "remove_from_cart"]
+    read = Read(tmp_path, "ecommerce_behavior", {"2019-Oct.csv": OCTOBER}, event_types=types)
+    assert read.events["event_type"].tolist() == ["view", "cart", "remove_from_cart"]
+
+
+def test_a_type_that_the_store_has_not_published_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"'wish' \(1 rows, first 2019-Oct\.csv: row 2\)"):
+        Read(tmp_path, "ecommerce_behavior", {"2019-Oct.csv": OCTOBER.replace(",cart,", ",wish,")})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Invoice,StockCode,Description,Quantity,InvoiceDate,Price,Customer ID,Country\n"
+        '489434,85048,"15CM CHRISTMAS GLASS BALL, 20 LIGHTS",12,2009-12-01 07:45:00,6.95,13085.0,United Kingdom\n'
+        "489434,79323P,PINK CHERRY LIGHTS,12,2009-12-01 07:45:00,6.75,13085.0,United Kingdom\n"
+        "C489449,22087,PAPER BUNTING,-12,2009-12-01 10:33:00,2.95,16321.0,Australia\n"
+        "489464,21733,85123a mixed,-96,2009-12-01 10:52:00,0.0,,United Kingdom\n"
+        "489525,85226C,BLUE PULL BACK CAR,1,2009-12-01 11:49:00,0.55,,United Kingdom\n"
+        "489526,85227,CAR,1,soon,0.55,17850.0,United Kingdom\n",
+        "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country\n"
+        '489434,85048,"15CM CHRISTMAS GLASS BALL, 20 LIGHTS",12,12/1/2009 7:45,6.95,13085,United Kingdom\n'
+        "489434,79323P,PINK CHERRY LIGHTS,12,12/1/2009 7:45,6.75,13085,United Kingdom\n"
+        "C489449,22087,PAPER BUNTING,-12,12/1/2009 10:33,2.95,16321,Australia\n"
+        "489464,21733,85123a mixed,-96,12/1/2009 10:52,0,,United Kingdom\n"
+        "489525,85226C,BLUE PULL BACK CAR,1,12/1/2009 11:49,0.55,,United Kingdom\n"
+        "489526,85227,CAR,1,13/13/2009 11:49,0.55,17850,United Kingdom\n",
+    ],
+    ids=["Online Retail II", "Online Retail"],
+)
+def test_online_retail_has_invoices_as_sessions_and_no_returns(tmp_path, text):
+    read = Read(tmp_path, "online_retail", {"online_retail.csv": text})
+    assert read.clicks("session_id", "user_id", "item_id", "event_type") == [
+        ["489434", "13085", "85048", "purchase"],
+        ["489434", "13085", "79323P", "purchase"],
+        ["489525", None, "85226C", "purchase"],
+    ]
+    assert read.times()[::2] == ["2009-12-01 07:45:00.000", "2009-12-01 11:49:00.000"]
+    assert read.described("title", "price")["85048"] == ["15CM CHRISTMAS GLASS BALL, 20 LIGHTS", 6.95]
+    returned = "a return or a cancelled invoice, which is no purchase"
+    assert [(row, reason) for _, row, _, reason in read.bad()[:2]] == [(3, returned), (4, returned)]
+    assert read.quarantine["field"].tolist() == ["row", "row", "timestamp"]
+
+
+ORDERS = (
+    "Name,Email,Financial Status,Paid at,Fulfillment Status,Currency,Subtotal,Total,Created at,Lineitem quantity,"
+    "Lineitem name,Lineitem price,Lineitem sku,Billing Name,Notes,Vendor,Id\n"
+)
+NEWER = '#1002,,paid,,fulfilled,EUR,5.00,5.00,2019-10-01 12:00:00 +0200,1,Lid,5.00,,"Guest, A.","two\nlines",Acme,556\n'
+OLDER = (
+    "#1001,Ann@Example.com,paid,2019-10-01 00:01:00 +0200,fulfilled,EUR,30.00,30.00,2019-10-01 00:00:00 +0200,1,"
+    "Pan - Red,25.00,PAN-R,Ann,,Acme,555\n"
+    "#1001,ann@example.com,,,,,,,,2,Lid,5.00,,,,Acme,\n"
+)
+
+
+def test_shopify_orders_are_filled_down_within_an_order(tmp_path):
+    read = Read(tmp_path, "shopify_orders", {"orders_export.csv": ORDERS + NEWER + OLDER})
+    assert read.clicks("event_id", "session_id", "user_id", "item_id", "event_type") == [
+        ["#1001-0001", "#1001", "ann@example.com", "PAN-R", "purchase"],
+        ["#1001-0002", "#1001", "ann@example.com", "Lid", "purchase"],
+        ["#1002-0001", "#1002", "#1002", "Lid", "purchase"],
+    ]
+    assert read.times() == ["2019-09-30 22:00:00.000"] * 2 + ["2019-10-01 10:00:00.000"]
+    assert read.described("title", "brand", "price") == {
+        "PAN-R": ["Pan - Red", "Acme", 25.0],
+        "Lid": ["Lid", "Acme", 5.0],
+    }
+
+
+def test_an_order_in_two_exports_of_shopify_counts_once(tmp_path):
+    files = {"orders_export_1.csv": ORDERS + NEWER + OLDER, "orders_export_2.csv": ORDERS + OLDER}
+    read = Read(tmp_path, "shopify_orders", files)
+    assert (read.counts["accepted"], read.counts["duplicates"]) == (3, 2)
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(sizes=st.lists(st.integers(1, 4), min_size=1, max_size=6), data=st.data())
+def test_each_line_of_an_order_has_its_buyer_and_time_whichever_line_tells_them(tmp_path, sizes, data):
+    rows = []
+    for n, size in enumerate(sizes):
+        teller = data.draw(st.integers(0, size - 1))
+        for line in range(size):
+            email, time = (f"U{n}@x.org", f"2019-10-0{n + 1} 00:00:00 +0000") if line == teller else ("", "")
+            rows.append(f"#{n},{email},{time},i{line},5.00,")
+    head = "Name,Email,Created at,Lineitem name,Lineitem price,Lineitem sku\n"
+    read = Read(tmp_path, "shopify_orders", {"orders.csv": head + "\n".join(rows) + "\n"})
+    expected = [[f"#{n}", f"u{n}@x.org", f"i{line}"] for n, size in enumerate(sizes) for line in range(size)]
+    assert read.clicks("session_id", "user_id", "item_id") == expected
+    assert read.events["timestamp"].dt.day.tolist() == [n + 1 for n, size in enumerate(sizes) for _ in range(size)]
 
 
 def test_lastfm_has_no_header_and_quotes_that_mean_nothing(tmp_path):
@@ -102,6 +227,9 @@ def test_clicks_of_a_user_keep_their_order_and_all_rows_are_counted(tmp_path, sh
 @pytest.mark.parametrize(
     ("fmt", "file", "text", "said"),
     [
+        ("ecommerce_behavior", "2019-Oct.csv", "event_time,event_type\n1,2\n", "no column user_session, which"),
+        ("online_retail", "retail.csv", "Invoice,Quantity,InvoiceDate\n1,2,3\n", "no column Customer ID or CustomerID"),
+        ("shopify_orders", "orders.csv", "Name,Email\n1,2\n", "no column Lineitem name"),
         ("tenrec", "QB-video.csv", "user_id,item_id\n1,2\n", "no column click"),
     ],
 )
@@ -110,3 +238,9 @@ def test_a_missing_column_is_named_with_the_file_and_the_columns_that_it_has(tmp
         Read(tmp_path, fmt, {file: text})
     assert f"source/{file}: {said}" in str(error.value)
     assert "; it has " in str(error.value)
+
+
+@pytest.mark.parametrize("fmt", ["ecommerce_behavior", "online_retail", "shopify_orders"])
+def test_a_folder_without_files_of_the_format_says_what_was_expected(tmp_path, fmt):
+    with pytest.raises(InputError, match=r"source: expected .*files? .*\.(csv|json).*(holds notes.txt|holds x\.tsv)"):
+        Read(tmp_path, fmt, {"notes.txt": "x", "x.tsv": "a\tb\n"})

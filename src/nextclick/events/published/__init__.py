@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from nextclick.events.feeds import Source
-from nextclick.events.published import research_sets
+from nextclick.events.published import research_sets, shops
 from nextclick.events.readers import Reader
 from nextclick.params import Ingest
 
@@ -18,4 +18,7 @@ FORMATS: dict[str, Callable[[Reader, Path, Ingest], Source]] = {
     "movielens": research_sets.movielens,
     "lastfm_1k": research_sets.lastfm_1k,
     "tenrec": research_sets.tenrec,
+    "ecommerce_behavior": shops.ecommerce_behavior,
+    "online_retail": shops.online_retail,
+    "shopify_orders": shops.shopify_orders,
 }
