@@ -61,6 +61,9 @@ class Ingest(Section):
         "ecommerce_behavior",
         "online_retail",
         "shopify_orders",
+        "ga4",
+        "snowplow",
+        "segment",
     ] = "generic"
     columns: dict[str, str] = {}
     header: list[str] | None = None

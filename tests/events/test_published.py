@@ -1,9 +1,12 @@
 """Published data sets and exports are read in their native form; each row is an event, in quarantine, or left out."""
 
 import gzip
+import json
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -40,6 +43,10 @@ class Read:
 
     def times(self) -> list[str]:
         return self.events["timestamp"].dt.strftime("%Y-%m-%d %H:%M:%S.%f").str[:-3].tolist()
+
+
+def lines(*objects: dict) -> str:
+    return "".join(json.dumps(one) + "\n" for one in objects)
 
 
 STORE = "event_time,event_type,product_id,category_id,category_code,brand,price,user_id,user_session\n"
@@ -224,6 +231,297 @@ def test_clicks_of_a_user_keep_their_order_and_all_rows_are_counted(tmp_path, sh
     assert (read.counts["rows"], read.counts["accepted"]) == (len(shown), sum(click for _, _, click in shown))
 
 
+def ga4_event(name: str, second: int, items: list[dict] | None = None, user: str = "u.1", session: int = 7) -> dict:
+    """An event as `bq extract` writes it: whole numbers are strings, and what is null is absent."""
+    told = {
+        "event_date": "20210131",
+        "event_timestamp": str(1612069510000000 + second * 1_000_000),
+        "event_name": name,
+        "event_params": [
+            {"key": "page_title", "value": {"string_value": "Home"}},
+            {"key": "ga_session_id", "value": {"int_value": str(session)}},
+        ],
+        "event_bundle_sequence_id": "-6595101026",
+        "user_pseudo_id": user,
+    }
+    return told | ({"items": items} if items is not None else {})
+
+
+PAN = {
+    "item_id": "P1",
+    "item_name": "Pan",
+    "item_brand": "(not set)",
+    "item_category": "Home",
+    "item_category2": "Kitchen",
+    "item_category3": "(not set)",
+    "price": 25.5,
+    "quantity": "1",
+}
+LID = {"item_id": "(not set)", "item_name": "Lid", "item_brand": "Acme", "item_category": "Home", "price": 5.0}
+GA4 = [
+    ga4_event("session_start", 0),
+    ga4_event("page_view", 0),
+    ga4_event("view_item", 1, [PAN]),
+    ga4_event("view_item_list", 2, [PAN, LID]),
+    ga4_event("add_to_cart", 3, [PAN]),
+    ga4_event("purchase", 4, [PAN, LID]),
+    ga4_event("page_view", 5, user="u.2"),
+    ga4_event("view_item", 5, [LID], user="u.2"),
+    ga4_event("view_item", 6, []),
+]
+GA4_CLICKS = [
+    ["u.1.7", "u.1", "P1", "view"],
+    ["u.1.7", "u.1", "P1", "cart"],
+    ["u.1.7", "u.1", "P1", "purchase"],
+    ["u.1.7", "u.1", "Lid", "purchase"],
+    ["u.2.7", "u.2", "Lid", "view"],
+]
+
+
+def check_ga4(read: Read) -> None:
+    assert read.clicks("session_id", "user_id", "item_id", "event_type") == GA4_CLICKS
+    assert read.times()[0] == "2021-01-31 05:05:11.000"
+    assert read.counts["left_out_kinds"] == {"page_view": 2, "session_start": 1, "view_item_list": 1}
+    assert [(row, field) for _, row, field, _ in read.bad()] == [(9, "item_id")]
+    assert read.described("title", "category", "brand", "price") == {
+        "P1": ["Pan", "Home/Kitchen", None, 25.5],
+        "Lid": ["Lid", "Home", "Acme", 5.0],
+    }
+
+
+def test_ga4_as_json_lines(tmp_path):
+    check_ga4(Read(tmp_path, "ga4", {"events_20210131.json": lines(*GA4)}))
+
+
+def test_ga4_as_parquet_with_nested_records(tmp_path):
+    value = pa.struct({"string_value": pa.string(), "int_value": pa.int64(), "double_value": pa.float64()})
+    product = {name: pa.string() for name in PAN} | {"price": pa.float64(), "quantity": pa.int64()}
+    schema = pa.schema(
+        {
+            "event_date": pa.string(),
+            "event_timestamp": pa.int64(),
+            "event_name": pa.string(),
+            "event_params": pa.list_(pa.struct({"key": pa.string(), "value": value})),
+            "event_bundle_sequence_id": pa.int64(),
+            "user_pseudo_id": pa.string(),
+            "user_id": pa.string(),
+            "items": pa.list_(pa.struct(product)),
+        }
+    )
+    rows = json.loads(json.dumps(GA4))
+    for row in rows:
+        row |= {name: int(row[name]) for name in ("event_timestamp", "event_bundle_sequence_id")}
+        for parameter in row["event_params"]:
+            if "int_value" in parameter["value"]:
+                parameter["value"]["int_value"] = int(parameter["value"]["int_value"])
+        for item in row.setdefault("items", []):
+            item["quantity"] = int(item.get("quantity", 1))
+    (tmp_path / "source").mkdir()
+    pq.write_table(pa.Table.from_pylist(rows, schema), tmp_path / "source/events-000000000000.parquet")
+    check_ga4(Read(tmp_path, "ga4", {}))
+
+
+def test_ga4_of_a_day_and_of_the_running_day_count_once(tmp_path):
+    files = {"events_20210131.json": lines(*GA4), "events_intraday_20210131.json": lines(*GA4[:6])}
+    read = Read(tmp_path, "ga4", files)
+    assert (read.counts["accepted"], read.counts["duplicates"]) == (5, 4)
+
+
+def test_a_day_without_items_is_no_error_of_ga4_and_a_log_without_any_is(tmp_path):
+    read = Read(tmp_path, "ga4", {"events_1.json": lines(*GA4[:2]), "events_2.json": lines(*GA4[2:])})
+    assert read.counts["accepted"] == 5
+    (tmp_path / "source/events_2.json").unlink()
+    with pytest.raises(InputError, match=r"events_1\.json: no column items, which this format has; it has event_"):
+        Read(tmp_path, "ga4", {})
+    with pytest.raises(InputError, match=r"no row is a valid event: \{\}; no events of items: 1 page_view"):
+        Read(tmp_path, "ga4", {"events_1.json": lines(ga4_event("page_view", 1, []))})
+
+
+def test_an_event_of_ga4_that_event_types_name_is_kept(tmp_path):
+    types = ["view", "cart", "purchase", "view_item_list"]
+    read = Read(tmp_path, "ga4", {"events.json": lines(*GA4)}, event_types=types)
+    assert read.counts["types"]["view_item_list"] == 2
+
+
+ACTION = "unstruct_event_com_snowplowanalytics_snowplow_ecommerce_snowplow_ecommerce_action_1"
+PRODUCTS = "contexts_com_snowplowanalytics_snowplow_ecommerce_product_1"
+TEE = {
+    "id": "P125",
+    "name": "Baseball T",
+    "brand": "Snowplow",
+    "category": "Mens/Apparel",
+    "price": 200,
+    "currency": "USD",
+}
+CAP = {"id": "P126", "name": "Cap", "category": "Mens", "price": 12.5, "currency": "USD"}
+
+
+def snowplow_event(second: int, action: str | None, *products: dict, **more) -> dict:
+    return {
+        "event_id": f"e{second}",
+        "event": "unstruct" if action else "page_view",
+        "event_name": "snowplow_ecommerce_action" if action else "page_view",
+        "collector_tstamp": f"2024-01-01T10:00:{second + 1:02}.500Z",
+        "derived_tstamp": f"2024-01-01T10:00:{second:02}.250Z",
+        "domain_userid": "bc2e92ec",
+        "domain_sessionid": "88c23330",
+        "user_id": None,
+        ACTION: {"type": action} if action else None,
+        PRODUCTS: list(products) or None,
+        **more,
+    }
+
+
+SNOWPLOW = [
+    snowplow_event(1, None),
+    snowplow_event(2, "list_view", TEE, CAP),
+    snowplow_event(3, "product_view", TEE),
+    snowplow_event(4, "add_to_cart", TEE, user_id="ann"),
+    snowplow_event(5, "transaction", TEE, CAP, user_id="ann"),
+    snowplow_event(5, "transaction", TEE, CAP, user_id="ann"),
+    snowplow_event(6, "product_view"),
+    snowplow_event(7, "product_view", CAP, derived_tstamp=None),
+]
+
+
+def check_snowplow(read: Read) -> None:
+    assert read.clicks("event_id", "session_id", "user_id", "item_id", "event_type") == [
+        ["e3", "88c23330", "bc2e92ec", "P125", "view"],
+        ["e4", "88c23330", "bc2e92ec", "P125", "cart"],
+        ["e5-0000", "88c23330", "bc2e92ec", "P125", "purchase"],
+        ["e5-0001", "88c23330", "bc2e92ec", "P126", "purchase"],
+        ["e7", "88c23330", "bc2e92ec", "P126", "view"],
+    ]
+    assert read.times()[0::4] == ["2024-01-01 10:00:03.250", "2024-01-01 10:00:08.500"]
+    assert (read.counts["duplicates"], read.counts["left_out_kinds"]) == (2, {"list_view": 1, "page_view": 1})
+    assert [(row, field) for _, row, field, _ in read.bad()] == [(7, "item_id")]
+    assert read.described("title", "category", "brand", "price") == {
+        "P125": ["Baseball T", "Mens/Apparel", "Snowplow", 200.0],
+        "P126": ["Cap", "Mens", None, 12.5],
+    }
+
+
+def test_snowplow_as_json_lines(tmp_path):
+    check_snowplow(Read(tmp_path, "snowplow", {"run.jsonl": lines(*SNOWPLOW)}))
+
+
+def test_snowplow_in_the_upper_case_of_snowflake_and_with_the_versions_of_bigquery(tmp_path):
+    names = {ACTION: f"{ACTION}_0_2", PRODUCTS: f"{PRODUCTS}_0_0"}
+    renamed = [{names.get(key, key).upper(): value for key, value in event.items()} for event in SNOWPLOW]
+    check_snowplow(Read(tmp_path, "snowplow", {"run.jsonl": lines(*renamed)}))
+
+
+def test_snowplow_as_parquet(tmp_path):
+    frame = pd.DataFrame(SNOWPLOW)
+    for name in ("collector_tstamp", "derived_tstamp"):
+        frame[name] = pd.to_datetime(frame[name], utc=True)
+    (tmp_path / "source").mkdir()
+    frame.to_parquet(tmp_path / "source/part-0.parquet")
+    check_snowplow(Read(tmp_path, "snowplow", {}))
+
+
+def test_snowplow_as_text_whose_cells_hold_json(tmp_path):
+    frame = pd.DataFrame(SNOWPLOW)
+    for name in (ACTION, PRODUCTS):
+        frame[name] = [json.dumps(value) if value else "" for value in frame[name]]
+    check_snowplow(Read(tmp_path, "snowplow", {"events.tsv": frame.to_csv(sep="\t", index=False)}))
+
+
+CONES = {
+    "product_id": "622c",
+    "sku": "8472",
+    "name": "Cones of Dunshire",
+    "category": "Games",
+    "brand": "Wyatt",
+    "price": 49.99,
+}
+DICE = {"product_id": "505b", "name": "Dice", "category": "Games", "price": 3}
+
+
+def call(minute: int, event: str | None, properties: dict, **more) -> dict:
+    return {
+        "type": "track" if event else "page",
+        **({"event": event} if event else {}),
+        "messageId": f"m{minute}",
+        "anonymousId": "anon-1",
+        "userId": None,
+        "timestamp": f"2024-01-01T10:{minute:02}:00.000Z",
+        "originalTimestamp": f"2024-01-01T09:{minute:02}:00.000Z",
+        "properties": properties,
+        **more,
+    }
+
+
+SEGMENT = [
+    call(0, None, {"title": "Home"}),
+    call(1, "Product Viewed", CONES),
+    call(2, "Product List Viewed", {"products": [CONES, DICE]}),
+    call(3, "Product Added", CONES, userId="ann"),
+    call(34, "Order Completed", {"order_id": "1", "products": [CONES, DICE]}, userId="ann"),
+    call(34, "Order Completed", {"order_id": "1", "products": [CONES, DICE]}, userId="ann"),
+    call(35, "Order Completed", {"order_id": "2"}, anonymousId=None, userId="bob"),
+    call(36, "Product Viewed", DICE, anonymousId=None, userId="bob"),
+]
+SEGMENT_CLICKS = [
+    ["m1", "anon-1-000001", "anon-1", "622c", "view"],
+    ["m3", "anon-1-000001", "anon-1", "622c", "cart"],
+    ["m34-0000", "anon-1-000002", "anon-1", "622c", "purchase"],
+    ["m34-0001", "anon-1-000002", "anon-1", "505b", "purchase"],
+    ["m36", "bob-000001", "bob", "505b", "view"],
+]
+
+
+def check_segment(read: Read) -> None:
+    assert read.clicks("event_id", "session_id", "user_id", "item_id", "event_type") == SEGMENT_CLICKS
+    assert read.times()[0] == "2024-01-01 10:01:00.000"
+    assert read.counts["duplicates"] == 2
+    assert [(row, field) for _, row, field, _ in read.bad()] == [(7, "item_id")]
+    assert read.described("title", "category", "brand", "price") == {
+        "622c": ["Cones of Dunshire", "Games", "Wyatt", 49.99],
+        "505b": ["Dice", "Games", None, 3.0],
+    }
+
+
+def test_segment_as_json_lines_is_cut_by_inactivity(tmp_path):
+    read = Read(tmp_path, "segment", {"calls.jsonl": lines(*SEGMENT)})
+    check_segment(read)
+    assert read.counts["left_out_kinds"] == {"page": 1, "product_list_viewed": 1}
+
+
+def test_segment_as_its_archive_names_files(tmp_path):
+    packed = gzip.compress(lines(*SEGMENT).encode())
+    check_segment(Read(tmp_path, "segment", {"1704103200.e5.gz": packed}))
+
+
+def test_segment_as_its_warehouses_have_it(tmp_path):
+    names = {"messageId": "id", "anonymousId": "anonymous_id", "userId": "user_id"}
+    rows = []
+    for one in SEGMENT[1:]:
+        row = {names.get(key, key): value for key, value in one.items() if key not in ("type", "properties")}
+        products = one["properties"].get("products")
+        rows.append(row | one["properties"] | ({"products": json.dumps(products)} if products else {}))
+        rows[-1]["event"] = row["event"].lower().replace(" ", "_")
+    read = Read(tmp_path, "segment", {"tracks.jsonl": lines({"event": "signed_up"}, *rows)})
+    check_segment(read)
+    assert read.counts["left_out_kinds"] == {"product_list_viewed": 1, "signed_up": 1}
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    orders=st.lists(st.lists(st.sampled_from(["a", "b", "[c]", "7.0", "", "ü"]), max_size=4), min_size=1, max_size=8)
+)
+def test_an_order_is_an_event_a_product_and_none_is_lost(tmp_path, orders):
+    calls = [call(0, "Product Viewed", DICE)]
+    calls += [
+        call(n + 1, "Order Completed", {"products": [{"product_id": item} for item in items]})
+        for n, items in enumerate(orders)
+    ]
+    read = Read(tmp_path, "segment", {"calls.jsonl": lines(*calls)})
+    bought = [{"7.0": "7"}.get(item, item) for items in orders for item in items if item]
+    assert read.events["item_id"].tolist() == ["505b", *bought]
+    assert read.counts["rows"] == 1 + sum(max(1, len(items)) for items in orders)
+
+
 @pytest.mark.parametrize(
     ("fmt", "file", "text", "said"),
     [
@@ -231,6 +529,9 @@ def test_clicks_of_a_user_keep_their_order_and_all_rows_are_counted(tmp_path, sh
         ("online_retail", "retail.csv", "Invoice,Quantity,InvoiceDate\n1,2,3\n", "no column Customer ID or CustomerID"),
         ("shopify_orders", "orders.csv", "Name,Email\n1,2\n", "no column Lineitem name"),
         ("tenrec", "QB-video.csv", "user_id,item_id\n1,2\n", "no column click"),
+        ("ga4", "events.json", '{"items": [], "user_id": "1"}\n', "no column event_name"),
+        ("snowplow", "run.jsonl", '{"event_id": "1"}\n', f"no column {ACTION}"),
+        ("segment", "calls.jsonl", '{"type": "page"}\n', "no column event"),
     ],
 )
 def test_a_missing_column_is_named_with_the_file_and_the_columns_that_it_has(tmp_path, fmt, file, text, said):
@@ -240,7 +541,7 @@ def test_a_missing_column_is_named_with_the_file_and_the_columns_that_it_has(tmp
     assert "; it has " in str(error.value)
 
 
-@pytest.mark.parametrize("fmt", ["ecommerce_behavior", "online_retail", "shopify_orders"])
+@pytest.mark.parametrize("fmt", ["ecommerce_behavior", "online_retail", "shopify_orders", "ga4", "segment"])
 def test_a_folder_without_files_of_the_format_says_what_was_expected(tmp_path, fmt):
     with pytest.raises(InputError, match=r"source: expected .*files? .*\.(csv|json).*(holds notes.txt|holds x\.tsv)"):
         Read(tmp_path, fmt, {"notes.txt": "x", "x.tsv": "a\tb\n"})

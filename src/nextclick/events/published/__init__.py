@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from nextclick.events.feeds import Source
-from nextclick.events.published import research_sets, shops
+from nextclick.events.published import research_sets, shops, web_analytics
 from nextclick.events.readers import Reader
 from nextclick.params import Ingest
 
@@ -21,4 +21,7 @@ FORMATS: dict[str, Callable[[Reader, Path, Ingest], Source]] = {
     "ecommerce_behavior": shops.ecommerce_behavior,
     "online_retail": shops.online_retail,
     "shopify_orders": shops.shopify_orders,
+    "ga4": web_analytics.ga4,
+    "snowplow": web_analytics.snowplow,
+    "segment": web_analytics.segment,
 }
