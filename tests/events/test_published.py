@@ -12,7 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nextclick.errors import InputError
+from nextclick.evaluation.exploration import sentence_of_counts
 from nextclick.events.ingest import ingest
+from nextclick.events.ingest_report import screen
 from nextclick.params import Ingest
 
 
@@ -335,6 +337,19 @@ def test_a_day_without_items_is_no_error_of_ga4_and_a_log_without_any_is(tmp_pat
         Read(tmp_path, "ga4", {})
     with pytest.raises(InputError, match=r"no row is a valid event: \{\}; no events of items: 1 page_view"):
         Read(tmp_path, "ga4", {"events_1.json": lines(ga4_event("page_view", 1, []))})
+
+
+def test_what_is_left_out_is_told_by_name_as_far_as_there_are_not_too_many(tmp_path):
+    names = [f"custom_{n:02}" for n in range(30)]
+    told = [ga4_event("view_item", 1, [PAN]), *(ga4_event(name, 2) for name in ["scroll", "scroll", *names])]
+    read = Read(tmp_path, "ga4", {"events.json": lines(*told)})
+    assert read.counts["left_out"] == 32
+    kinds = read.counts["left_out_kinds"]
+    assert (len(kinds), kinds["scroll"], kinds["custom_18"], kinds["of rarer kinds"]) == (21, 2, 1, 11)
+    said = screen(read.counts)
+    assert "33 read: 1 events, 0 duplicates, 0 in quarantine, 32 left out\n" in said
+    assert "note: left out, since they are no events of items: 2 scroll, 1 custom_00, " in said
+    assert "; 0 duplicates; 32 left out; 0 in quarantine (none)." in sentence_of_counts(read.counts)
 
 
 def test_an_event_of_ga4_that_event_types_name_is_kept(tmp_path):
