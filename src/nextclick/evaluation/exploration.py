@@ -11,9 +11,10 @@ from nextclick.events.click_order import ORDER, in_order, with_positions
 def sentence_of_counts(counts: dict) -> str:
     """counts: as `ingest` returns them."""
     bad = ", ".join(f"{count} {reason}" for reason, count in counts["reasons"].items()) or "none"
+    left_out = f" {counts['left_out']:,} left out;" if counts.get("left_out") else ""
     return (
         f"{counts['rows']:,} rows read: {counts['accepted']:,} events in {counts['sessions']:,} sessions on "
-        f"{counts['items']:,} items by {counts['users']:,} known users; {counts['duplicates']:,} duplicates; "
+        f"{counts['items']:,} items by {counts['users']:,} known users; {counts['duplicates']:,} duplicates;{left_out} "
         f"{counts['quarantined']:,} in quarantine ({bad})."
     )
 

@@ -1,5 +1,5 @@
 """Turns raw files into canonical events, items and a quarantine. Every row read ends in exactly one of them, or is
-counted as a duplicate."""
+counted as a duplicate, or as one that its format leaves out."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from nextclick.events.click_order import read_columns
 from nextclick.events.feeds import Source
 from nextclick.events.ingest_report import report
 from nextclick.events.items import write_items
+from nextclick.events.left_out import create_left_out, without_left_out
 from nextclick.events.readers import Reader
 from nextclick.events.schema import FIELDS, quoted
 from nextclick.events.session_identity import create_events, part_users
@@ -44,8 +45,9 @@ def ingest(params: Ingest, root: Path, out: Path) -> dict:
     """Write events.parquet, items.parquet and quarantine.parquet to the folder `out`; returns what was read, see
     `nextclick.events.ingest_report`.
 
-    rows == accepted + duplicates + quarantined, always. Of events with the same id the first is accepted, by name of
-    the file and row. Rows that describe items go to quarantine too if they cannot be used (`item_reasons`).
+    rows == accepted + duplicates + quarantined + left_out, always; left out are rows of a format that are no events of
+    items, such as views of pages. Of events with the same id the first is accepted, by name of the file and row. Rows
+    that describe items go to quarantine too if they cannot be used (`item_reasons`).
 
     Raises InputError on a missing file or column, an event type that params do not name, text in another encoding, ids
     that lost digits, or if no row is valid.
@@ -72,8 +74,9 @@ def ingest(params: Ingest, root: Path, out: Path) -> dict:
 def _ingest(database: duckdb.DuckDBPyConnection, source: Source, params: Ingest, out: Path) -> dict:
     steps = progress_bar(total=len(source.events) + 4, desc="ingest", unit="step")
     attributes = create_staged(database, source.events)
+    create_left_out(database)
     for feed in source.events:
-        stage(database, feed, params, attributes)
+        stage(database, without_left_out(database, feed), params, attributes)
         steps.update()
     refuse_unknown_types(database, params)
     has_users = any({"session_id", "user_id"} <= feed.fields.keys() for feed in source.events)

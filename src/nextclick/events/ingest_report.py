@@ -9,6 +9,7 @@ import duckdb
 
 from nextclick.errors import InputError
 from nextclick.events.feeds import Feed, Source
+from nextclick.events.left_out import left_out_kinds
 from nextclick.events.tables import parquet_rows
 
 MOST_TIES = 0.2  # of the events; above, the order within sessions is not known well enough
@@ -37,13 +38,13 @@ def report(
         f"strftime(min(timestamp), '%Y-%m-%dT%H:%M:%SZ'), strftime(max(timestamp), '%Y-%m-%dT%H:%M:%SZ') FROM {events}",
     )
     examples = _examples(database)
+    left_out = left_out_kinds(database)
+    rows += sum(left_out.values())
     if not accepted:
         paths = ", ".join(str(feed.table.path) for feed in source.events)
-        why = (
-            f"no row is a valid event: {reasons}; such as {_shown(examples[0])}"
-            if rows
-            else "holds no rows; expected events"
-        )
+        why = f"no row is a valid event: {reasons}" if rows else "holds no rows; expected events"
+        why += f"; such as {_shown(examples[0])}" if examples else ""
+        why += f"; no events of items: {_counted(left_out)}" if left_out else ""
         raise InputError(f"{paths}: {why}")
     ties, bots = _one(database, _TIES_AND_BOTS.format(events=events))
     described, listed = _one(
@@ -58,6 +59,8 @@ def report(
         "duplicates": _one(database, "SELECT coalesce(sum(times - 1), 0)::BIGINT FROM repeated")[0],
         "quarantined": sum(reasons.values()),
         "reasons": reasons,
+        "left_out": sum(left_out.values()),
+        "left_out_kinds": left_out,
         "sessions": sessions,
         "items": items,
         "users": users,
@@ -89,7 +92,7 @@ def screen(read: dict[str, Any]) -> str:
         )
     lines = [
         f"rows      {read['rows']:,} read: {read['accepted']:,} events, {read['duplicates']:,} duplicates, "
-        f"{read['quarantined']:,} in quarantine",
+        f"{read['quarantined']:,} in quarantine" + (f", {read['left_out']:,} left out" if read["left_out"] else ""),
         f"events    {by_type}",
         f"time      {read['first']} to {read['last']}"
         if read["clock"] == "real"
@@ -121,6 +124,8 @@ def notes(read: dict[str, Any]) -> list[str]:
         ),
     ]
     found = [text.format(f"{count:,}") for count, text in told if count]
+    if read["left_out"]:
+        found.append(f"left out, since they are no events of items: {_counted(read['left_out_kinds'])}")
     if read["ties"] > MOST_TIES:
         found.append(TIES_MATTER)
     if read["items_listed"] and not read["items_described"]:
@@ -183,6 +188,10 @@ def _one(database: duckdb.DuckDBPyConnection, query: str) -> tuple:
 def _reasons(database: duckdb.DuckDBPyConnection, table: str) -> dict[str, int]:
     query = f"SELECT field || ' ' || reason, count(*) FROM {table} WHERE reason IS NOT NULL GROUP BY 1 ORDER BY 1"
     return dict(database.execute(query).fetchall())
+
+
+def _counted(kinds: dict[str, int]) -> str:
+    return ", ".join(f"{times:,} {kind}" for kind, times in kinds.items())
 
 
 def _unread_values(database: duckdb.DuckDBPyConnection) -> dict[str, int]:

@@ -30,11 +30,11 @@ EXACT_DIGITS = {pa.float16(): 2**11, pa.float32(): 2**24, pa.float64(): 2**53}  
 class Table:
     """Rows of one file, or of several with the same columns.
 
-    rows: SQL that yields, in the order of the file, `source_file`, `row` (1 is the first; null where counting would keep
-    DuckDB from reading in parallel), `problem` (null if the row parses), and the columns to which `cells` and `raw`
-    refer. cells: SQL of each column's text, by the column's name. raw: SQL of the row's text, for the quarantine. nested: columns of objects, whose parts are columns too, such as user.id. times:
-    columns of times, whose text is milliseconds. is_json: whether rows are JSON objects. text: the file in UTF-8
-    that is read in place of `path`.
+    rows: SQL that yields, in the order of the file, `source_file`, `row` (1 is the first; null where counting would
+    keep DuckDB from reading in parallel), `problem` (null if the row parses), and the columns to which `cells` and
+    `raw` refer. cells: SQL of each column's text, by the column's name. raw: SQL of the row's text, for the quarantine.
+    nested: columns of objects, whose parts are columns too, such as user.id. times: columns of times, whose text is
+    milliseconds. is_json: whether rows are JSON objects. text: the file in UTF-8 that is read in place of `path`.
     unreadable: once `rows` was read, SQL of what is no row of the table, with `source_file`, `line`, `raw` and
     `problem`; None where `rows` yields these too.
     """

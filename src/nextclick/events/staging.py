@@ -70,7 +70,7 @@ def _staged(
         raise _lacks(feed, "needs a column session_id, or user_id to make sessions of")
     if not {"timestamp", "position"} & feed.fields.keys():
         raise _lacks(feed, "needs a column timestamp, or position where only the order is known")
-    cells = {name: feed.fields.get(name, "CAST(NULL AS VARCHAR)") for name in FIELDS}
+    cells = {name: feed.fields.get(name, "NULL") for name in FIELDS}
     if by_user:
         cells["session_id"] = cells["user_id"]
     default = quoted(params.event_types[0])
@@ -80,8 +80,8 @@ def _staged(
         moment = f"{EARLIEST_MS} + {position}"
     else:
         moment = "TRY_CAST(timestamp AS BIGINT)" if feed.timed_in_ms else "moment_of(timestamp, whole)"
-    told = {name: feed.attributes.get(name, "CAST(NULL AS VARCHAR)") for name in attributes}
-    named = ", ".join(f"{sql} AS {name}" for name, sql in {**cells, **told}.items())
+    told = {name: feed.attributes.get(name, "NULL") for name in attributes}
+    named = ", ".join(f"CAST({sql} AS VARCHAR) AS {name}" for name, sql in {**cells, **told}.items())
     ids = ", ".join(f"id_text({name}) AS {name}" for name in IDS if name in feed.fields or name == "session_id")
     rows = f"SELECT *, whole_number(timestamp) AS whole FROM (SELECT *, {named} FROM ({feed.table.rows}))"
     rows = f"SELECT * EXCLUDE (whole) REPLACE ({ids}), {moment} AS moment FROM ({rows})"
@@ -160,7 +160,8 @@ def _refuse_lost_digits(database: duckdb.DuckDBPyConnection, feed: Feed) -> None
     """Raises InputError if an id is a float too large to be exact: other ids may have become the same one."""
     value = " ".join(f"WHEN {quoted(name)} THEN {name}" for name in IDS)
     rows = database.execute(
-        f"SELECT source_file, row, field, CASE field {value} END FROM rows_read WHERE reason = ? ORDER BY source_file, row LIMIT 1",
+        f"SELECT source_file, row, field, CASE field {value} END FROM rows_read WHERE reason = ? "
+        "ORDER BY source_file, row LIMIT 1",
         [LOST_DIGITS],
     ).fetchall()
     for file, row, field, value in rows:

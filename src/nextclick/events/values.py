@@ -18,7 +18,7 @@ NOBODY = (
 def macros(nobody: Sequence[str] = (), timestamp_format: str | None = None) -> str:
     """SQL that creates the macros. A connection's time zone is that of texts that name none.
 
-    cell_text(v): a cell without the spaces around it, null if nothing is left; most cells have none, which is quickly seen.
+    cell_text(v): a cell without the spaces around it, null if nothing is left. Most have none, which is quickly seen.
     id_text(v): the one spelling of an id: null for nobody's, and a whole number that became a float as a whole number.
     lost_digits(v): whether an id is a float too large to be exact.
     ids_of(v): the ids in a cell, as a list of text: several if the cell holds a JSON or Python list.
