@@ -5,10 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import duckdb
-import pandas as pd
 
 from nextclick.events.feeds import Feed
-from nextclick.events.schema import ITEM_FIELDS
 from nextclick.events.tables import write
 from nextclick.events.values import price_of
 
@@ -52,26 +50,6 @@ def write_items(
     )
     told = f"UNION ALL BY NAME {_told_by_events(attributes, decimal)}" if attributes else ""
     write(database, f"SELECT * FROM ({one_row} {told}) ORDER BY item_id, known_from NULLS FIRST", path)
-
-
-def read_items(path: Path, at: pd.Timestamp | None = None) -> pd.DataFrame:
-    """One row an item with the columns ITEM_FIELDS: each value as the catalogue has it, else as events told it last.
-
-    at: what was told later is not known yet. None: all is known. Raises FileNotFoundError.
-    """
-    rows = pd.read_parquet(path)
-    if "known_from" not in rows:  # written before events told of items
-        return rows
-    told = rows[rows["known_from"].notna()]
-    listed = rows[rows["known_from"].isna()].drop(columns="known_from")
-    if told.empty:
-        return listed.reset_index(drop=True)
-    if at is not None:
-        told = told[told["known_from"] <= at]
-    newest = told.drop(columns="known_from").drop_duplicates("item_id", keep="last").set_index("item_id")
-    listed = listed.set_index("item_id")
-    merged = newest if listed.empty else listed.combine_first(newest)
-    return merged.reset_index()[list(ITEM_FIELDS)]
 
 
 _NO_ROWS = (

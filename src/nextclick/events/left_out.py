@@ -25,8 +25,7 @@ def without_left_out(database: duckdb.DuckDBPyConnection, feed: Feed) -> Feed:
     # counted before any is left out, so that the others keep their numbers
     numbered = f"SELECT * REPLACE (coalesce(row, row_number() OVER ()) AS row) FROM ({feed.table.rows})"
     database.execute(
-        f"INSERT INTO left_out SELECT {kind} AS kind, count(*) FROM ({numbered}) "
-        "GROUP BY kind HAVING kind IS NOT NULL"
+        f"INSERT INTO left_out SELECT {kind} AS kind, count(*) FROM ({numbered}) GROUP BY kind HAVING kind IS NOT NULL"
     )
     rows = f"SELECT * FROM ({numbered}) WHERE {kind} IS NULL"
     return replace(feed, table=replace(feed.table, rows=rows))
