@@ -50,7 +50,7 @@ def _generic(reader: Reader, path: Path, params: Ingest) -> Source:
         untyped = table.absent(theirs["event_type"])
         feeds.append(Feed(table, fields, part, attributes, columns, theirs["timestamp"] in table.times, untyped))
     items = []
-    for table, _ in _tables(reader, files.items, files.root, None):
+    for table, _ in _tables(reader, files.items, files.items_root, None):
         described = {ours: table.cell(theirs[ours]) for ours in ATTRIBUTES if theirs[ours] in table}
         items.append(Feed(table, {"item_id": table.cell(theirs["item_id"])}, None, described))
     return Source(feeds, items, files.unread)
