@@ -80,8 +80,7 @@ def _ingest(database: duckdb.DuckDBPyConnection, source: Source, params: Ingest,
         stage(database, without_left_out(database, feed), params, attributes, positioned)
         steps.update()
     refuse_unknown_types(database, params)
-    has_users = any({"session_id", "user_id"} <= feed.fields.keys() for feed in source.events)
-    shared = part_users(database) if has_users else 0
+    shared = part_users(database)
     given_ids = any("event_id" in feed.fields for feed in source.events)
     database.execute(
         "CREATE TABLE repeated AS SELECT event_id, count(*) AS times FROM rows_read "
@@ -91,10 +90,6 @@ def _ingest(database: duckdb.DuckDBPyConnection, source: Source, params: Ingest,
     ordered = any("timestamp" not in feed.fields for feed in source.events)
     long = create_events(database, params.session_gap_minutes, not ordered)
     steps.update()
-    database.execute(
-        "CREATE TABLE sessions AS SELECT session_id, row_number() OVER (ORDER BY max(moment), session_id) AS nth "
-        "FROM events GROUP BY session_id"
-    )
     write(
         database,
         "SELECT event_id, session_id, user_id, item_id, event_type, make_timestamptz(moment * 1000) AS timestamp, "

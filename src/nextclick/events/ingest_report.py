@@ -47,10 +47,14 @@ def report(
         why += f"; no events of items: {_counted(left_out)}" if left_out else ""
         raise InputError(f"{paths}: {why}")
     ties, bots = _one(database, _TIES_AND_BOTS.format(events=events))
-    described, listed = _one(
-        database,
-        f"SELECT count(*) FILTER (item_id IN (SELECT item_id FROM {events})), count(*) "
-        f"FROM (SELECT DISTINCT item_id FROM {parquet_rows([out / 'items.parquet'])})",
+    described, listed = (
+        (0, 0)
+        if not source.items and not any(feed.attributes for feed in source.events)
+        else _one(
+            database,
+            f"SELECT count(*) FILTER (item_id IN (SELECT item_id FROM {events})), count(*) "
+            f"FROM (SELECT DISTINCT item_id FROM {parquet_rows([out / 'items.parquet'])})",
+        )
     )
     types = database.execute(f"SELECT event_type, count(*) FROM {events} GROUP BY 1 ORDER BY 2 DESC, 1").fetchall()
     return {

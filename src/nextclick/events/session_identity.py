@@ -30,11 +30,12 @@ _ORDER_AS_TIME = f"""
 
 def part_users(database: duckdb.DuckDBPyConnection) -> int:
     """Make an id that several users have one session for each of them, in the table `staged`; its rows without a user
-    become invalid, since whose they are cannot be known. Returns how many ids several users had."""
-    database.execute(
-        "CREATE TABLE shared AS SELECT session_id FROM rows_read WHERE reason IS NULL AND user_id IS NOT NULL "
-        "GROUP BY session_id HAVING min(user_id) <> max(user_id)"
-    )
+    become invalid, since whose they are cannot be known. Returns how many ids several users had.
+
+    Creates `spans` too, of each session's users and times.
+    """
+    database.execute(f"CREATE TABLE spans AS {_SPANS.format(rows='rows_read WHERE reason IS NULL')}")
+    database.execute("CREATE TABLE shared AS SELECT session_id FROM spans WHERE first_user <> last_user")
     several = database.execute("SELECT count(*) FROM shared").fetchall()[0][0]
     if several:
         of_user = "session_id || '~' || user_id"
@@ -48,32 +49,48 @@ def part_users(database: duckdb.DuckDBPyConnection) -> int:
             f"UPDATE staged SET session_id = CASE WHEN length({of_user}) > {MAX_ID_CHARS} THEN md5({of_user}) "
             f"ELSE {of_user} END {shared}"
         )
+        _renew(database, "spans", "rows_read WHERE reason IS NULL")
     return several
 
 
 def create_events(database: duckdb.DuckDBPyConnection, gap_minutes: float, timed: bool) -> int:
-    """Create `events`, the rows of the view `valid` with a session for each visit: users' events, and sessions that
-    last for more than a day, are cut where nothing happened for `gap_minutes`.
+    """Create `events`, the rows of the view `valid` with a session for each visit, and `sessions`, in the order of their
+    ends: users' events, and sessions that last for more than a day, are cut where nothing happened for `gap_minutes`.
 
     timed: whether the source has times; without, `position` becomes time and nothing is cut. Returns how many sessions
     lasted for more than a day.
     """
+    repeated = database.execute("SELECT count(*) FROM repeated").fetchall()[0][0]
+    cut = f"SELECT * FROM spans WHERE by_user OR last - first > {LONGEST_MS}"
+    rows, long = database.execute(f"SELECT count(*), count(*) FILTER (NOT by_user) FROM ({cut})").fetchall()[0]
     if not timed:
+        long = 0
         database.execute(f"CREATE TABLE events AS {_ORDER_AS_TIME}")
-        return 0
-    database.execute(
-        "CREATE TABLE cut AS SELECT session_id, bool_or(by_user) AS by_user FROM valid GROUP BY session_id "
-        f"HAVING bool_or(by_user) OR max(moment) - min(moment) > {LONGEST_MS}"
-    )
-    rows, long = database.execute("SELECT count(*), count(*) FILTER (NOT by_user) FROM cut").fetchall()[0]
-    if rows:
-        visits = _cut_by_inactivity("SELECT * FROM valid SEMI JOIN cut USING (session_id)", gap_minutes)
+    elif rows:
+        long_rows = f"SELECT * FROM valid SEMI JOIN ({cut}) AS cut USING (session_id)"
         database.execute(
-            f"CREATE TABLE events AS SELECT * FROM valid ANTI JOIN cut USING (session_id) UNION ALL {visits}"
+            f"CREATE TABLE events AS SELECT * FROM valid ANTI JOIN ({cut}) AS cut USING (session_id) "
+            f"UNION ALL {_cut_by_inactivity(long_rows, gap_minutes)}"
         )
     else:  # a view is read twice, which is less than what one more table would take
         database.execute("CREATE VIEW events AS SELECT * FROM valid")
+    if rows or repeated or not timed:
+        _renew(database, "spans", "events")
+    database.execute(
+        "CREATE TABLE sessions AS SELECT session_id, row_number() OVER (ORDER BY last, session_id) AS nth FROM spans"
+    )
     return long
+
+
+_SPANS = """
+    SELECT session_id, min(moment) AS first, max(moment) AS last, min(user_id) AS first_user, max(user_id) AS last_user,
+        bool_or(by_user) AS by_user
+    FROM {rows} GROUP BY session_id
+"""
+
+
+def _renew(database: duckdb.DuckDBPyConnection, table: str, rows: str) -> None:
+    database.execute(f"CREATE OR REPLACE TABLE {table} AS {_SPANS.format(rows=rows)}")
 
 
 def _cut_by_inactivity(rows: str, minutes: float) -> str:

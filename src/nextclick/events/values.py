@@ -11,7 +11,7 @@ LATEST_MS = 4_102_444_800_000  # 2100; a number beyond it is no time, such as th
 # what databases, pandas and web analytics write for "no value", in the spellings that they use
 NOBODY = (
     *("NULL", "Null", "null", "\\N", "nan", "NaN", "NAN", "none", "None", "NONE", "<NA>", "NaT"),
-    *("(not set)", "(none)", "undefined", "Undefined"),
+    *("(not set)", "(none)", "undefined", "Undefined", "[]", "{}"),
 )
 
 
