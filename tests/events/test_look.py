@@ -156,7 +156,7 @@ def test_every_published_format_has_a_sign():
     assert {sign.format for sign in SIGNS} == published.FORMATS.keys()
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(data=st.data())
 def test_columns_in_any_order_and_by_any_of_their_names_give_the_same_mapping(data, tmp_path_factory):
     fields = ["session_id", "user_id", "item_id", "event_type", "timestamp", "event_id", "price", "title", "brand"]
@@ -275,8 +275,8 @@ def test_where_two_columns_fit_or_none_one_question_is_asked_and_its_answer_take
     ],
 )
 def test_the_format_of_times(tmp_path, values, expected):
-    section = looked(tmp_path, "x.csv", table("sid,sku,when_it_was", *(f"s,a,{value}" for value in values)))
-    assert section["columns"]["timestamp"] == "when_it_was"
+    section = looked(tmp_path, "x.csv", table("sid,sku,event_date", *(f"s,a,{value}" for value in values)))
+    assert section["columns"]["timestamp"] == "event_date"
     assert section.get("timestamp_format") == expected
 
 
@@ -421,3 +421,33 @@ def test_a_few_events_far_from_the_others_are_noted(tmp_path):
     _, read, _ = look(Path("x.csv"), {}, {}, tmp_path)
     assert read["middle"] == ["2023-11-14", "2023-11-15"]
     assert "98% of the events lie between 2023-11-14 and 2023-11-15" in screen(read)
+
+
+def test_times_that_no_format_fits_are_asked_for(tmp_path):
+    text = table("session,sku,ts", "s,a,yesterday", "s,b,today")
+    with pytest.raises(Question, match="how are the times in column ts written"):
+        looked(tmp_path, "x.csv", text)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("café crème", "cp1252"), ("größere Straße", "cp1252"), ("żółta łódź", "cp1250"), ("Привет мир", "cp1251")],
+)
+def test_the_likely_encoding_of_a_few_words(tmp_path, text, expected):
+    rows = [f"s,{text},1700000000"] * 3
+    section = looked(tmp_path, "x.csv", table("session,sku,ts", *rows).encode(expected))
+    assert section["encoding"] == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (table("session,sku,ts", "s,a"), "none of its first rows can be read; row 1: expected 3 columns, found 2: s,a"),
+        (table("session,sku,ts"), "holds no rows"),
+        ("", "is empty"),
+    ],
+)
+def test_a_file_without_a_row_is_no_question(tmp_path, text, reason):
+    with pytest.raises(InputError, match=re.escape(reason)) as told:
+        looked(tmp_path, "x.csv", text)
+    assert not isinstance(told.value, Question)

@@ -126,6 +126,11 @@ class _Guesser:
             sure = [one for one in fitting if one.timed or one.numeric < 0.5 or says_nothing(one.name)]
             if sure or len(fitting) > 1:
                 self._take("timestamp", sure or fitting, by_values=True)
+        if not self._has("timestamp") and not self._has("position"):
+            # values that cannot be read do not make another column the time: one asks how they are written
+            named = [column for column in self._free() if rank("timestamp", column.name) in (0, 1)]
+            if named:
+                self.found["timestamp"] = named[0]
         column = self.found.get("timestamp")
         if column is None or column.timed or "timestamp_format" in given or column.moments >= 0.8:
             return
@@ -136,13 +141,14 @@ class _Guesser:
                 f"{self.source}: do the times in column {column.name} have the day or the month first? Both fit all "
                 f"values, such as {column.shown}\nAnswer with {either}"
             )
-        if not formats:
+        if not formats and column.moments < 0.5:
             raise Question(
                 f"{self.source}: how are the times in column {column.name} written? Its values are such as "
                 f"{column.shown}\nAnswer with --set timestamp_format=..., in the letters of strptime such as "
                 "'%d/%m/%Y %H:%M', or name another column with --column timestamp=..."
             )
-        self.guess.settings["timestamp_format"] = formats[0]
+        if formats:
+            self.guess.settings["timestamp_format"] = formats[0]
 
     def find_ids_by_values(self) -> None:
         """Tell sessions, users and items apart by how long their rows lie apart, in columns whose names say nothing."""
@@ -189,7 +195,7 @@ class _Guesser:
             self._ask("session_id", self._choices("item_id"), why, hint)
         if not {"timestamp", "position"} & self.found.keys():
             hint = "--column timestamp=..., or position=... where only the order of the events is known"
-            self._ask("timestamp", self._choices("timestamp"), "No column that is read as a time is left", hint)
+            self._ask("timestamp", self._choices("timestamp"), "No column's name says it", hint)
 
     def types(self) -> list[str]:
         column, item = self.found["event_type"], self.found["item_id"]
@@ -272,7 +278,7 @@ class _Guesser:
         if name == "event_type":
             return column.distinct <= MOST_TYPES and not column.fractions and (at < 3 or self._is_type(column))
         if name in ("timestamp", "launched"):
-            if column.timed or column.moments >= 0.8:
+            if column.timed or column.moments >= (0.5 if at < 3 else 0.8):
                 return True
             # a number with few digits, such as an hour or a count, is no date
             return (column.numeric < 0.5 or len(column.examples[0]) >= 8) and bool(self._formats_of(column))

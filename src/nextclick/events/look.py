@@ -63,8 +63,8 @@ def look(path: Path, columns: dict[str, str], settings: dict[str, str], root: Pa
                     raise
                 encoding = {"encoding": error.looks}
                 notes.append(
-                    f"the text is not UTF-8 and looks like {error.looks}, which is a guess from its letters: see that "
-                    "names and titles are right"
+                    f"the text is not UTF-8; its letters look like {error.looks}, which is a guess: is this right? "
+                    f"{error.row[:60]}"
                 )
     raise InputError(f"{path}: cannot be read in one encoding")
 

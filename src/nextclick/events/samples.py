@@ -8,6 +8,7 @@ from pathlib import Path
 
 import duckdb
 
+from nextclick.errors import InputError
 from nextclick.events.column_names import EVENT_WORDS
 from nextclick.events.readers import Table
 from nextclick.events.schema import EARLIEST_MS, quoted
@@ -78,7 +79,7 @@ def head_of(path: Path, root: Path, scratch: Path) -> tuple[Path, Path]:
 def columns_of(database: duckdb.DuckDBPyConnection, tables: list[Table]) -> list[Column]:
     """The columns of the tables' first rows, which become the table `sample`.
 
-    Raises EncodingError if a file is not in its encoding.
+    Raises EncodingError if a file is not in its encoding, and InputError if no row can be read.
     """
     database.execute("CREATE OR REPLACE TABLE sample (source_file VARCHAR, row BIGINT)")
     aliases: dict[str, str] = {}
@@ -86,6 +87,8 @@ def columns_of(database: duckdb.DuckDBPyConnection, tables: list[Table]) -> list
         _insert(database, table, {name: name for name in table.cells}, aliases, SAMPLE_ROWS // len(tables))
     for _ in range(DEPTH - 1):
         _insert_parts(database, tables, aliases)
+    if not database.execute("SELECT count(*) FROM sample").fetchall()[0][0]:
+        raise _unread(database, tables)
     timed = {name for table in tables for name in table.times}
     columns = [_column(database, name, alias, name in timed) for name, alias in aliases.items()]
     return columns
@@ -108,6 +111,16 @@ def _insert(
         wrong = database.execute(unreadable).fetchall()[0][0]
         if wrong is not None:
             raise not_utf8(table.path, table.text, wrong)
+
+
+def _unread(database: duckdb.DuckDBPyConnection, tables: list[Table]) -> InputError:
+    """The error of tables of which no row could be read, with an example."""
+    for table in tables:
+        if table.unreadable:
+            query = f"SELECT line, problem, raw[:{FEW}] FROM ({table.unreadable}) ORDER BY line LIMIT 1"
+            for line, problem, raw in database.execute(query).fetchall():
+                return InputError(f"{table.path}: none of its first rows can be read; row {line}: {problem}: {raw}")
+    return InputError(f"{tables[0].path}: holds no rows; expected events")
 
 
 def _insert_parts(database: duckdb.DuckDBPyConnection, tables: list[Table], aliases: dict[str, str]) -> None:
