@@ -451,3 +451,19 @@ def test_a_file_without_a_row_is_no_question(tmp_path, text, reason):
     with pytest.raises(InputError, match=re.escape(reason)) as told:
         looked(tmp_path, "x.csv", text)
     assert not isinstance(told.value, Question)
+
+
+def test_the_screen_fits_whatever_went_wrong_and_moves_no_cursor(tmp_path):
+    kinds = ["s,,1,view,x", ",a,1700000000,view,x", "s,a,never,view,x", "s,a,1,view,x", "s,a,99999999999999999,view,x"]
+    kinds += [f"s,{'y' * 300},1700000000,view,\x1b[2J", "s,a", "s,a,1700000000,view,x"]
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/events.csv").write_text(table("session,sku,ts,event,rest", *kinds * 30))
+    (tmp_path / "data/items.csv").write_text(table("sku,title,price", "z,T,x", "z,T,1", ",T,x"))
+    (tmp_path / "data/notes.pdf").write_text("")
+    section, read, uncertain = look(Path("data"), {"timestamp": "ts"}, {}, tmp_path)
+    shown = screen(read, [*uncertain, "further " * 200], written(section).splitlines()).splitlines()
+    assert len(shown) <= LINES
+    assert max(map(len, shown)) <= WIDTH
+    assert all(line.isprintable() for line in shown)
+    assert len(read["examples"]) == 5
+    assert yaml.safe_load("\n".join(shown[shown.index("ingest:") :])) == {"ingest": section}

@@ -63,9 +63,10 @@ def guess(
         guesser.find_by_name(name)
     guesser.find_ids_by_values()
     guesser.find_event_type(given)
-    for name in ("event_id", "position", *ITEM_FIELDS[1:]):
-        guesser.find_by_name(name)
+    guesser.find_by_name("position")
     guesser.require_all()
+    for name in ("event_id", *ITEM_FIELDS[1:]):
+        guesser.find_by_name(name)
     found = guesser.found
     if "event_type" in found and "event_types" not in given:
         guesser.guess.settings["event_types"] = guesser.types()
@@ -141,7 +142,7 @@ class _Guesser:
                 f"{self.source}: do the times in column {column.name} have the day or the month first? Both fit all "
                 f"values, such as {column.shown}\nAnswer with {either}"
             )
-        if not formats and column.moments < 0.5:
+        if not formats and (column.moments < 0.5 if "timestamp" not in self.answers else not column.moments):
             raise Question(
                 f"{self.source}: how are the times in column {column.name} written? Its values are such as "
                 f"{column.shown}\nAnswer with --set timestamp_format=..., in the letters of strptime such as "

@@ -11,7 +11,7 @@ import duckdb
 
 from nextclick.errors import InputError
 from nextclick.events.feeds import Feed, Source
-from nextclick.events.schema import ITEM_FIELDS
+from nextclick.events.schema import ITEM_FIELDS, printable
 from nextclick.events.tables import parquet_rows
 from nextclick.params import Ingest
 
@@ -32,8 +32,8 @@ def report(
 ) -> dict[str, Any]:
     """What was read into events.parquet and items.parquet of the folder `out`, for reports/metrics/ingest.json.
 
-    clock: `order` if the source has no times, so that ours are made from its order, else `real`. Raises InputError if no
-    row is a valid event.
+    clock: `order` if the source has no times, so that ours are made from its order, else `real`. Raises InputError if
+    no row is a valid event.
     """
     events = parquet_rows([out / "events.parquet"])
     reasons = _reasons(database, "staged")
@@ -101,8 +101,8 @@ def screen(read: dict[str, Any], uncertain: Sequence[str] = (), tail: Sequence[s
         lines += ["", "In quarantine, the first row of each reason:", *map(_shown, read["examples"][:left])]
     room = LINES - len(tail)
     if len(lines) > room:
-        lines = [*lines[: room - 1], "  … more is in the result on stdout, which `> look.json` keeps"]
-    return "\n".join(_short(line) for line in (*lines, *tail))
+        lines = [*lines[: room - 1], "  … the JSON result has more"]
+    return "\n".join([*map(_short, lines), *tail])  # what people copy from the tail stays whole
 
 
 def _summary(read: dict[str, Any]) -> list[str]:
@@ -137,8 +137,8 @@ def _wrapped(note: str) -> list[str]:
 
 
 def _short(line: str) -> str:
-    flat = " ".join(line.splitlines()) if "\n" in line or "\r" in line else line
-    return flat if len(flat) <= WIDTH else flat[: WIDTH - 1] + "…"
+    shown = printable(line)
+    return shown if len(shown) <= WIDTH else shown[: WIDTH - 1] + "…"
 
 
 def notes(read: dict[str, Any]) -> list[str]:
@@ -146,17 +146,17 @@ def notes(read: dict[str, Any]) -> list[str]:
     told = [
         (
             read["sessions_of_several_users"],
-            "several users share each of {} session ids: ingest made a session for each of them",
+            "ingest made a session for each user of a session id that several users share: of {} ids",
         ),
         (
             read["sessions_of_several_days"],
-            "{} sessions last for more than a day: ingest cut them by ingest.session_gap_minutes",
+            "ingest cut sessions that last for more than a day, by ingest.session_gap_minutes: {} of them",
         ),
-        (read["rows_with_lists"], "{} rows hold a list of items: each item became an event"),
-        (read["reasons"].get("timestamp in the future"), "{} rows lie in the future: they are in quarantine"),
-        (read["reasons"].get("timestamp before 1990"), "{} rows lie before 1990: they are in quarantine"),
+        (read["rows_with_lists"], "ingest made an event of each item where a row holds a list of items: of {} rows"),
+        (read["reasons"].get("timestamp in the future"), "rows whose time lies in the future are in quarantine: {}"),
+        (read["reasons"].get("timestamp before 1990"), "rows whose time lies before 1990 are in quarantine: {}"),
         *(
-            (count, f"ingest could not read {{}} values of {name} in the catalogue: those items have none")
+            (count, f"ingest could not read some values of {name} in the catalogue, whose items have none: {{}}")
             for name, count in read["item_values_unread"].items()
         ),
     ]
@@ -171,7 +171,7 @@ def notes(read: dict[str, Any]) -> list[str]:
     if read["items_listed"] and not read["items_described"]:
         found.append("no item of the catalogue occurs in the events: both write their ids differently")
     if sum(read["item_reasons"].values()):
-        found.append(f"{sum(read['item_reasons'].values()):,} rows of the catalogue are in quarantine")
+        found.append(f"rows of the catalogue are in quarantine, too: {sum(read['item_reasons'].values()):,}")
     if read["unread_files"]:
         found.append(f"ingest left these files unread: {', '.join(read['unread_files'])}")
     return found
@@ -250,14 +250,15 @@ _TIES_AND_BOTS = f"""
     SELECT coalesce(avg(CAST(tied_before OR tied_after AS INTEGER)), 0),
         (SELECT count(*) FROM (
             SELECT session_id FROM (
-                SELECT session_id, epoch_ms(timestamp) - epoch_ms(lag(timestamp) OVER (PARTITION BY session_id ORDER BY timestamp)) AS gap
+                SELECT session_id, epoch_ms(timestamp) - epoch_ms(lag(timestamp) OVER visit) AS gap
                 FROM {{events}} WHERE session_id IN (
                     SELECT session_id FROM {{events}} GROUP BY 1 HAVING count(*) >= {BOT_EVENTS}
-                )
+                ) WINDOW visit AS (PARTITION BY session_id ORDER BY timestamp)
             ) GROUP BY 1 HAVING median(gap) < {BOT_MS}
         ))
     FROM (
-        SELECT coalesce(session_id = lag(session_id) OVER () AND timestamp = lag(timestamp) OVER (), false) AS tied_before,
+        SELECT
+            coalesce(session_id = lag(session_id) OVER () AND timestamp = lag(timestamp) OVER (), false) AS tied_before,
             coalesce(session_id = lead(session_id) OVER () AND timestamp = lead(timestamp) OVER (), false) AS tied_after
         FROM {{events}}
     )

@@ -11,7 +11,7 @@ import duckdb
 from nextclick.errors import InputError
 from nextclick.events.column_names import EVENT_WORDS
 from nextclick.events.readers import Table
-from nextclick.events.schema import EARLIEST_MS, quoted
+from nextclick.events.schema import EARLIEST_MS, printable, quoted
 from nextclick.events.text_files import endings, not_utf8, unpacking
 from nextclick.units import MS_PER_DAY
 
@@ -54,7 +54,8 @@ class Column:
 
     @property
     def shown(self) -> str:
-        return ", ".join(example if len(example) <= 30 else example[:29] + "…" for example in self.examples) or "empty"
+        """The examples on one line."""
+        return ", ".join(one if len(one) <= 30 else one[:29] + "…" for one in map(printable, self.examples)) or "empty"
 
 
 def head_of(path: Path, root: Path, scratch: Path) -> tuple[Path, Path]:

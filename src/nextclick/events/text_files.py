@@ -81,8 +81,8 @@ def as_utf8(path: Path, encoding: str, scratch: Path) -> Path:
 
 
 def first_row(path: Path, source: Path, separator: str, quote: str = '"') -> list[str]:
-    """The cells of the first row of a UTF-8 text file. source: the file that messages name. Raises InputError if the row
-    is not UTF-8."""
+    """The cells of the first row of a UTF-8 text file. source: the file that messages name. Raises InputError if the
+    row is not UTF-8."""
     with path.open("rb") as file:
         head = file.read(HEAD_BYTES)
     text = head.decode("utf-8-sig", errors="replace")
