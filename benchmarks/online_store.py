@@ -56,7 +56,7 @@ def row_bytes(client: redis.Redis, online: OnlineStates) -> dict[str, int]:
     found = {}
     for n in (6, KEPT_EVENTS):
         before = client.info("memory")["used_memory"]
-        clicks = tuple(Click(1_767_225_600_000 + e, f"{e:032x}", f"i{e:06d}", 0) for e in range(n))
+        clicks = tuple(Click(1_767_225_600_000 + e, e, f"{e:032x}", f"i{e:06d}", 0) for e in range(n))
         online.write({f"{n}-{s:010d}": clicks for s in range(1000)})
         found[f"bytes_of_{n}_clicks"] = (client.info("memory")["used_memory"] - before) // 1000
     return found
@@ -79,7 +79,7 @@ def main() -> None:
         apply_definitions(root, params)
         online = OnlineStates(connect(root, params))
         states = {
-            f"s{s:06d}": tuple(Click(1_767_225_600_000 + e, f"e{s}-{e}", f"i{s + e:06d}", 0) for e in range(EVENTS))
+            f"s{s:06d}": tuple(Click(1_767_225_600_000 + e, e, f"e{s}-{e}", f"i{s + e:06d}", 0) for e in range(EVENTS))
             for s in range(SESSIONS)
         }
         online.write(states)

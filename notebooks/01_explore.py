@@ -13,6 +13,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 
 from nextclick.evaluation import exploration
+from nextclick.events.known_items import known_items
 from nextclick.plots import use_style
 from nextclick.project import project_root
 
@@ -21,7 +22,7 @@ root = project_root()
 counts = json.loads((root / "reports/metrics/ingest.json").read_text())
 train = pd.read_parquet(root / "data/split/train.parquet")
 test = pd.read_parquet(root / "data/split/test.parquet")
-items = pd.read_parquet(root / "data/interim/items.parquet")
+items = known_items(pd.read_parquet(root / "data/interim/items.parquet"))
 facts = exploration.facts(train, test, items)
 print(exploration.sentence_of_counts(counts))
 

@@ -51,8 +51,9 @@ def _shop_events(n_sessions: int, seed: int) -> pd.DataFrame:
         for _ in range(random.integers(2, 45 if session % 20 == 0 else 8)):
             now += pd.Timedelta(milliseconds=int(random.integers(0, 60_000)))
             kind = random.choice(TYPES, p=[0.8, 0.15, 0.05])
-            rows.append((f"e{len(rows):05d}", f"s{session:04d}", f"i{random.integers(0, 40):02d}", kind, now))
-    return pd.DataFrame(rows, columns=["event_id", "session_id", "item_id", "event_type", "timestamp"])
+            ids = (f"e{len(rows):05d}", f"s{session:04d}", f"i{random.integers(0, 40):02d}")
+            rows.append((*ids, kind, now, len(rows)))
+    return pd.DataFrame(rows, columns=["event_id", "session_id", "item_id", "event_type", "timestamp", "position"])
 
 
 @pytest.fixture(scope="session")

@@ -80,7 +80,7 @@ class RecommenderContract:
         np.testing.assert_array_equal(recommend(changed, K), recommend(first, K))
 
     def test_a_session_of_which_nothing_is_known_is_answered(self, recommend, log):
-        stranger = (Click(1_767_700_000_000, "e", "unknown", 0),)
+        stranger = (Click(1_767_700_000_000, 0, "e", "unknown", 0),)
         items = recommend(prefixes_of([EMPTY, stranger], log.vocabulary), K)
         assert items.shape == (2, K)
         assert ((items >= -1) & (items < len(log.vocabulary))).all()

@@ -49,7 +49,22 @@ class Simulator(Section):
 
 class Ingest(Section):
     path: str = "data/raw/simulated"
-    format: Literal["generic", "retailrocket", "diginetica", "yoochoose", "otto", "movielens"] = "generic"
+    format: Literal[
+        "generic",
+        "retailrocket",
+        "diginetica",
+        "yoochoose",
+        "otto",
+        "movielens",
+        "lastfm_1k",
+        "tenrec",
+        "ecommerce_behavior",
+        "online_retail",
+        "shopify_orders",
+        "ga4",
+        "snowplow",
+        "segment",
+    ] = "generic"
     columns: dict[str, str] = {}
     header: list[str] | None = None
     encoding: str = "utf-8"

@@ -29,7 +29,7 @@ with TemporaryDirectory() as scratch:
         "user_1\tnever\ta\tBlur\tt\tthree\n"
         "user_1\t2009-05-05T13:10:57Z\ta\tBlur\tt\tfour\n"
     )
-    counts = ingest(Ingest(path="plays.tsv", format="lastfm"), root, root)
+    counts = ingest(Ingest(path="plays.tsv", format="plays"), root, root)
     assert (counts["accepted"], counts["quarantined"], counts["sessions"]) == (3, 1, 2), counts
 print("source")
 

@@ -11,8 +11,10 @@ import yaml
 from typer.testing import CliRunner
 
 from nextclick.cli import app
+from nextclick.errors import InputError
 from nextclick.evaluation.baselines import BASELINES
 from nextclick.evaluation.benchmark import read_sessions
+from nextclick.events.sessions import SessionLog
 
 SHARED = Path(os.environ.get("NEXTCLICK_SHARED", Path(__file__).parents[3] / "shared")) / "data"
 
@@ -21,6 +23,17 @@ def write_sessions(path: Path, first: int, n: int) -> Path:
     rows = [(first + s, p, (s + p) % 15) for s in range(n) for p in range(4)]
     pd.DataFrame(rows, columns=["session_id", "position", "item_id"]).to_parquet(path)
     return path
+
+
+def test_clicks_of_one_moment_have_the_order_of_their_positions_or_of_the_rows(tmp_path):
+    rows = pd.DataFrame({"session_id": 1, "item_id": list("cab"), "timestamp": pd.Timestamp("2026-01-06", tz="UTC")})
+    for order, given in (("cab", rows), ("abc", rows.assign(position=[9, 3, 4])), ("cab", rows.assign(position=1))):
+        given.to_parquet(tmp_path / "sessions.parquet")
+        log = SessionLog.from_events(read_sessions(tmp_path / "sessions.parquet"), ["view"])
+        assert log.vocabulary.ids[log.items].tolist() == list(order)
+    rows.assign(position=[0.5, 1, 2]).to_parquet(tmp_path / "sessions.parquet")
+    with pytest.raises(InputError, match="column position must hold a whole number in every row"):
+        read_sessions(tmp_path / "sessions.parquet")
 
 
 @pytest.fixture

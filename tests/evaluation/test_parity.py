@@ -51,9 +51,19 @@ def test_nothing_differs_even_with_late_repeated_and_forgotten_events(snapshot, 
     assert stored_rows(online) == 0
 
 
+def test_nothing_differs_where_clicks_share_a_moment_and_ids_say_nothing(snapshot, online, shop_events):
+    events = shop_events(40, 4)
+    random = np.random.default_rng(0)
+    events["event_id"] = [f"{number:016x}" for number in random.permutation(len(events))]
+    events["timestamp"] = events["timestamp"].dt.floor("2min")
+    assert events.duplicated(["session_id", "timestamp"]).mean() > 0.3
+    found = parity(snapshot, arrivals(events, 1, shuffle=0.3, duplicate=0.2), online, TYPES, expire=0.1)
+    assert found.differing == 0, found.first
+
+
 def test_nothing_differs_in_sessions_that_were_idle_for_long(snapshot, online, shop_events):
     events = shop_events(40, 3)
-    place = events.sort_values(["timestamp", "event_id"]).groupby("session_id").cumcount()
+    place = events.sort_values(["timestamp", "position", "event_id"]).groupby("session_id").cumcount()
     events["timestamp"] += place.reindex(events.index) // 3 * pd.Timedelta(hours=IDLE_HOURS + 1)
     found = parity(snapshot, arrivals(events, 1), online, TYPES)
     assert found.moments == len(events)

@@ -7,6 +7,7 @@ import random
 import re
 from pathlib import Path
 
+import duckdb
 import pytest
 import yaml
 from hypothesis import given, settings
@@ -19,8 +20,10 @@ from nextclick.events import published
 from nextclick.events.column_names import STRONG, WEAK, keys, order_of_types
 from nextclick.events.guess import Question
 from nextclick.events.ingest_report import LINES, WIDTH, screen
-from nextclick.events.look import look, write_section, written
-from nextclick.events.recognise import SIGNS
+from nextclick.events.look import _Looker, look
+from nextclick.events.readers import Reader
+from nextclick.events.recognise import SIGNS, recognised
+from nextclick.events.written_section import write_section, written
 from nextclick.params import Ingest, Params
 
 SHARED = Path(os.environ.get("NEXTCLICK_SHARED", Path(__file__).parents[3] / "shared"))
@@ -68,15 +71,7 @@ EXPECTED = {
     "day-first/input": "the day or the month first",
     "digits-of-a-date/input": {"timestamp_format": "%Y%m%d%H%M%S"},
     "empty-column-first/input": {},
-    "empty-user-called-session/online.csv": {
-        "columns": {
-            "item_id": "StockCode",
-            "user_id": "Customer ID",
-            "timestamp": "InvoiceDate",
-            "title": "Description",
-            "price": "Price",
-        }
-    },
+    "empty-user-called-session/online.csv": {"format": "online_retail"},
     "floats-beyond-2-53/input": "a float that lost digits",
     "guests/input": {},
     "gzip/input": {},
@@ -181,32 +176,78 @@ KAGGLE = table(
 )
 
 
-def test_a_shop_s_export(tmp_path):
-    section = looked(tmp_path, "2019-Oct.csv", KAGGLE)
+@pytest.mark.parametrize("name", ["2019-Oct.csv", "2019-Oct.csv.gz"])
+def test_a_published_format_is_told_by_its_columns_or_read_by_their_names(tmp_path, name):
+    text = gzip.compress(KAGGLE.encode()) if name.endswith(".gz") else KAGGLE
+    section = looked(tmp_path, name, text)
+    assert section == {"path": name, "format": "ecommerce_behavior", "columns": {}, "event_types": OUR_TYPES}
+    section = looked(tmp_path, name, text, format="generic")
     assert section["columns"] == {
         "timestamp": "event_time", "item_id": "product_id", "session_id": "user_session", "category": "category_code",
     }  # fmt: skip
     assert section["event_types"] == OUR_TYPES
-    assert Ingest.model_validate(section)
+
+
+def test_what_looks_like_a_format_and_is_none_says_how_to_read_it_by_names(tmp_path):
+    head = "event_name,domain_sessionid,domain_userid,collector_tstamp,sku"
+    text = table(head, "view,s,u,2024-01-01 00:00:00,a", "view,s,u,2024-01-01 00:00:01,b")
+    with pytest.raises(InputError, match="looks like the format snowplow; --set format=generic"):
+        looked(tmp_path, "x.csv", text)
+    assert looked(tmp_path, "x.csv", text, format="generic")["columns"]["item_id"] == "sku"
+
+
+@pytest.mark.parametrize(
+    ("name", "head", "expected"),
+    [
+        ("events.csv", "timestamp,visitorid,event,itemid,transactionid", "retailrocket"),
+        ("train-item-views.csv", "sessionId;userId;itemId;timeframe;eventdate", "diginetica"),
+        ("yoochoose-clicks.dat", "1,2014-04-07T10:51:09.277Z,214536502,0", "yoochoose"),
+        ("train.jsonl", '{"session": 1, "events": []}', "otto"),
+        ("ratings.dat", "1::1193::5::978300760", "movielens"),
+        ("ratings.csv", "userId,movieId,rating,timestamp", "movielens"),
+        ("x.inter", "user_id:token\titem_id:token\ttimestamp:float", "movielens"),
+        ("userid-timestamp-artid-artname-traid-traname.tsv", "u\t2009\ta\tb\tc\td", "lastfm_1k"),
+        ("QK-video.csv", "user_id,item_id,click,follow,like,share,video_category", "tenrec"),
+        (
+            "data.csv",
+            "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country",
+            "online_retail",
+        ),
+        ("II.csv", "Invoice,StockCode,Description,Quantity,InvoiceDate,Price,Customer ID,Country", "online_retail"),
+        ("orders.csv", "Name,Email,Created at,Lineitem quantity,Lineitem name,Lineitem price", "shopify_orders"),
+        ("x.json", '{"event_name": 1, "event_timestamp": 1, "event_params": [], "user_pseudo_id": 1}', "ga4"),
+        ("x.tsv", "event_id\tevent_name\tdomain_sessionid\tdomain_userid\tcollector_tstamp", "snowplow"),
+        ("x.jsonl", '{"anonymousId":1,"messageId":1,"event":1,"properties":{},"timestamp":1,"type":1}', "segment"),
+        ("x.csv", "anonymous_id,event,original_timestamp,received_at,product_id", "segment"),
+        ("clicks.csv", "user_id,item_id,timestamp", None),
+    ],
+)
+def test_the_sign_of_each_format(tmp_path, name, head, expected):
+    (tmp_path / name).write_text(head + "\n")
+    looker = _Looker(Reader(duckdb.connect(), tmp_path), tmp_path)
+    sign = recognised(tmp_path / name, looker.names)
+    assert (sign and sign.format) == expected
+    assert recognised(tmp_path, looker.names) == sign
 
 
 def test_parts_of_objects_in_json_lines(tmp_path):
     rows = [
         {
-            "messageId": f"m{n}",
-            "anonymousId": f"a{n % 3}",
-            "event": "Product Viewed" if n % 4 else "Product Added",
-            "properties": {"product_id": f"p{n % 5}", "name": "Tee", "price": 9.5},
-            "timestamp": f"2024-05-01T10:00:{n:02}Z",
-            "context": {"ip": "1.2.3.4", "page": {"url": f"/{n}"}},
+            "visitor": {"cookie": f"a{n % 3}", "agent": {"name": "x"}},
+            "action": "Product Viewed" if n % 4 else "Product Added",
+            "payload": {"product": {"sku": f"p{n % 5}", "price": 9.5}},
+            "at": f"2024-05-01T10:00:{n:02}Z",
         }
         for n in range(40)
     ]
     section = looked(tmp_path, "track.jsonl", table(*map(json.dumps, rows)))
-    assert section["columns"]["item_id"] == "properties.product_id"
-    assert section["columns"]["user_id"] == "anonymousId"
-    assert section["columns"]["event_type"] == "event"
-    assert section["columns"]["price"] == "properties.price"
+    assert section["columns"] == {
+        "item_id": "payload.product.sku",
+        "user_id": "visitor.cookie",
+        "event_type": "action",
+        "timestamp": "at",
+        "price": "payload.product.price",
+    }
     assert section["event_types"] == ["Product Viewed", "Product Added"]
 
 

@@ -2,10 +2,12 @@
 
 import numpy as np
 import pandas as pd
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from nextclick.events.prefixes import IDLE, KEPT_EVENTS, next_clicks
+from nextclick.events.schema import MAX_POSITION
 from nextclick.events.session_state import EMPTY, Click, advance, advance_all, prefixes_of
 from nextclick.events.sessions import SessionLog
 
@@ -13,10 +15,11 @@ TYPES = ["view", "cart", "purchase"]
 clicks = st.lists(
     st.builds(
         Click,
-        st.integers(0, 10**6),
-        st.uuids().map(str),
-        st.sampled_from(["a", "b", "c", "d"]),
-        st.integers(0, 2),
+        timestamp=st.integers(0, 10),  # many share one, and some their position
+        position=st.integers(0, 20) | st.integers(0, MAX_POSITION),
+        event_id=st.uuids().map(str),
+        item_id=st.sampled_from(["a", "b", "c", "d"]),
+        event_type=st.integers(0, 2),
     ),
     max_size=3 * KEPT_EVENTS,
     unique_by=lambda click: click.event_id,
@@ -37,8 +40,18 @@ def test_knowing_it_already_changes_nothing(first, second):
         assert advance(state, click) == state
 
 
-def test_of_two_clicks_with_one_id_the_oldest_counts_whichever_comes_first():
-    old, new = Click(1, "x", "a", 0), Click(2, "x", "b", 0)
+@given(clicks)
+def test_clicks_of_one_moment_have_the_order_of_their_positions(events):
+    tied = {click.position: click._replace(timestamp=5) for click in events}
+    by_position = [tied[position] for position in sorted(tied)]
+    assert advance_all(EMPTY, reversed(by_position)) == tuple(by_position[-KEPT_EVENTS:])
+
+
+@pytest.mark.parametrize(
+    "new", [Click(2, 0, "x", "b", 0), Click(1, 8, "x", "a", 0)], ids=["a later moment", "a later position"]
+)
+def test_of_two_clicks_with_one_id_the_oldest_counts_whichever_comes_first(new):
+    old = Click(1, 7, "x", "a", 0)
     assert advance_all(EMPTY, [old, new]) == advance_all(EMPTY, [new, old]) == (old,)
 
 
@@ -63,7 +76,7 @@ def test_after_a_long_pause_a_session_begins_anew_whether_or_not_its_row_was_kep
         assert end == known
         assert (np.diff(times[start:end]) <= IDLE).all()
         assert start == 0 or times[start] - times[start - 1] > IDLE
-        click = Click(int(times[end - 1]), f"e{end - 1:02d}", "a", 0)
+        click = Click(int(times[end - 1]), 0, f"e{end - 1:02d}", "a", 0)
         if forgotten and click.timestamp - forgotten[-1].timestamp > IDLE:
             forgotten = EMPTY
         kept, forgotten = advance(kept, click), advance(forgotten, click)
@@ -72,7 +85,8 @@ def test_after_a_long_pause_a_session_begins_anew_whether_or_not_its_row_was_kep
             np.testing.assert_array_equal(live.log.times[live.starts[i] : live.ends[i]], times[start:end])
 
 
-def test_states_as_predictions_are_those_of_the_log():
+@pytest.mark.parametrize("positions", [True, False])
+def test_states_as_predictions_are_those_of_the_log(positions):
     random = np.random.default_rng(0)
     n = 200
     events = pd.DataFrame(
@@ -82,19 +96,29 @@ def test_states_as_predictions_are_those_of_the_log():
             "item_id": random.integers(0, 12, n).astype(str),
             "event_type": random.choice(TYPES, n),
             "timestamp": pd.to_datetime(random.integers(0, 40, n), unit="ms", utc=True),  # many share a moment
+            "position": random.permutation(n) if positions else np.int64(0),
         }
     )
-    log = SessionLog.from_events(events, TYPES)
+    given_columns = events.columns if positions else events.columns.drop("position")
+    log = SessionLog.from_events(events[given_columns], TYPES)
     asked = next_clicks(log)
     states = []
     for session, start, end in zip(asked.sessions, asked.starts, asked.ends, strict=True):
-        own = events[events["session_id"] == log.session_ids[session]].sort_values(["timestamp", "event_id"])
+        own = events[events["session_id"] == log.session_ids[session]].sort_values(
+            ["timestamp", "position", "event_id"]
+        )
         known = own.head(end - start).sample(frac=1, random_state=0)
         states.append(
             advance_all(
                 EMPTY,
                 [
-                    Click(int(row.timestamp.value) // 10**6, row.event_id, row.item_id, TYPES.index(row.event_type))
+                    Click(
+                        timestamp=int(row.timestamp.value) // 10**6,
+                        position=row.position,
+                        event_id=row.event_id,
+                        item_id=row.item_id,
+                        event_type=TYPES.index(row.event_type),
+                    )
                     for row in known.itertuples()
                 ],
             )

@@ -16,7 +16,7 @@ def read(folder: Path, fmt: str, files: dict[str, str], path: str = ".", **more)
     for name, text in files.items():
         (folder / name).write_bytes(text.encode("latin-1" if name == "movies.dat" else "utf-8"))
     counts = ingest(Ingest(path=path, format=fmt, **more), folder, folder / "out")
-    assert counts["rows"] == counts["accepted"] + counts["duplicates"] + counts["quarantined"]
+    assert counts["rows"] == sum(counts[end] for end in ("accepted", "duplicates", "quarantined", "left_out"))
     return counts, *(pd.read_parquet(folder / "out" / f"{name}.parquet") for name in ("events", "items", "quarantine"))
 
 

@@ -143,7 +143,7 @@ def test_a_live_state_gives_the_cells_of_the_log(snapshot, asked):
     names = log.vocabulary.ids
     states = [
         tuple(
-            Click(int(log.times[e]), f"{e:06d}", str(names[log.items[e]]), int(log.types[e]))
+            Click(int(log.times[e]), e, f"{e:06d}", str(names[log.items[e]]), int(log.types[e]))
             for e in range(max(start, end - 30), end)
         )
         for start, end in zip(asked.starts, asked.ends, strict=True)

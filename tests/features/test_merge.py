@@ -1,6 +1,8 @@
 """States that several writers advance at once lose no click, and Feast reads what was merged."""
 
+import sqlite3
 import threading
+from contextlib import closing
 
 import pytest
 
@@ -8,14 +10,18 @@ from nextclick.events.prefixes import KEPT_EVENTS
 from nextclick.events.session_state import EMPTY, Click, advance_all
 from nextclick.features.store import redis_rows
 from nextclick.features.store.connect import apply_definitions, connect
-from nextclick.features.store.feast_internals import redis_client
+from nextclick.features.store.feast_internals import redis_client, redis_field
 from nextclick.features.store.online import OnlineStates
 from nextclick.features.store.redis_rows import RedisRows
 
 
 @pytest.fixture
 def clicks() -> list[Click]:
-    return [Click(1_767_225_600_000 + 7 * i, f"e{i}", f"ï{i % 9}", i % 3) for i in range(KEPT_EVENTS + 20)]
+    """Some of which share a moment, with ids that do not say their order."""
+    return [
+        Click(1_767_225_600_000 + 7 * (i // 3), i, f"e{i * 37 % 101}", f"ï{i % 9}", i % 3)
+        for i in range(KEPT_EVENTS + 20)
+    ]
 
 
 def test_writers_at_the_same_time_lose_no_click(project, params, clicks):
@@ -41,7 +47,7 @@ def test_a_writer_that_slept_between_reading_and_writing_undoes_nothing_that_cam
     project, redis_params, redis_server, monkeypatch, clicks, blind
 ):
     if blind:
-        monkeypatch.setattr(redis_rows, "_REPLACE_UNCHANGED", "redis.call('HSET', KEYS[1], unpack(ARGV, 6)) return 1")
+        monkeypatch.setattr(redis_rows, "_REPLACE_UNCHANGED", "redis.call('HSET', KEYS[1], unpack(ARGV, 8)) return 1")
     monkeypatch.setenv("NEXTCLICK_REDIS", redis_server().address)
     apply_definitions(project, redis_params)
     online = OnlineStates(connect(project, redis_params, timeout=5))
@@ -55,6 +61,44 @@ def test_a_writer_that_slept_between_reading_and_writing_undoes_nothing_that_cam
     monkeypatch.setattr(RedisRows, "_row", slow)
     online.merge({"s": clicks[:1]})
     assert (online.read(["s"])[0].state == advance_all(EMPTY, clicks)) is not blind
+
+
+def test_a_writer_that_slept_undoes_no_older_position_of_a_click_that_came_since(
+    project, redis_params, redis_server, monkeypatch
+):
+    monkeypatch.setenv("NEXTCLICK_REDIS", redis_server().address)
+    apply_definitions(project, redis_params)
+    online = OnlineStates(connect(project, redis_params, timeout=5))
+    resent, first, other = Click(9, 5, "x", "i", 0), Click(9, 3, "x", "i", 0), Click(9, 4, "a", "i", 0)
+    online.merge({"s": [resent]})
+    encode = RedisRows._row
+
+    def slow(self, state):
+        monkeypatch.setattr(RedisRows, "_row", encode)
+        online.merge({"s": [first]})  # changes the position alone
+        return encode(self, state)
+
+    monkeypatch.setattr(RedisRows, "_row", slow)
+    online.merge({"s": [other]})
+    assert online.read(["s"])[0].state == (first, other)
+
+
+def test_rows_from_before_positions_existed_are_read_as_positions_of_0_and_merged(project, params, clicks):
+    apply_definitions(project, params)
+    store = connect(project, params, timeout=5)
+    online = OnlineStates(store)
+    old = tuple(sorted(click._replace(position=0) for click in clicks[:4]))
+    online.write({"s": old})
+    if client := redis_client(store):
+        (key,) = client.keys("*")
+        assert client.hdel(key, redis_field("session_state", "positions")) == 1
+    else:
+        with closing(sqlite3.connect(store.config.online_store.path)) as database, database:
+            table = f'"{store.config.project}_session_state"'
+            assert database.execute(f"DELETE FROM {table} WHERE feature_name = 'positions'").rowcount == 1
+    assert online.read(["s"])[0].state == old
+    online.merge({"s": [clicks[5]]})
+    assert online.read(["s"])[0].state == (*old, clicks[5])
 
 
 def test_a_merged_row_is_byte_for_byte_the_one_that_feast_writes(

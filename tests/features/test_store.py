@@ -135,7 +135,8 @@ def test_on_redis_only_what_has_a_time_to_live_expires(project, redis_params, re
     client = redis.Redis(port=server.port)
     lives = {entity: {client.ttl(key) > 0 for key in client.keys(f"*{entity}*")} for entity in EXPIRES}
     assert lives == EXPIRES
-    OnlineStates(connect(project, redis_params, timeout=5), "user_history").write({"someone": (Click(1, "e", "i", 0),)})
+    someone = (Click(1, 0, "e", "i", 0),)
+    OnlineStates(connect(project, redis_params, timeout=5), "user_history").write({"someone": someone})
     assert {client.ttl(key) for key in client.keys("*someone*")} == {-1}
 
 
@@ -146,7 +147,7 @@ def connect_again(store):
 
 def test_unknown_sessions_are_empty_and_idle_ones_expire(store):
     online = OnlineStates(store)
-    state = (Click(1_767_225_600_000, "e1", "i01", 0), Click(1_767_225_700_000, "e2", "i02", 1))
+    state = (Click(1_767_225_600_000, 5, "e1", "i01", 0), Click(1_767_225_700_000, 6, "e2", "i02", 1))
     online.write({"s": state, "nothing": EMPTY})
     assert [found.state for found in online.read(["s", "nothing", "unknown"])] == [state, EMPTY, EMPTY]
     newest = state[-1].timestamp
@@ -170,7 +171,7 @@ def test_a_redis_that_dies_is_a_clear_error_and_is_used_again_when_it_is_back(
     monkeypatch.setenv("NEXTCLICK_REDIS", server.address)
     apply_definitions(project, redis_params)
     online = OnlineStates(connect(project, redis_params, timeout=5))
-    clicks = [Click(i, f"e{i}", "i01", 0) for i in range(1, 9)]
+    clicks = [Click(i, i, f"e{i}", "i01", 0) for i in range(1, 9)]
 
     def play() -> None:
         for click in clicks:
@@ -194,7 +195,7 @@ def test_redis_forgets_an_idle_session_by_itself(project, redis_params, redis_se
     server = redis_server()
     monkeypatch.setenv("NEXTCLICK_REDIS", server.address)
     apply_definitions(project, redis_params)
-    OnlineStates(connect(project, redis_params, timeout=5)).write({"s": (Click(1, "e", "i", 0),)})
+    OnlineStates(connect(project, redis_params, timeout=5)).write({"s": (Click(1, 0, "e", "i", 0),)})
     client = redis.Redis(port=server.port)
     (key,) = client.keys("*")
     # an event of a session that is not idle yet may come late
@@ -228,7 +229,7 @@ def test_the_connection_is_encrypted_where_an_authority_is_named(
 def written_and_read(project, params) -> bool:
     apply_definitions(project, params)
     online = OnlineStates(connect(project, params, timeout=5))
-    state = (Click(1, "e", "i", 0),)
+    state = (Click(1, 0, "e", "i", 0),)
     online.write({"s": state})
     return online.read(["s"])[0].state == state
 

@@ -139,7 +139,7 @@ def test_a_person_who_is_forgotten_is_nowhere_and_versions_that_knew_him_are_nam
     params = project.params
     apply_definitions(root, params)
     online = OnlineStates(connect(root, params, timeout=5))
-    click = Click(1_767_700_000_000, "e", "i1", 0)
+    click = Click(1_767_700_000_000, 0, "e", "i1", 0)
     online.write({session: (click,) for session in (*theirs, other)})
     OnlineStates(connect(root, params, timeout=5), "user_history").write({person: (click,)})
 
@@ -247,7 +247,7 @@ def test_redis_forgets_too(project, redis_server, monkeypatch):
     params = project.params.model_copy(update={"features": features})
     apply_definitions(project.root, params)
     online = OnlineStates(connect(project.root, params, timeout=5))
-    click = Click(1_767_700_000_000, "e", "i1", 0)
+    click = Click(1_767_700_000_000, 0, "e", "i1", 0)
     online.write({"s": (click,), "t": (click,)})
     forget(project.root, params, None, "s", held=0)
     assert [bool(row.state) for row in online.read(["s", "t"])] == [False, True]

@@ -105,7 +105,7 @@ def served(root, rows, clicks, degraded=None, state=STATE, folder="data/predicti
     pq.write_table(table, folder / f"{len(list(folder.iterdir()))}.parquet")
     events = [
         {"event_id": f"{session}-{moment}", "session_id": session, "user_id": None, "item_id": item,
-         "event_type": "view", "timestamp": moment, "arrived": moment, "late": False}
+         "event_type": "view", "timestamp": moment, "position": 0, "arrived": moment, "late": False}
         for session, moment, item in clicks
     ]  # fmt: skip
     EventLog(root / LIVE_EVENTS).append(pa.Table.from_pylist(events, EVENT_SCHEMA))

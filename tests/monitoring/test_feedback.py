@@ -63,6 +63,7 @@ def click(root: Path, clicks: list[tuple[str, str, float, str]], kind: str = "vi
             "item_id": item,
             "event_type": kind,
             "timestamp": at(minute),
+            "position": 0,
             "arrived": at(minute),
             "late": False,
         }

@@ -68,7 +68,7 @@ def serve(root, events, *, publishing: bool = True) -> list:
             )
             query = Query(f"r{n}", event.session_id, 5, deployment.champion, before, filters)
             answers += [(now, answer) for answer in engine.recommend([query], now, time.perf_counter())]
-        click = Click(now, event.event_id, event.item_id, TYPES.index(event.event_type))
+        click = Click(now, event.position, event.event_id, event.item_id, TYPES.index(event.event_type))
         known[event.session_id] = advance_all(before, (click,))
     deployment.close()
     states.close()
@@ -81,7 +81,7 @@ def live(watched, tmp_path_factory):
     """A project that served the test sessions, with item statistics as new as they should be."""
     root = tmp_path_factory.mktemp("live") / "root"
     shutil.copytree(watched, root)
-    events = pd.read_parquet(root / "data/split/test.parquet").sort_values(["timestamp", "event_id"])
+    events = pd.read_parquet(root / "data/split/test.parquet").sort_values(["timestamp", "position", "event_id"])
     return root, events, serve(root, events)
 
 

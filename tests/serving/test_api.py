@@ -4,14 +4,16 @@ inside."""
 import asyncio
 import json
 import re
+from types import SimpleNamespace
 
 import pytest
 from fastapi.testclient import TestClient
 
+from nextclick.events.session_state import Click, advance_all
 from nextclick.params import Params
 from nextclick.serving import admission, schema
 from nextclick.serving.admission import MAX_BODY_BYTES, Traffic
-from nextclick.serving.api import app
+from nextclick.serving.api import _click, app
 from nextclick.serving.runtime import Runtime
 
 
@@ -59,6 +61,19 @@ def test_a_click_that_was_accepted_changes_the_next_list(api):
     assert [item["item_id"] for item in before["items"]] != [item["item_id"] for item in after["items"]]
     assert (before["clicks"], after["clicks"]) == (0, 1)
     assert 0 <= after["state_age_ms"] < 60_000
+
+
+def test_given_clicks_of_one_moment_have_the_place_of_their_position_or_their_place_in_the_list():
+    now = 1_767_225_600_000
+
+    def click(place: int, **given) -> Click:
+        told = schema.GivenClick(item_id="i03", timestamp=now, **given)
+        return _click(told, place, SimpleNamespace(event_types=["view"]), now)
+
+    stored = Click(now, now * 10**6, "stored", "i03", 0)  # by the time of its arrival in ns, as without a broker
+    later = [click(place, event_id=one) for place, one in enumerate(["z", "a", "m"])]
+    assert [one.event_id for one in advance_all((stored,), reversed(later))] == ["stored", "z", "a", "m"]
+    assert click(0, event_id="a", position=3) < stored
 
 
 def test_bad_events_are_named_and_the_good_ones_beside_them_count(api):

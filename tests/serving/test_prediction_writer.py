@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from nextclick.events.session_state import Click, prefixes_of
+from nextclick.logs.prediction_log import logged_click
 from nextclick.serving import prediction_writer
 from nextclick.serving.loaded_bundle import LoadedBundle
 from nextclick.serving.prediction_writer import PredictionWriter
@@ -21,7 +22,7 @@ def bundle(bundles) -> LoadedBundle:
 
 
 def answer(bundle: LoadedBundle, n: int, at_ms: int = NOW) -> Answer:
-    state = tuple(Click(NOW - 9_000 + 1000 * i, f"e{i}", f"i{(7 * n + i) % 40:02d}", 0) for i in range(n % 5))
+    state = tuple(Click(NOW - 9_000 + 1000 * i, i, f"e{i}", f"i{(7 * n + i) % 40:02d}", 0) for i in range(n % 5))
     snapshot = bundle.recommender.snapshot
     candidates, features = snapshot.features(prefixes_of([state], snapshot.vocabulary))
     scores = bundle.recommender.scores_of(candidates, features)[0]
@@ -47,6 +48,10 @@ def rows(root) -> list[dict]:
     return [row for file in files for row in pq.read_table(file).to_pylist()]
 
 
+def test_clicks_that_were_logged_before_positions_existed_have_position_0():
+    assert logged_click({"timestamp": 1, "event_id": "e", "item_id": "i", "event_type": 2}) == Click(1, 0, "e", "i", 2)
+
+
 @pytest.mark.ml_test("infra-5")
 def test_every_answer_is_a_row_whose_features_its_state_gives_again(tmp_path, bundle):
     log = PredictionWriter(tmp_path, days=10_000)
@@ -57,8 +62,9 @@ def test_every_answer_is_a_row_whose_features_its_state_gives_again(tmp_path, bu
     found = rows(tmp_path)
     assert [row["request_id"] for row in found] == [one.query.request_id for one in put]
     snapshot = bundle.recommender.snapshot
-    for row in found:
-        state = tuple(Click(**click) for click in row["state"])
+    for row, one in zip(found, put, strict=True):
+        state = tuple(map(logged_click, row["state"]))
+        assert state == one.state
         candidates, features = snapshot.features(prefixes_of([state], snapshot.vocabulary))
         items = candidates.items[0][candidates.items[0] >= 0]
         assert row["candidates"] == snapshot.vocabulary.ids[items].tolist()

@@ -66,7 +66,7 @@ def engine(shop, online):
 
 
 def clicks(*items: str, before: int = 0) -> tuple[Click, ...]:
-    return tuple(Click(NOW - 60_000 - before + n, f"e{n}-{item}", item, 0) for n, item in enumerate(items))
+    return tuple(Click(NOW - 60_000 - before + n, n, f"e{n}-{item}", item, 0) for n, item in enumerate(items))
 
 
 def ask(engine, session="s", k=10, began=None, **about):
@@ -265,7 +265,7 @@ def test_values_older_than_may_be_are_told_and_counted(shop, request, monkeypatc
     )
     try:
         newest = made.deployment.champion.statistics_at
-        states.write({"s": (Click(newest, "e", "i03", 0),)})
+        states.write({"s": (Click(newest, 0, "e", "i03", 0),)})
         counted = {view: stale_reads(view) for view in ("session_state", "item_statistics")}
 
         def ask_at(now: int, **about):
@@ -278,7 +278,7 @@ def test_values_older_than_may_be_are_told_and_counted(shop, request, monkeypatc
         assert (old.state_age_ms, old.statistics_age_ms) == (7_200_001, 7_200_001)
         assert old.stale == ["session_state", "item_statistics"]
         # a click that comes with the request is new, whatever the store says
-        assert ask_at(limit + 1, clicks=(Click(limit, "n", "i05", 0),)).stale == ["item_statistics"]
+        assert ask_at(limit + 1, clicks=(Click(limit, 0, "n", "i05", 0),)).stale == ["item_statistics"]
         assert stale_reads("session_state") == counted["session_state"] + 1
         assert stale_reads("item_statistics") == counted["item_statistics"] + 2
     finally:

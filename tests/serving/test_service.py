@@ -139,7 +139,7 @@ def test_bundles_are_swapped_under_load_and_each_answer_is_its_bundles_own(runni
     seen = set()
     for answer in map(json.loads, requests.answers.bodies):
         bundle, item = by_version[answer["model_version"]], f"i{int(answer['session_id'][1:]):02d}"
-        prefixes = prefixes_of([(Click(MOMENT, "e", item, 0),)], bundle.recommender.snapshot.vocabulary)
+        prefixes = prefixes_of([(Click(MOMENT, 0, "e", item, 0),)], bundle.recommender.snapshot.vocabulary)
         alone = bundle.recommender.recommend(prefixes, 5)[0]
         assert [item["item_id"] for item in answer["items"]] == [bundle.catalogue.ids[item] for item in alone]
         seen.add(bundle.version)

@@ -169,5 +169,5 @@ def test_items_that_the_bundle_does_not_know_are_left_out(shop, publish, deploye
         assert found.tolist() == expected[name].tolist()
     assert (shop / STATISTICS).is_dir()
     assert published_at(published_versions(shop)[-1]) == deployed.champion.statistics_at
-    state = (Click(deployed.champion.statistics_at + 1, "e", "strange-i01", 0),)
+    state = (Click(deployed.champion.statistics_at + 1, 0, "e", "strange-i01", 0),)
     assert np.isfinite(deployed.champion.recommender.scores(prefixes_of([state], snapshot.vocabulary))[1]).any()

@@ -10,6 +10,7 @@ import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event
+from uuid import uuid4
 
 import numpy as np
 import pandas as pd
@@ -22,12 +23,14 @@ from stream.conftest import free_port, wait_until
 from typer.testing import CliRunner
 
 from nextclick.cli import app
+from nextclick.events.ingest import ingest
 from nextclick.events.session_state import EMPTY
 from nextclick.events.tables import parquet_files
 from nextclick.features.store.connect import apply_definitions, connect
+from nextclick.features.store.offline import states_of
 from nextclick.features.store.online import OnlineStates
 from nextclick.logs.event_log import LIVE_EVENTS
-from nextclick.params import Params
+from nextclick.params import Ingest, Params
 from nextclick.stream import consumer as module
 from nextclick.stream.consumer import StreamConsumer
 from nextclick.stream.intake import open_intake
@@ -207,11 +210,31 @@ def test_events_over_http_reach_the_same_states_through_kafka(live, params, shop
     receipt = intake.accept([*(json.dumps(row).encode() for row in rows), b"nonsense"])
     intake.close()
     assert receipt.accepted == len(events)
-    assert [(one.position, one.reason) for one in receipt.invalid] == [(len(events), "not a JSON object")]
+    assert [(one.place, one.reason) for one in receipt.invalid] == [(len(events), "not a JSON object")]
     assert [message.value() for message in quarantined(params)] == [b"nonsense"]
     live.consume()
     stored(live.root, params, events)
     assert OnlineStates(connect(live.root, params, timeout=5)).read(["unknown"])[0].state == EMPTY
+
+
+def test_clicks_of_one_moment_stay_in_the_order_in_which_they_were_sent(live, params):
+    """Whatever their ids are, also when they are sent again."""
+    now = time.time_ns() // 1_000_000
+    ids = [uuid4().hex for _ in range(9)]
+    click = {"session_id": "s", "event_type": "view", "timestamp": now}
+    sent = [json.dumps(click | {"event_id": one, "item_id": one}).encode() for one in ids]
+    intake = open_intake(live.root, params)
+    for part in (sent[:3], sent[3:], sent[::-1]):
+        intake.accept(part)
+    intake.close()
+    live.consume()
+    wait_until(lambda: rows_logged(live) == 2 * len(ids))
+    state = OnlineStates(connect(live.root, params, timeout=5)).read(["s"])[0].state
+    assert [click.event_id for click in state] == ids
+    ingest(Ingest(path=str(LIVE_EVENTS)), live.root, live.root / "ingested")
+    logged = pd.read_parquet(live.root / "ingested/events.parquet")
+    assert logged["event_id"].tolist() == ids
+    assert dict(states_of(logged, "session_id", params.ingest.event_types)) == {"s": state}
 
 
 def test_it_ends_when_asked_though_the_broker_is_gone(

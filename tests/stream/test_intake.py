@@ -2,6 +2,8 @@
 
 import json
 import threading
+import time
+from uuid import uuid4
 
 import numpy as np
 import pandas as pd
@@ -11,12 +13,15 @@ from nextclick.errors import LogUnavailableError, StoreUnavailableError
 from nextclick.events.ingest import ingest
 from nextclick.events.schema import FIELDS
 from nextclick.events.session_state import EMPTY
+from nextclick.events.sessions import SessionLog
 from nextclick.features.store.connect import apply_definitions, connect
 from nextclick.features.store.offline import KEYS, states_of
 from nextclick.features.store.online import OnlineStates
 from nextclick.logs.event_log import LIVE_EVENTS, QUARANTINE
 from nextclick.params import Ingest
+from nextclick.stream import intake as intake_module
 from nextclick.stream.intake import open_intake
+from nextclick.stream.validation import Message
 
 TYPES = ["view", "cart", "purchase"]
 
@@ -66,6 +71,48 @@ def test_several_workers_at_once_lead_to_the_batch(project, params, recent):
     quarantined = pd.concat(pd.read_parquet(file) for file in (project / QUARANTINE).glob("*/*.parquet"))
     assert quarantined["raw"].tolist() == [b"nonsense"] * 12
     assert set(quarantined["reason"]) == {"not a JSON object"}
+
+
+@pytest.mark.parametrize("blind", [False, True], ids=["", "planted bug: only ids order them"])
+def test_clicks_of_one_moment_stay_in_the_order_in_which_they_were_sent(project, params, monkeypatch, blind):
+    """Whatever their ids are: in one request, in the next one, after a restart and when they are sent again."""
+    if blind:
+        monkeypatch.setattr(intake_module, "Message", lambda value, arrived, _: Message(value, arrived, 0))
+    apply_definitions(project, params)
+    now = time.time_ns() // 1_000_000
+    ids = [uuid4().hex for _ in range(9)]
+    sent = [
+        json.dumps(
+            {"event_id": one, "session_id": "s", "item_id": one, "event_type": "view", "timestamp": now}
+        ).encode()
+        for one in ids
+    ]
+    intake = open_intake(project, params)
+    intake.accept(sent[:3])
+    intake.accept(sent[3:6])
+    open_intake(project, params).accept([*sent[6:], *reversed(sent)])
+    state = OnlineStates(connect(project, params, timeout=5)).read(["s"])[0].state
+    assert ([click.event_id for click in state] == ids) is not blind
+    ingest(Ingest(path=str(LIVE_EVENTS)), project, project / "ingested")
+    logged = pd.read_parquet(project / "ingested/events.parquet")
+    assert (logged["event_id"].tolist() == ids) is not blind
+    assert dict(states_of(logged, "session_id", TYPES)) == {"s": state}
+    log = SessionLog.read(project / "ingested/events.parquet", TYPES)
+    assert (log.vocabulary.ids[log.items].tolist() == ids) is not blind
+
+
+def test_a_position_that_the_sender_gives_orders_clicks_of_one_moment(project, params):
+    apply_definitions(project, params)
+    click = {"session_id": "s", "item_id": "i", "event_type": "view", "timestamp": time.time_ns() // 1_000_000}
+    sent = [
+        json.dumps(click | {"event_id": f"e{n}", "position": place}).encode() for n, place in enumerate([2, "0", 1])
+    ]
+    assert open_intake(project, params).accept(sent).accepted == 3
+    state = OnlineStates(connect(project, params, timeout=5)).read(["s"])[0].state
+    assert [click.event_id for click in state] == ["e1", "e2", "e0"]
+    ingest(Ingest(path=str(LIVE_EVENTS)), project, project / "ingested")
+    logged = pd.read_parquet(project / "ingested/events.parquet")
+    assert list(zip(logged["event_id"], logged["position"], strict=True)) == [("e1", 0), ("e2", 1), ("e0", 2)]
 
 
 def test_what_is_too_late_is_counted_and_kept_but_changes_no_state(project, params, recent):

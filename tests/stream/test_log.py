@@ -1,20 +1,32 @@
 """The offline log holds each event, whatever is killed, and is read by ingest as any other source."""
 
+from datetime import timedelta
+
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from nextclick.events.click_order import in_order
 from nextclick.events.ingest import ingest
 from nextclick.events.schema import FIELDS
-from nextclick.logs.event_log import EVENT_SCHEMA, EventLog
+from nextclick.events.tables import parquet_files
+from nextclick.logs.event_log import (
+    EVENT_SCHEMA,
+    LIVE_EVENTS,
+    EventLog,
+    events_before,
+    live_events,
+    write_events_once,
+)
 from nextclick.params import Ingest
 
-ASKED = Ingest(path="live/events")
+ASKED = Ingest(path=str(LIVE_EVENTS))
 
 
 @pytest.fixture
 def log(tmp_path) -> EventLog:
-    return EventLog(tmp_path / "live/events")
+    return EventLog(tmp_path / LIVE_EVENTS)
 
 
 def table(events: pd.DataFrame) -> pa.Table:
@@ -61,9 +73,35 @@ def test_a_day_of_one_file_that_holds_events_twice_is_compacted_too(log, events)
     assert not any(log.compact(day) for day in log.days())
 
 
+def test_files_from_before_positions_existed_are_read_beside_new_ones(tmp_path, log, events):
+    """Their events have position 0, so that their ids order them as before."""
+    moment = events["timestamp"].iloc[0]
+    events = events[:100].assign(timestamp=moment, session_id="s", event_id=events["event_id"][:100].tolist()[::-1])
+    old, new = events[:50], events[50:].assign(position=range(2**60, 2**60 + 50))
+    (day,) = log.append(table(old))
+    (file,) = day.iterdir()
+    pq.write_table(pq.read_table(file, partitioning=None).drop_columns("position"), file)
+    log.append(table(new))
+    expected = list(zip(sorted(old["event_id"]), [0] * 50, strict=True))
+    expected += zip(new["event_id"], new["position"], strict=True)
+
+    def found(read: pd.DataFrame) -> list:
+        return list(zip(read["event_id"], read["position"], strict=True))
+
+    hour = moment.floor("h").to_pydatetime()
+    assert write_events_once(parquet_files(day), tmp_path / "window.parquet") == 100
+    assert found(pd.read_parquet(tmp_path / "window.parquet")) == expected
+    for _ in range(2):
+        assert found(ingested(tmp_path)) == expected
+        assert found(live_events(tmp_path, hour, hour + timedelta(hours=1))) == expected
+        assert found(in_order(events_before(tmp_path, 2**42))) == expected
+        log.compact(day)
+    assert len(parquet_files(day)) == 1
+
+
 def test_catalogue_beside_the_log(tmp_path, log, events):
     log.append(table(events))
-    pd.DataFrame({"item_id": ["i01"], "title": ["Pan"]}).to_parquet(tmp_path / "live/items.parquet")
+    pd.DataFrame({"item_id": ["i01"], "title": ["Pan"]}).to_parquet(tmp_path / "data/live/items.parquet")
     ingest(ASKED, tmp_path, tmp_path / "out")
     assert pd.read_parquet(tmp_path / "out/items.parquet")["title"].tolist() == ["Pan"]
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nextclick.events.ingest import ingest
-from nextclick.events.schema import FIELDS
+from nextclick.events.schema import FIELDS, MAX_POSITION
 from nextclick.params import Ingest
 from nextclick.stream.poison import poisoned
 from nextclick.stream.validation import CLOCK_SKEW_MS, Message, Validator
@@ -17,11 +17,13 @@ from nextclick.stream.validation import CLOCK_SKEW_MS, Message, Validator
 TYPES = ["view", "cart", "purchase"]
 NOW = 1_767_225_600_000
 GOOD = {"event_id": "e", "session_id": "s", "item_id": "i", "event_type": "view", "timestamp": NOW}
+NO_POSITION = f"not a whole number from 0 to {MAX_POSITION}"
 VALIDATOR = Validator(TYPES, 60_000)
 
 
 def validate(*events: dict | bytes):
-    return VALIDATOR.validate([Message(e if isinstance(e, bytes) else json.dumps(e).encode(), NOW) for e in events])
+    values = (event if isinstance(event, bytes) else json.dumps(event).encode() for event in events)
+    return VALIDATOR.validate([Message(value, NOW, 100 + place) for place, value in enumerate(values)])
 
 
 def test_good_events_come_through_in_their_order_and_the_late_are_marked():
@@ -29,11 +31,12 @@ def test_good_events_come_through_in_their_order_and_the_late_are_marked():
         GOOD,
         GOOD | {"event_id": 7, "user_id": "u", "timestamp": NOW / 1000},
         GOOD | {"event_id": "late", "timestamp": "2025-12-31T23:58:59Z"},
-        GOOD | {"event_id": " skewed ", "timestamp": NOW + CLOCK_SKEW_MS},
+        GOOD | {"event_id": " skewed ", "timestamp": NOW + CLOCK_SKEW_MS, "position": 7},
     )
     assert validated.invalid == []
     assert validated.events["event_id"].to_pylist() == ["e", "7", "late", "skewed"]
     assert validated.events["user_id"].to_pylist() == [None, "u", None, None]
+    assert validated.events["position"].to_pylist() == [100, 101, 102, 7]  # its own, else that of its message
     assert validated.events["late"].to_pylist() == [False, False, True, False]
 
 
@@ -48,14 +51,14 @@ def test_each_broken_message_has_its_place_and_reason():
         b"x" * 10**7,
     )
     assert validated.events.num_rows == 1
-    assert [(one.position, one.field) for one in validated.invalid] == [
+    assert [(one.place, one.field) for one in validated.invalid] == [
         *((0, "row"), (2, "timestamp"), (3, "row"), (4, "row"), (5, "row"))
     ]
     assert [one.reason for one in validated.invalid] == [
         "not a JSON object",
         "in the future",
         f"has a field other than {', '.join(FIELDS)}",
-        "item_id: expected text or a number",
+        "item_id: a list of items: send one event for each",
         "larger than 65536 bytes",
     ]
 
@@ -71,6 +74,14 @@ POISON = [
     (GOOD | {"timestamp": "yesterday"}, "timestamp", "not a moment: expected seconds, milliseconds or ISO text"),
     (GOOD | {"timestamp": NOW + 86_400_000}, "timestamp", "in the future"),
     (GOOD | {"timestamp": "1970-01-01T00:00:00Z"}, "timestamp", "before 1990"),
+    (GOOD | {"position": -1}, "position", NO_POSITION),
+    (GOOD | {"position": "1.5"}, "position", NO_POSITION),
+    (GOOD | {"position": "first"}, "position", NO_POSITION),
+    (GOOD | {"position": MAX_POSITION + 1}, "position", NO_POSITION),
+    (GOOD | {"position": 10**40}, "position", NO_POSITION),
+    (GOOD | {"position": 3.0}, "row", "position: expected a whole number"),
+    (GOOD | {"position": True}, "row", "position: expected a whole number"),
+    (GOOD | {"position": [1]}, "row", "position: expected a whole number"),
     (GOOD | {"event_id": LONG}, "event_id", "longer than 256 characters"),
     (GOOD | {"session_id": LONG}, "session_id", "longer than 256 characters"),
     (GOOD | {"item_id": LONG}, "item_id", "longer than 256 characters"),
@@ -81,13 +92,13 @@ POISON = [
 @pytest.mark.parametrize(("message", "field", "reason"), POISON, ids=range(len(POISON)))
 def test_each_kind_of_poison_has_its_reason_and_the_event_beside_it_counts(message, field, reason):
     validated = validate(message, GOOD)
-    assert [(one.position, one.field, one.reason) for one in validated.invalid] == [(0, field, reason)]
+    assert [(one.place, one.field, one.reason) for one in validated.invalid] == [(0, field, reason)]
     assert validated.events["event_id"].to_pylist() == ["e"]
 
 
 def test_ten_thousand_poisoned_messages_are_all_refused():
     random = np.random.default_rng(0)
-    validated = VALIDATOR.validate([Message(poisoned(random, GOOD), NOW) for _ in range(10_000)])
+    validated = VALIDATOR.validate([Message(poisoned(random, GOOD), NOW, 0) for _ in range(10_000)])
     assert len(validated.invalid) == 10_000
     assert len({(one.field, one.reason) for one in validated.invalid}) >= 15
 
@@ -102,12 +113,13 @@ objects = st.dictionaries(st.sampled_from(FIELDS) | st.text(), json_values).map(
 
 @given(st.binary(max_size=300) | objects)
 def test_nothing_that_is_sent_raises(value):
-    validated = VALIDATOR.validate([Message(value, NOW)])
+    validated = VALIDATOR.validate([Message(value, NOW, 0)])
     assert validated.events.num_rows + len(validated.invalid) == 1
 
 
 values = {name: st.text(max_size=3) | st.integers(-5, NOW // 1000) | st.none() for name in FIELDS}
-nearly_good = st.fixed_dictionaries({name: st.just(GOOD.get(name, "u")) | value for name, value in values.items()})
+ALL_FIELDS = GOOD | {"user_id": "u", "position": 3}
+nearly_good = st.fixed_dictionaries({name: st.just(ALL_FIELDS[name]) | value for name, value in values.items()})
 
 
 @pytest.mark.ml_test("data-1")

@@ -24,6 +24,7 @@ from nextclick.backends.ray_cluster import connect  # before Ray itself: it sets
 import numba
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import ray
 import ray.data
 import ray.train
@@ -58,7 +59,8 @@ class RayBackend(Backend):
         ray.data.DataContext.get_current().enable_progress_bars = is_watched()
 
     def read(self, path: Path, event_types: list[str]) -> SessionLog:
-        events = ray.data.read_parquet(str(path.resolve())).select_columns(list(REQUIRED_FIELDS))
+        columns = [*REQUIRED_FIELDS, *({"position"} & set(pq.read_schema(path).names))]
+        events = ray.data.read_parquet(str(path.resolve())).select_columns(columns)
         shards = events.repartition(self._pipeline.workers * AHEAD, keys=["session_id"]).map_batches(
             _grouped, batch_size=None, batch_format="pandas", fn_args=[event_types]
         )

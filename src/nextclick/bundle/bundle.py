@@ -15,6 +15,7 @@ import xgboost as xgb
 
 from nextclick.bundle.signature import SIGNATURE, sign, verify
 from nextclick.errors import InputError
+from nextclick.events.known_items import known_items
 from nextclick.features.candidate_features import FEATURE_TYPE
 from nextclick.files import sha256_of
 from nextclick.params import Params, Retrieval
@@ -44,9 +45,10 @@ def save_bundle(
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.iterdir():  # never overwritten in place: a service may have mapped it
         old.unlink()
+    known = None if items is None else known_items(items, pd.Timestamp(trained_until))
     recommender.snapshot.save(folder)
     recommender.ranker.save_model(folder / "ranker.ubj")
-    pq.write_table(_items_table(items, recommender.snapshot.vocabulary.ids), folder / ITEMS)
+    pq.write_table(_items_table(known, recommender.snapshot.vocabulary.ids), folder / ITEMS)
     files = {path.name: sha256_of(path) for path in sorted(folder.iterdir()) if path.name != "manifest.json"}
     manifest = {
         "trained_until": trained_until,

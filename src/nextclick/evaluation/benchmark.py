@@ -30,6 +30,8 @@ SPACING = MS_PER_MINUTE  # ms between sessions that have no times of their own
 def read_sessions(path: Path) -> pd.DataFrame:
     """Canonical events from a Parquet file with columns session_id, item_id and timestamp or position.
 
+    Of clicks that share a timestamp the file's position says the order, without one the order of its rows.
+
     Raises InputError, naming file, column and row, if the file does not fit.
     """
     try:
@@ -48,14 +50,17 @@ def read_sessions(path: Path) -> pd.DataFrame:
             raise InputError(f"{path}: row {int(too_long.argmax())}: {needed} is longer than {MAX_ID_CHARS} characters")
     if rows.empty:
         raise InputError(f"{path}: no rows; expected at least one session")
+    if "position" in rows and not (pd.api.types.is_integer_dtype(rows["position"]) and rows["position"].notna().all()):
+        raise InputError(f"{path}: column position must hold a whole number in every row")
+    positions = np.arange(len(rows))
     if "timestamp" in rows:
         times = rows["timestamp"]
         if not pd.api.types.is_datetime64_any_dtype(times) or times.isna().any():
             raise InputError(f"{path}: column timestamp must hold a time in every row")
         timestamps = pd.to_datetime(times, utc=True)
+        if "position" in rows:
+            positions = rows["position"].to_numpy(np.int64)
     elif "position" in rows:
-        if not pd.api.types.is_integer_dtype(rows["position"]):
-            raise InputError(f"{path}: column position must hold a whole number in every row")
         # order only: sessions in the order of their ids, a minute apart, clicks a millisecond
         order = np.unique(rows["session_id"], return_inverse=True)[1]
         timestamps = pd.to_datetime(order.astype(np.int64) * SPACING + rows["position"].to_numpy(), unit="ms", utc=True)
@@ -68,6 +73,7 @@ def read_sessions(path: Path) -> pd.DataFrame:
             "item_id": rows["item_id"].astype(str).to_numpy(),
             "event_type": "view",
             "timestamp": pd.Series(timestamps).to_numpy(),
+            "position": positions,
         }
     )
 

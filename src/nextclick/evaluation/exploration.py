@@ -5,13 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from nextclick.events.click_order import ORDER, in_order, with_positions
+
 
 def sentence_of_counts(counts: dict) -> str:
     """counts: as `ingest` returns them."""
     bad = ", ".join(f"{count} {reason}" for reason, count in counts["reasons"].items()) or "none"
+    left_out = f" {counts['left_out']:,} left out;" if counts.get("left_out") else ""
     return (
         f"{counts['rows']:,} rows read: {counts['accepted']:,} events in {counts['sessions']:,} sessions on "
-        f"{counts['items']:,} items by {counts['users']:,} known users; {counts['duplicates']:,} duplicates; "
+        f"{counts['items']:,} items by {counts['users']:,} known users; {counts['duplicates']:,} duplicates;{left_out} "
         f"{counts['quarantined']:,} in quarantine ({bad})."
     )
 
@@ -62,7 +65,7 @@ def sessions_by_day(train: pd.DataFrame, test: pd.DataFrame) -> pd.DataFrame:
 
 def gaps_seconds(events: pd.DataFrame) -> pd.Series:
     """Seconds from each event of a session to the next."""
-    ordered = events.sort_values(["session_id", "timestamp", "event_id"])
+    ordered = with_positions(events).sort_values(["session_id", *ORDER])
     return ordered.groupby("session_id")["timestamp"].diff().dropna().dt.total_seconds()
 
 
@@ -75,7 +78,7 @@ def log_bins(values: pd.Series) -> np.ndarray:
 
 def suspected_bots(events: pd.DataFrame) -> pd.Index:
     """Sessions of 30 events or more whose median gap is below 2 seconds."""
-    ordered = events.sort_values(["session_id", "timestamp", "event_id"])
+    ordered = with_positions(events).sort_values(["session_id", *ORDER])
     gaps = ordered.groupby("session_id")["timestamp"].diff().dt.total_seconds()
     by_session = gaps.groupby(ordered["session_id"])
     return by_session.median()[(by_session.size() >= 30) & (by_session.median() < 2)].index
@@ -99,5 +102,5 @@ def typical_session(events: pd.DataFrame) -> pd.DataFrame:
     """The first session of the mean length, or the nearest to it."""
     lengths = session_lengths(events)
     chosen = (lengths - lengths.mean()).abs().sort_index().idxmin()
-    session = events[events["session_id"] == chosen].sort_values(["timestamp", "event_id"])
+    session = in_order(events[events["session_id"] == chosen])
     return session[["timestamp", "event_type", "item_id"]]

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from numba import get_num_threads, set_num_threads
 
+from nextclick.events.click_order import with_positions
 from nextclick.events.prefixes import Prefixes
 from nextclick.events.session_state import Click, prefixes_of
 from nextclick.events.sessions import SessionLog
@@ -56,6 +57,7 @@ def parity(
     expire: the share of the events before which the stored state is lost and rebuilt from the events so far.
     The sessions have a prefix in the store, so that they meet no live ones, and are deleted at the end.
     """
+    arriving = with_positions(arriving)
     result, threads, prefix = Parity(), get_num_threads(), f"parity-{uuid4().hex}-"
     lost = np.random.default_rng(seed).random(len(arriving)) < expire
     so_far: dict[str, list[int]] = defaultdict(list)  # indices of the rows of each session
@@ -90,10 +92,10 @@ def parity(
 
 def _clicks(chunk: pd.DataFrame, event_types: list[str]) -> Iterator[tuple[int, str, Click]]:
     times = chunk["timestamp"].to_numpy("datetime64[ms]").astype(np.int64)
-    for index, session, event, item, kind, time in zip(
-        chunk.index, chunk["session_id"], chunk["event_id"], chunk["item_id"], chunk["event_type"], times, strict=True
-    ):
-        yield index, session, Click(int(time), event, item, event_types.index(kind))
+    names = ("session_id", "position", "event_id", "item_id", "event_type")
+    columns = (chunk[name].tolist() for name in names)
+    for index, time, session, position, event, item, kind in zip(chunk.index, times.tolist(), *columns, strict=True):
+        yield index, session, Click(time, position, event, item, event_types.index(kind))
 
 
 def _offline_prefixes(

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from nextclick.evaluation.inference import bootstrap_interval
+from nextclick.events.click_order import ORDER, read_columns
 from nextclick.events.prefixes import Prefixes
 from nextclick.units import MS_PER_HOUR
 
@@ -68,8 +69,8 @@ def oracle_ranks(source: Path, test: Path, prefixes: Prefixes) -> np.ndarray | N
     if not (source / "oracle.parquet").is_file():
         return None
     oracle = pd.read_parquet(source / "oracle.parquet").set_index("event_id")["rank"]
-    events = pd.read_parquet(test, columns=["event_id", "session_id", "timestamp"])
+    events = read_columns(test, ["event_id", "session_id", "timestamp"])
     events["end"] = events.groupby("session_id")["timestamp"].transform("max")
     # the order of SessionLog.from_events
-    ordered = events.sort_values(["end", "session_id", "timestamp", "event_id"])["event_id"]
+    ordered = events.sort_values(["end", "session_id", *ORDER])["event_id"]
     return oracle.reindex(ordered.iloc[prefixes.ends]).fillna(0).to_numpy(dtype=np.int64)

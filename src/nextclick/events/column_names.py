@@ -13,13 +13,13 @@ STRONG = {
     ),
     "session_id": (
         "session_id session sess_id visit_id visit sid ga_session_id user_session web_session_id session_key "
-        "session_uuid session_token shopping_session"
+        "session_uuid session_token shopping_session domain_sessionid"
     ),
     "user_id": (
         "user_id user uid visitor_id visitor customer_id customer cust_id client_id user_pseudo_id anonymous_id "
         "cookie_id cookie member_id account_id shopper_id buyer_id profile_id distinct_id user_key customer_key "
         "full_visitor_id "
-        "device_id customer_number reviewer_id reader_id listener_id"
+        "device_id customer_number reviewer_id reader_id listener_id domain_userid"
     ),
     "event_type": (
         "event_type event event_name behavior behaviour behavior_type behaviour_type action action_type interaction "
@@ -29,7 +29,7 @@ STRONG = {
         "timestamp event_time event_timestamp ts time datetime date_time event_date event_datetime created_at created "
         "creation_time creation_date date occurred_at event_at at invoice_date order_date purchase_date click_time "
         "view_time server_time client_time time_stamp unix_time unix_timestamp epoch log_time logged_at received_at "
-        "event_ts utc_time visit_time interaction_time transaction_date timestamp_ms timestamp_us ts_ms"
+        "event_ts utc_time visit_time interaction_time transaction_date timestamp_ms timestamp_us ts_ms collector_tstamp"
     ),
     "event_id": "event_id event_uuid message_id insert_id click_id interaction_id hit_id eid event_key",
     "position": "position seq sequence sequence_number event_number hit_number click_order event_sequence step_number",

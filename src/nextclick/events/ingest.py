@@ -1,5 +1,5 @@
 """Turns raw files into canonical events, items and a quarantine. Every row read ends in exactly one of them, or is
-counted as a duplicate."""
+counted as a duplicate, or as one that its format leaves out."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ import duckdb
 import pandas as pd
 
 from nextclick.errors import InputError
+from nextclick.events.click_order import read_columns
 from nextclick.events.feeds import Source
 from nextclick.events.ingest_report import report
 from nextclick.events.items import write_items
+from nextclick.events.left_out import create_left_out, without_left_out
 from nextclick.events.readers import Reader
 from nextclick.events.schema import FIELDS, quoted
 from nextclick.events.session_identity import create_events, part_users
@@ -28,8 +30,8 @@ MEMORY_SHARE = 0.5  # of the machine's memory; what does not fit goes to disk
 
 
 def connect(scratch: Path) -> duckdb.DuckDBPyConnection:
-    """A database on disk in `scratch`, so that data larger than memory can pass through."""
-    connection = utc_database(str(scratch / "scratch.duckdb"))
+    """A database in memory that goes on in the folder `scratch` where that is full, for data of any size."""
+    connection = utc_database()
     connection.execute("SET enable_progress_bar = false")  # it would go to stdout, which is for results
     connection.execute(f"SET temp_directory = {quoted(str(scratch / 'spill'))}")
     limit = connection.execute("SELECT current_setting('memory_limit')").fetchall()[0][0]
@@ -43,8 +45,9 @@ def ingest(params: Ingest, root: Path, out: Path) -> dict:
     """Write events.parquet, items.parquet and quarantine.parquet to the folder `out`; returns what was read, see
     `nextclick.events.ingest_report`.
 
-    rows == accepted + duplicates + quarantined, always. Of events with the same id the first is accepted, by name of
-    the file and row. Rows that describe items go to quarantine too if they cannot be used (`item_reasons`).
+    rows == accepted + duplicates + quarantined + left_out, always; left out are rows of a format that are no events of
+    items, such as views of pages. Of events with the same id the first is accepted, by name of the file and row. Rows
+    that describe items go to quarantine too if they cannot be used (`item_reasons`).
 
     Raises InputError on a missing file or column, an event type that params do not name, text in another encoding, ids
     that lost digits, or if no row is valid.
@@ -71,15 +74,16 @@ def ingest(params: Ingest, root: Path, out: Path) -> dict:
 def _ingest(database: duckdb.DuckDBPyConnection, source: Source, params: Ingest, out: Path) -> dict:
     steps = progress_bar(total=len(source.events) + 4, desc="ingest", unit="step")
     attributes = create_staged(database, source.events)
+    create_left_out(database)
     for feed in source.events:
-        stage(database, feed, params, attributes)
+        stage(database, without_left_out(database, feed), params, attributes)
         steps.update()
     refuse_unknown_types(database, params)
     has_users = any({"session_id", "user_id"} <= feed.fields.keys() for feed in source.events)
     shared = part_users(database) if has_users else 0
     given_ids = any("event_id" in feed.fields for feed in source.events)
     database.execute(
-        "CREATE TABLE repeated AS SELECT event_id, count(*) AS times FROM staged "
+        "CREATE TABLE repeated AS SELECT event_id, count(*) AS times FROM rows_read "
         f"WHERE reason IS NULL AND {given_ids} GROUP BY event_id HAVING times > 1"
     )
     database.execute(f"CREATE VIEW valid AS {_FIRST_OF_EACH_ID}")
@@ -101,7 +105,7 @@ def _ingest(database: duckdb.DuckDBPyConnection, source: Source, params: Ingest,
     steps.update()
     write(
         database,
-        "SELECT source_file, row, field, reason, raw FROM staged WHERE reason IS NOT NULL UNION ALL "
+        "SELECT source_file, row, field, reason, raw FROM rows_read WHERE reason IS NOT NULL UNION ALL "
         "SELECT source_file, row, field, reason, raw FROM described WHERE reason IS NOT NULL ORDER BY source_file, row",
         out / "quarantine.parquet",
     )
@@ -113,10 +117,10 @@ def _ingest(database: duckdb.DuckDBPyConnection, source: Source, params: Ingest,
 
 # only rows whose id came more than once are compared with each other; all others pass through
 _FIRST_OF_EACH_ID = f"""
-    SELECT * FROM staged ANTI JOIN repeated USING (event_id) WHERE reason IS NULL
+    SELECT * FROM rows_read ANTI JOIN repeated USING (event_id) WHERE reason IS NULL
     UNION ALL
-    SELECT * FROM staged SEMI JOIN repeated USING (event_id) WHERE reason IS NULL
-    {each_event_once("source_file, row")}
+    SELECT * FROM rows_read SEMI JOIN repeated USING (event_id) WHERE reason IS NULL
+    {each_event_once("source_file, position, row")}
 """
 
 
@@ -125,6 +129,6 @@ def read_events(path: Path) -> pd.DataFrame:
     if not path.is_file():
         raise InputError(f"{path}: no such file; expected a Parquet file of events that ingest wrote")
     try:
-        return pd.read_parquet(path, columns=list(FIELDS))
+        return read_columns(path, FIELDS[:-1])
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: not a Parquet file of events that ingest wrote: {error}") from error

@@ -11,6 +11,7 @@ import duckdb
 
 from nextclick.errors import InputError
 from nextclick.events.feeds import Feed, Source
+from nextclick.events.left_out import left_out_kinds
 from nextclick.events.schema import ITEM_FIELDS, printable
 from nextclick.events.tables import parquet_rows
 from nextclick.params import Ingest
@@ -36,27 +37,27 @@ def report(
     no row is a valid event.
     """
     events = parquet_rows([out / "events.parquet"])
-    reasons = _reasons(database, "staged")
-    rows, lists = _one(database, "SELECT count(*), count(DISTINCT (source_file, row)) FILTER (of_list) FROM staged")
+    reasons = _reasons(database, "rows_read")
+    rows, lists = _one(database, "SELECT count(*) FILTER (NOT holds_list), count(*) FILTER (holds_list) FROM staged")
     accepted, sessions, items, users, first, last = _one(
         database,
-        "SELECT count(*), count(DISTINCT session_id), count(DISTINCT item_id), count(DISTINCT user_id), "
+        "SELECT count(*), (SELECT count(*) FROM sessions), count(DISTINCT item_id), count(DISTINCT user_id), "
         f"strftime(min(timestamp), '%Y-%m-%dT%H:%M:%SZ'), strftime(max(timestamp), '%Y-%m-%dT%H:%M:%SZ') FROM {events}",
     )
     examples = _examples(database)
+    left_out = left_out_kinds(database)
+    rows += sum(left_out.values())
     if not accepted:
         paths = ", ".join(str(feed.table.path) for feed in source.events)
-        why = (
-            f"no row is a valid event: {reasons}; such as {_shown(examples[0]).strip()}"
-            if rows
-            else "holds no rows; expected events"
-        )
+        why = f"no row is a valid event: {reasons}" if rows else "holds no rows; expected events"
+        why += f"; such as {_shown(examples[0]).strip()}" if examples else ""
+        why += f"; no events of items: {_counted(left_out)}" if left_out else ""
         raise InputError(f"{paths}: {why}")
     ties, bots = _one(database, _TIES_AND_BOTS.format(events=events))
     described, listed = _one(
         database,
-        f"SELECT count(DISTINCT item_id) FILTER (item_id IN (SELECT item_id FROM {events})), count(DISTINCT item_id) "
-        f"FROM {parquet_rows([out / 'items.parquet'])}",
+        f"SELECT count(*) FILTER (item_id IN (SELECT item_id FROM {events})), count(*) "
+        f"FROM (SELECT DISTINCT item_id FROM {parquet_rows([out / 'items.parquet'])})",
     )
     types = database.execute(f"SELECT event_type, count(*) FROM {events} GROUP BY 1 ORDER BY 2 DESC, 1").fetchall()
     return {
@@ -65,6 +66,8 @@ def report(
         "duplicates": _one(database, "SELECT coalesce(sum(times - 1), 0)::BIGINT FROM repeated")[0],
         "quarantined": sum(reasons.values()),
         "reasons": reasons,
+        "left_out": sum(left_out.values()),
+        "left_out_kinds": left_out,
         "sessions": sessions,
         "items": items,
         "users": users,
@@ -115,7 +118,7 @@ def _summary(read: dict[str, Any]) -> list[str]:
     ties = f"{read['ties']:.1%} of the events share their time with another of their session"
     return [
         f"rows      {read['rows']:,} read: {read['accepted']:,} events, {read['duplicates']:,} duplicates, "
-        f"{read['quarantined']:,} in quarantine",
+        f"{read['quarantined']:,} in quarantine" + (f", {read['left_out']:,} left out" if read["left_out"] else ""),
         f"events    {by_type}",
         f"time      {time}",
         f"visitors  {read['sessions']:,} sessions, {read['users']:,} known users, {read['likely_bots']:,} likely bots",
@@ -166,6 +169,8 @@ def notes(read: dict[str, Any]) -> list[str]:
             f"98% of the events lie between {read['middle'][0]} and {read['middle'][1]}, and a few far from them: "
             "split.by time takes the newest days for the test, so see whether a clock was wrong"
         )
+    if read["left_out"]:
+        found.append(f"ingest left out what are no events of items: {_counted(read['left_out_kinds'])}")
     if read["ties"] > MOST_TIES:
         found.append(TIES_MATTER)
     if read["items_listed"] and not read["items_described"]:
@@ -274,6 +279,10 @@ def _reasons(database: duckdb.DuckDBPyConnection, table: str) -> dict[str, int]:
     return dict(database.execute(query).fetchall())
 
 
+def _counted(kinds: dict[str, int]) -> str:
+    return ", ".join(f"{times:,} {kind}" for kind, times in kinds.items())
+
+
 def _unread_values(database: duckdb.DuckDBPyConnection) -> dict[str, int]:
     """How many prices and launches of the catalogue are given but could not be read."""
     price, launched = _one(
@@ -288,7 +297,7 @@ def _examples(database: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
     """A row of the quarantine for each of the most frequent reasons."""
     rows = database.execute(
         "SELECT field || ' ' || reason AS why, count(*) AS times, arg_min(source_file, row) AS file, min(row) AS row, "
-        "arg_min(raw, row)[:200] AS raw FROM (SELECT field, reason, source_file, row, raw FROM staged UNION ALL "
+        "arg_min(raw, row)[:200] AS raw FROM (SELECT field, reason, source_file, row, raw FROM rows_read UNION ALL "
         "SELECT field, reason, source_file, row, raw FROM described) WHERE reason IS NOT NULL "
         f"GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT {EXAMPLES}"
     ).fetchall()

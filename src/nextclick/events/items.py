@@ -5,10 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import duckdb
-import pandas as pd
 
 from nextclick.events.feeds import Feed
-from nextclick.events.schema import ITEM_FIELDS
 from nextclick.events.tables import write
 from nextclick.events.values import price_of
 
@@ -18,8 +16,8 @@ TEXTS = ("title", "category", "brand", "price", "launched")
 def write_items(
     database: duckdb.DuckDBPyConnection, feeds: list[Feed], attributes: list[str], decimal: str | None, path: Path
 ) -> None:
-    """Write the rows of items to `path`, and those that describe items, with their reason if they cannot be used, to the
-    table `described`. A price or a launch that cannot be read is null and costs nothing else of its item.
+    """Write the rows of items to `path`, and the rows that describe them to the table `described`, with their reason if
+    they cannot be used. A price or a launch that cannot be read is null and costs nothing else of its item.
 
     attributes: those of items that the table `events` tells too. decimal: see `price_of`.
 
@@ -45,32 +43,13 @@ def write_items(
                 f"FROM ({feed.table.unreadable})"
             )
     one_row = (
-        "SELECT item_id, min(title) AS title, min(category) AS category, min(brand) AS brand, min(price_read) AS price, "
-        "make_timestamptz(min(launched_ms) * 1000) AS launched, CAST(NULL AS TIMESTAMPTZ) AS known_from "
+        "SELECT item_id, min(title) AS title, min(category) AS category, min(brand) AS brand, "
+        "min(price_read) AS price, make_timestamptz(min(launched_ms) * 1000) AS launched, "
+        "CAST(NULL AS TIMESTAMPTZ) AS known_from "
         "FROM described WHERE reason IS NULL GROUP BY item_id"
     )
     told = f"UNION ALL BY NAME {_told_by_events(attributes, decimal)}" if attributes else ""
     write(database, f"SELECT * FROM ({one_row} {told}) ORDER BY item_id, known_from NULLS FIRST", path)
-
-
-def read_items(path: Path, at: pd.Timestamp | None = None) -> pd.DataFrame:
-    """One row an item with the columns ITEM_FIELDS: each value as the catalogue has it, else as events told it last.
-
-    at: what was told later is not known yet. None: all is known. Raises FileNotFoundError.
-    """
-    rows = pd.read_parquet(path)
-    if "known_from" not in rows:  # written before events told of items
-        return rows
-    told = rows[rows["known_from"].notna()]
-    listed = rows[rows["known_from"].isna()].drop(columns="known_from")
-    if told.empty:
-        return listed.reset_index(drop=True)
-    if at is not None:
-        told = told[told["known_from"] <= at]
-    newest = told.drop(columns="known_from").drop_duplicates("item_id", keep="last").set_index("item_id")
-    listed = listed.set_index("item_id")
-    merged = newest if listed.empty else listed.combine_first(newest)
-    return merged.reset_index()[list(ITEM_FIELDS)]
 
 
 _NO_ROWS = (
@@ -84,7 +63,10 @@ def _rows_of(feed: Feed) -> str:
     values = {"item_id": f"id_text({feed.fields['item_id']})", **feed.attributes}
     values = {name: f"id_text({sql})" if name in ("category", "brand") else sql for name, sql in values.items()}
     listed = ", ".join(f"{sql} AS {name}" for name, sql in values.items())
-    return f"SELECT source_file, row, problem, {feed.table.raw} AS raw, {listed} FROM ({feed.table.rows})"
+    return (
+        f"SELECT source_file, coalesce(row, row_number() OVER ()) AS row, problem, {feed.table.raw} AS raw, {listed} "
+        f"FROM ({feed.table.rows})"
+    )
 
 
 def _told_by_events(attributes: list[str], decimal: str | None) -> str:
@@ -98,6 +80,7 @@ def _told_by_events(attributes: list[str], decimal: str | None) -> str:
     listed = ", ".join(attributes)
     return f"""(
         SELECT item_id, {listed}, make_timestamptz(moment * 1000) AS known_from FROM (
-            SELECT item_id, moment, position, event_id, {newest} FROM (SELECT item_id, moment, position, event_id, {values} FROM events)
+            SELECT item_id, moment, position, event_id, {newest}
+            FROM (SELECT item_id, moment, position, event_id, {values} FROM events)
         ) WHERE {known} QUALIFY {changed}
     )"""

@@ -8,7 +8,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from nextclick.errors import InputError, problems_of
@@ -24,12 +23,11 @@ from nextclick.events.staging import UnknownTypesError
 from nextclick.events.tables import utc_database
 from nextclick.events.text_files import EncodingError, endings
 from nextclick.events.values import macros
-from nextclick.files import written_whole
 from nextclick.params import Ingest
 
 MOST_FILES = 20  # of a folder, at whose first rows one looks
 ATTEMPTS = 4  # at reading the whole: rows behind the sample may show what it did not
-OURS = ("path", "format", "columns", "header", "encoding", "timestamp_format", "decimal", "event_types")
+BY_NAMES = "--set format=generic reads the columns by their names instead"
 LISTS = ("event_types", "header", "nobody")
 
 
@@ -59,7 +57,7 @@ def look(path: Path, columns: dict[str, str], settings: dict[str, str], root: Pa
                 read = _read(section, given, root, Path(folder) / "read")
                 return section, read, [*notes, *uncertain]
             except EncodingError as error:
-                if encoding or "encoding" in given or "columns" in given:
+                if encoding or "encoding" in given:
                     raise
                 encoding = {"encoding": error.looks}
                 notes.append(
@@ -67,45 +65,6 @@ def look(path: Path, columns: dict[str, str], settings: dict[str, str], root: Pa
                     f"{error.row[:60]}"
                 )
     raise InputError(f"{path}: cannot be read in one encoding")
-
-
-def written(section: dict[str, Any]) -> str:
-    """The section as text for params.yaml."""
-    return yaml.safe_dump(
-        {"ingest": section}, sort_keys=False, default_flow_style=None, width=110, allow_unicode=True
-    ).rstrip()
-
-
-def write_section(section: dict[str, Any], path: Path) -> None:
-    """Put the section into a file of params, whose other sections and comments stay as they are; without such a file,
-    make one. Raises InputError if it is not one."""
-    from ruamel.yaml import YAML, YAMLError
-    from ruamel.yaml.comments import CommentedMap
-
-    editor = YAML()
-    editor.preserve_quotes = True
-    editor.width = 4096
-    try:
-        params = editor.load(path.read_text()) if path.exists() else None
-    except (OSError, UnicodeDecodeError, YAMLError) as error:
-        raise InputError(f"{path}: cannot be read: {' '.join(str(error).split())}") from error
-    params = CommentedMap() if params is None else params
-    if not isinstance(params, CommentedMap) or not isinstance(params.get("ingest") or CommentedMap(), CommentedMap):
-        raise InputError(f"{path}: expected sections with names, such as ingest")
-    if not params.get("ingest"):
-        params["ingest"] = CommentedMap()
-    old = params["ingest"]
-    for name in OURS:
-        if name not in section:
-            old.pop(name, None)
-    for name, value in section.items():
-        if isinstance(value, dict | list):
-            flow = editor.seq(value) if isinstance(value, list) else editor.map(**value)
-            flow.fa.set_flow_style()
-            value = flow
-        old[name] = value
-    with written_whole(path) as scratch, scratch.open("w") as file:
-        editor.dump(params, file)
 
 
 def _typed(name: str, text: str) -> Any:
@@ -133,16 +92,14 @@ def _guessed(
     with utc_database(str(scratch / "sample.duckdb")) as database:
         database.execute("SET enable_progress_bar = false")
         database.execute(f"SET TimeZone = '{given.get('timezone', 'UTC')}'")
-        database.execute(macros(given.get("nobody"), given.get("timestamp_format")))
+        database.execute(macros(given.get("nobody", ()), given.get("timestamp_format")))
         looker = _Looker(Reader(database, scratch / "texts", given.get("encoding", "utf-8")), scratch / "heads")
         sign = recognised(path, looker.names) if "format" not in given and not answers else None
         name = sign.format if sign else given.get("format", "generic")
         types = {"event_types": given.get("event_types", Ingest().event_types)}
         if name != "generic":
-            how = f"{sign.file} with the columns {', '.join(sign.columns.split())}" if sign and sign.columns else ""
-            how = how or (f"a file named {sign.file}" if sign else "")
-            note = f"{how} told the format, {name}; --set format=generic reads the columns by their names instead"
-            return {**given, "format": name, "columns": {}, **types}, [note] if sign else []
+            told = [f"{sign.shown} told the format, {name}; {BY_NAMES}"] if sign else []
+            return {**given, "format": name, "columns": {}, **types}, told
         files = source_files(path)
         tables, header = looker.tables(files.events, files.root, given.get("header"))
         if not answers:
@@ -240,7 +197,16 @@ def _has_columns(guessed: Guess) -> Callable[[Table], bool]:
 def _read(section: dict[str, Any], given: dict[str, Any], root: Path, out: Path) -> dict[str, Any]:
     """What ingest reports, of the whole. Event types that the sample did not show are added to the section, and the
     most frequent view comes first in it."""
-    fixed = "event_types" in given or section["format"] != "generic"
+    if section["format"] != "generic":
+        try:
+            return ingest(Ingest.model_validate(section), root, out)
+        except EncodingError:
+            raise
+        except InputError as error:
+            if "format" in given:
+                raise
+            raise InputError(f"{error}. The data looks like the format {section['format']}; {BY_NAMES}") from error
+    fixed = "event_types" in given
     try:
         read = ingest(Ingest.model_validate(section), root, out)
     except UnknownTypesError as error:

@@ -30,11 +30,11 @@ EXACT_DIGITS = {pa.float16(): 2**11, pa.float32(): 2**24, pa.float64(): 2**53}  
 class Table:
     """Rows of one file, or of several with the same columns.
 
-    rows: SQL that yields `source_file`, `row` (1 is the first data row), `problem` (null if the row parses), and the
-    columns to which `cells` and `raw` refer. cells: SQL of each column's text, by the column's name. raw: SQL of the
-    row's text, for the quarantine. nested: columns of objects, whose parts are columns too, such as user.id. times:
-    columns of times, whose text is milliseconds. is_json: whether rows are JSON objects. text: the file in UTF-8
-    that is read in place of `path`.
+    rows: SQL that yields, in the order of the file, `source_file`, `row` (1 is the first; null where counting would
+    keep DuckDB from reading in parallel), `problem` (null if the row parses), and the columns to which `cells` and
+    `raw` refer. cells: SQL of each column's text, by the column's name. raw: SQL of the row's text, for the quarantine.
+    nested: columns of objects, whose parts are columns too, such as user.id. times: columns of times, whose text is
+    milliseconds. is_json: whether rows are JSON objects. text: the file in UTF-8 that is read in place of `path`.
     unreadable: once `rows` was read, SQL of what is no row of the table, with `source_file`, `line`, `raw` and
     `problem`; None where `rows` yields these too.
     """
@@ -62,7 +62,7 @@ class Table:
             )
         head, _, inner = column.partition(".")
         value = self.cells[column] if column in self.cells else _inside(self.cells[head], inner.split("."))
-        return f"nullif(trim({value}), '')"
+        return f"cell_text({value})"
 
     def absent(self, column: str) -> str:
         """SQL of whether a row has no such column at all, which is another thing than an empty one in JSON."""
@@ -137,14 +137,14 @@ class Reader:
         cells = {**{name: quoted(value) if value else "NULL" for name, value in folders.items()}, **cells}
         file = quoted(_name(path, root))
         rows = (
-            f"SELECT {file} AS source_file, row_number() OVER () AS row, CAST(NULL AS VARCHAR) AS problem, * "
+            f"SELECT {file} AS source_file, CAST(NULL AS BIGINT) AS row, CAST(NULL AS VARCHAR) AS problem, * "
             f"FROM {scan}"
         )
         unreadable = (
             f"SELECT {file} AS source_file, line - {0 if header else 1} AS line, "
             f"min_by(ltrim(csv_line, chr(10))[:{RAW_CHARS}], error_type) AS raw, min(CASE "
-            f"WHEN error_type IN ('MISSING COLUMNS', 'TOO MANY COLUMNS') THEN 'expected {len(columns)} columns, found ' "
-            "|| regexp_extract(error_message, 'Found: ([0-9]+)', 1) "
+            "WHEN error_type IN ('MISSING COLUMNS', 'TOO MANY COLUMNS') "
+            f"THEN 'expected {len(columns)} columns, found ' || regexp_extract(error_message, 'Found: ([0-9]+)', 1) "
             "WHEN error_type = 'UNQUOTED VALUE' THEN 'a quote that is never closed, or is followed by text' "
             f"WHEN error_type = 'LINE SIZE OVER MAXIMUM' THEN 'longer than {MAX_ROW_BYTES} bytes' "
             f"ELSE lower(error_type) END) AS problem FROM {rejects} GROUP BY ALL"
@@ -204,10 +204,10 @@ def _parquet_table(paths: list[Path], root: Path, schema: pa.Schema, folders: tu
         value = f"url_decode(regexp_extract(filename[{start}:], {quoted(f'(^|/){name}=([^/]*)/')}, 2))"
         texts += f", nullif({value}, '{NO_PARTITION}') AS f{i}"
         cells.setdefault(name, f"f{i}")
-    scan = parquet_rows(map(escape, map(str, paths)), file_row_number="true", filename="true")
+    scan = parquet_rows((Path(escape(str(path))) for path in paths), file_row_number="true", filename="true")
     rows = (
-        f"SELECT filename[{start}:] AS source_file, file_row_number + 1 AS row, CAST(NULL AS VARCHAR) AS problem, {texts} "
-        f"FROM {scan}"
+        f"SELECT filename[{start}:] AS source_file, file_row_number + 1 AS row, "
+        f"CAST(NULL AS VARCHAR) AS problem, {texts} FROM {scan}"
     )
     nested = frozenset(column.name for column in schema if pa.types.is_struct(column.type))
     times = frozenset(column.name for column in schema if _is_time(column.type))

@@ -82,7 +82,7 @@ def columns_of(database: duckdb.DuckDBPyConnection, tables: list[Table]) -> list
 
     Raises EncodingError if a file is not in its encoding, and InputError if no row can be read.
     """
-    database.execute("CREATE OR REPLACE TABLE sample (source_file VARCHAR, row BIGINT)")
+    database.execute("CREATE OR REPLACE TABLE sample (source_file VARCHAR)")
     aliases: dict[str, str] = {}
     for table in tables:
         _insert(database, table, {name: name for name in table.cells}, aliases, SAMPLE_ROWS // len(tables))
@@ -104,8 +104,7 @@ def _insert(
             database.execute(f"ALTER TABLE sample ADD COLUMN {aliases[name]} VARCHAR")
     cells = ", ".join(f"{table.cell(theirs)} AS {aliases[name]}" for name, theirs in names.items())
     database.execute(
-        f"INSERT INTO sample BY NAME SELECT source_file, row, {cells} FROM ({table.rows}) WHERE problem IS NULL "
-        f"LIMIT {rows}"
+        f"INSERT INTO sample BY NAME SELECT source_file, {cells} FROM ({table.rows}) WHERE problem IS NULL LIMIT {rows}"
     )
     if table.unreadable and table.text:
         unreadable = f"SELECT min(line) FROM ({table.unreadable}) WHERE problem = 'invalid encoding'"
@@ -168,8 +167,7 @@ def _column(database: duckdb.DuckDBPyConnection, name: str, alias: str, timed: b
         f"SELECT {shares}, coalesce(bool_and({moment} % {MS_PER_DAY} = 0), false) FROM ({values})"
     ).fetchall()[0]
     examples = database.execute(
-        f"SELECT {alias} FROM sample WHERE {alias} IS NOT NULL GROUP BY 1 "
-        f"ORDER BY min((source_file, row)) LIMIT {SHOWN}"
+        f"SELECT {alias} FROM sample WHERE {alias} IS NOT NULL GROUP BY 1 ORDER BY min(rowid) LIMIT {SHOWN}"
     ).fetchall()
     shown = tuple(example for (example,) in examples)
     return Column(
@@ -182,7 +180,7 @@ def share_of_short(database: duckdb.DuckDBPyConnection, alias: str, moment: str 
     for sessions, low for items. None if too few rows could tell. moment: SQL of a row's time in ms."""
     if moment is None:
         close = "max(nth) - min(nth) + 1 = count(*)"
-        rows = f"SELECT {alias} AS v, row_number() OVER (ORDER BY source_file, row) AS nth FROM sample"
+        rows = f"SELECT {alias} AS v, rowid AS nth FROM sample"
     else:
         close = f"max(nth) - min(nth) <= {MS_PER_DAY}"
         rows = f"SELECT {alias} AS v, {moment} AS nth FROM sample"

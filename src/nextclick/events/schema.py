@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-FIELDS = ("event_id", "session_id", "user_id", "item_id", "event_type", "timestamp")
-REQUIRED_FIELDS = tuple(name for name in FIELDS if name != "user_id")
+TEXT_FIELDS = ("event_id", "session_id", "user_id", "item_id", "event_type")
+FIELDS = (*TEXT_FIELDS, "timestamp", "position")
+REQUIRED_FIELDS = tuple(name for name in FIELDS if name not in ("user_id", "position"))
 ITEM_FIELDS = ("item_id", "title", "category", "brand", "price", "launched")
 MAX_ID_CHARS = 256
 NO_SESSION = ("session_id", "empty")
 LOST_DIGITS = "a float that lost digits: write the column as text or as whole numbers"
+AMBIGUOUS_ZONE = "the name of its time zone means several: expected an offset, such as +08:00"
 NO_MOMENT = "not a moment: expected seconds to nanoseconds since 1970 or ISO text; see ingest.timestamp_format"
 EARLIEST_MS = 631_152_000_000  # 1990; an earlier time comes from a clock that was not set
+MAX_POSITION = 2**62 - 1  # of an event among those of its session that share a timestamp
 
 
 @dataclass(frozen=True)
@@ -24,25 +27,23 @@ class Rule:
     violation: str
 
 
-def rules(event_types: list[str], latest: str, no_session: tuple[str, str] = NO_SESSION) -> list[Rule]:
+def rules(event_types: list[str], latest: str, no_session: tuple[str, str] = NO_SESSION, made: str = "") -> list[Rule]:
     """The rules of all fields, in the order in which they are checked.
 
     latest: SQL of the ms after which an event cannot have happened yet. no_session: the field and
     the reason of an event without a session, others where a user's events are cut into sessions.
+    made: a field that is made later, and has no rules yet.
     """
     types = ", ".join(quoted(name) for name in event_types)
-    fields = ("session_id", "item_id", "event_id", "user_id")
+    empty = {"session_id": no_session, "item_id": ("item_id", "empty"), "event_id": ("event_id", "empty")}
     ids = [
         rule
-        for field, shown in zip(fields, (no_session[0], *fields[1:]), strict=True)
+        for field in ("session_id", "item_id", "event_id", "user_id")
+        if field != made
         for rule in (
-            *(
-                []
-                if field == "user_id"
-                else [Rule(shown, no_session[1] if field == "session_id" else "empty", f"{field} IS NULL")]
-            ),
-            Rule(shown, f"longer than {MAX_ID_CHARS} characters", f"length({field}) > {MAX_ID_CHARS}"),
-            Rule(shown, LOST_DIGITS, f"lost_digits({field})"),
+            *([Rule(*empty[field], f"{field} IS NULL")] if field in empty else []),
+            Rule(field, f"longer than {MAX_ID_CHARS} characters", f"length({field}) > {MAX_ID_CHARS}"),
+            Rule(field, LOST_DIGITS, f"lost_digits({field})"),
         )
     ]
     return [
@@ -53,29 +54,36 @@ def rules(event_types: list[str], latest: str, no_session: tuple[str, str] = NO_
             f"not one of {', '.join(event_types)}",
             f"event_type IS NULL OR event_type NOT IN ({types})",
         ),
-        Rule(
-            "timestamp",
-            "the name of its time zone means several: write an offset",
-            "moment IS NULL AND ambiguous_zone(timestamp)",
-        ),
+        Rule("timestamp", AMBIGUOUS_ZONE, "moment IS NULL AND ambiguous_zone(timestamp)"),
         Rule("timestamp", NO_MOMENT, "moment IS NULL"),
         Rule("timestamp", "before 1990", f"moment < {EARLIEST_MS}"),
         Rule("timestamp", "in the future", f"moment > {latest}"),
+        Rule(
+            "position",
+            f"not a whole number from 0 to {MAX_POSITION}",
+            "position IS NOT NULL AND NOT (regexp_full_match(position, '[0-9]+([.]0+)?') "
+            f"AND coalesce(TRY_CAST(position AS BIGINT) <= {MAX_POSITION}, false))",
+        ),
     ]
 
 
-def validated(rows: str, event_types: list[str], latest: str, no_session: tuple[str, str] = NO_SESSION) -> str:
+def validated(
+    rows: str, event_types: list[str], latest: str, no_session: tuple[str, str] = NO_SESSION, made: str = ""
+) -> str:
     """SQL: `rows` with the `field` and `reason` of the first rule that each breaks, null for a valid one.
 
     rows: SQL that yields an event's fields as text, ids by `id_text`, its `moment`, and a `problem` where it could not
-    be read at all. latest, no_session: see `rules`.
+    be read at all. latest, no_session, made: see `rules`.
     """
-    checked = rules(event_types, latest, no_session)
-    field = " ".join(f"WHEN {rule.violation} THEN {quoted(rule.field)}" for rule in checked)
-    reason = " ".join(f"WHEN {rule.violation} THEN {quoted(rule.reason)}" for rule in checked)
+    checked = rules(event_types, latest, no_session, made)
+    # each rule is tested once: its number first, and what it says of the few rows that break one
+    broken = " ".join(f"WHEN {rule.violation} THEN {number}" for number, rule in enumerate(checked, 1))
+    field = " ".join(f"WHEN {number} THEN {quoted(rule.field)}" for number, rule in enumerate(checked, 1))
+    reason = " ".join(f"WHEN {number} THEN {quoted(rule.reason)}" for number, rule in enumerate(checked, 1))
     return (
-        f"SELECT *, CASE WHEN problem IS NOT NULL THEN 'row' {field} END AS field, "
-        f"CASE WHEN problem IS NOT NULL THEN problem {reason} END AS reason FROM ({rows})"
+        f"SELECT * EXCLUDE (broken), CASE broken WHEN 0 THEN 'row' {field} END AS field, "
+        f"CASE broken WHEN 0 THEN problem {reason} END AS reason "
+        f"FROM (SELECT *, CASE WHEN problem IS NOT NULL THEN 0 {broken} END AS broken FROM ({rows}))"
     )
 
 

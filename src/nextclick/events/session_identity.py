@@ -32,14 +32,14 @@ def part_users(database: duckdb.DuckDBPyConnection) -> int:
     """Make an id that several users have one session for each of them, in the table `staged`; its rows without a user
     become invalid, since whose they are cannot be known. Returns how many ids several users had."""
     database.execute(
-        "CREATE TABLE shared AS SELECT session_id FROM staged WHERE reason IS NULL AND user_id IS NOT NULL "
+        "CREATE TABLE shared AS SELECT session_id FROM rows_read WHERE reason IS NULL AND user_id IS NOT NULL "
         "GROUP BY session_id HAVING min(user_id) <> max(user_id)"
     )
     several = database.execute("SELECT count(*) FROM shared").fetchall()[0][0]
     if several:
         of_user = "session_id || '~' || user_id"
         told = ", ".join(f"{quoted(name)}, {name}" for name in ("event_id", "session_id", "item_id", "event_type"))
-        shared = "WHERE reason IS NULL AND session_id IN (SELECT session_id FROM shared)"
+        shared = "WHERE reason IS NULL AND NOT holds_list AND session_id IN (SELECT session_id FROM shared)"
         database.execute(
             f"UPDATE staged SET field = 'user_id', reason = '{AMBIGUOUS_GUEST}', "
             f"raw = CAST(json_object({told}) AS VARCHAR) {shared} AND user_id IS NULL"
@@ -52,8 +52,8 @@ def part_users(database: duckdb.DuckDBPyConnection) -> int:
 
 
 def create_events(database: duckdb.DuckDBPyConnection, gap_minutes: float, timed: bool) -> int:
-    """Create `events`, the rows of the view `valid` with a session for each visit: users' events, and sessions that last
-    for more than a day, are cut where nothing happened for `gap_minutes`.
+    """Create `events`, the rows of the view `valid` with a session for each visit: users' events, and sessions that
+    last for more than a day, are cut where nothing happened for `gap_minutes`.
 
     timed: whether the source has times; without, `position` becomes time and nothing is cut. Returns how many sessions
     lasted for more than a day.

@@ -13,12 +13,14 @@ from nextclick.events.sessions import SessionLog, Vocabulary
 
 
 class Click(NamedTuple):
-    """One event of a session. Clicks order by time, then by id: the order in which a log holds them.
+    """One event of a session. Clicks order as `nextclick.events.click_order` says: as a log holds them.
 
-    timestamp: ms since 1970 UTC. event_type: the index in the list of event types.
+    timestamp: ms since 1970 UTC. position: by which clicks of one ms are ordered; it ascends in a session.
+    event_type: the index in the list of event types.
     """
 
     timestamp: int
+    position: int
     event_id: str
     item_id: str
     event_type: int

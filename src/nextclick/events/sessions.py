@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from nextclick.errors import InputError
+from nextclick.events.click_order import read_columns, with_positions
 from nextclick.events.schema import REQUIRED_FIELDS
 
 
@@ -90,8 +91,9 @@ class SessionLog:
     ) -> SessionLog:
         """Group canonical events (see `nextclick.events.schema`) into sessions.
 
-        Without a vocabulary, the items of these events make it. Events are ordered by (timestamp, event_id) within
-        their session and sessions by (end, session_id), so the order of the rows given does not matter.
+        Without a vocabulary, the items of these events make it. Events are ordered by (timestamp, position, event_id)
+        within their session, by (timestamp, event_id) where they have no positions, and sessions by (end, session_id),
+        so the order of the rows given does not matter.
         Raises InputError on an event type that is not in `event_types`.
         """
         vocabulary = vocabulary or Vocabulary.of(events["item_id"])
@@ -105,13 +107,13 @@ class SessionLog:
         session_codes, session_ids = pd.factorize(events["session_id"], sort=True)
         ends = np.full(len(session_ids), np.iinfo(np.int64).min)
         np.maximum.at(ends, session_codes, times)
-        position = np.empty(len(session_ids), dtype=np.int64)
-        position[np.lexsort((np.arange(len(session_ids)), ends))] = np.arange(len(session_ids))
+        place = np.empty(len(session_ids), dtype=np.int64)
+        place[np.lexsort((np.arange(len(session_ids)), ends))] = np.arange(len(session_ids))
         event_order = pd.factorize(events["event_id"], sort=True)[0]
-        order = np.lexsort((event_order, times, position[session_codes]))
-        counts = np.bincount(position[session_codes], minlength=len(session_ids))
+        order = np.lexsort((event_order, with_positions(events)["position"], times, place[session_codes]))
+        counts = np.bincount(place[session_codes], minlength=len(session_ids))
         ids = np.empty(len(session_ids), dtype=object)
-        ids[position] = np.asarray(session_ids, dtype=object)
+        ids[place] = np.asarray(session_ids, dtype=object)
         return cls(
             vocabulary=vocabulary,
             offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
@@ -124,7 +126,7 @@ class SessionLog:
     @classmethod
     def read(cls, path: Path, event_types: list[str], vocabulary: Vocabulary | None = None) -> SessionLog:
         """The sessions of a canonical Parquet file."""
-        return cls.from_events(pd.read_parquet(path, columns=list(REQUIRED_FIELDS)), event_types, vocabulary)
+        return cls.from_events(read_columns(path, REQUIRED_FIELDS), event_types, vocabulary)
 
     @classmethod
     def merged(cls, shards: Sequence[SessionLog]) -> SessionLog:

@@ -26,8 +26,8 @@ class SourceFiles:
 
 
 def source_files(path: Path) -> SourceFiles:
-    """The files of a source: one file; or of a folder `events.*`, or `train.*` and `test.*`, or else all files in it and
-    in the folders below; and beside each of them `items.*`.
+    """The files of a source: one file; or of a folder `events.*`, or `train.*` and `test.*`, or else all files in it
+    and in the folders below; and beside each of them `items.*`.
 
     Raises InputError if there is none, if one stands there twice in two formats, or if the folder is a table of Delta,
     Iceberg or Hudi, whose files also hold rows that were deleted.

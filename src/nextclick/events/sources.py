@@ -1,4 +1,4 @@
-"""Opens the source that params name, as feeds of events and of items: any columns by their names, or a published shape."""
+"""Opens the source that params name, as feeds of events and of items: any columns, or a published shape."""
 
 from __future__ import annotations
 
@@ -49,17 +49,8 @@ def _generic(reader: Reader, path: Path, params: Ingest) -> Source:
         # a file that describes its items beside its events says so in columns that the events do not need
         attributes = {ours: table.cell(theirs[ours]) for ours in ATTRIBUTES if theirs[ours] in table}
         columns = {ours: theirs[ours] for ours in (*fields, *attributes)}
-        feeds.append(
-            Feed(
-                table,
-                fields,
-                part,
-                attributes,
-                columns,
-                theirs["timestamp"] in table.times,
-                table.absent(theirs["event_type"]),
-            )
-        )
+        untyped = table.absent(theirs["event_type"])
+        feeds.append(Feed(table, fields, part, attributes, columns, theirs["timestamp"] in table.times, untyped))
     items = []
     for table in described:
         # a catalogue may have our names where the events have theirs

@@ -7,6 +7,7 @@ from pathlib import Path
 import duckdb
 
 from nextclick.errors import InputError
+from nextclick.events.click_order import positioned
 from nextclick.events.ingest import connect
 from nextclick.events.schema import quoted
 from nextclick.events.tables import write
@@ -28,7 +29,7 @@ def split(events: Path, params: Split, out: Path) -> dict:
     """
     with scratch_folder(out / ".scratch-split") as scratch, connect(scratch) as connection:
         try:
-            connection.execute(f"CREATE VIEW events AS SELECT * FROM read_parquet({quoted(str(events))})")
+            connection.execute(f"CREATE VIEW events AS FROM {positioned(f'read_parquet({quoted(str(events))})')}")
         except duckdb.Error as error:
             raise InputError(f"{events}: not a Parquet file that ingest wrote: {str(error).splitlines()[0]}") from error
         if params.by == "file":

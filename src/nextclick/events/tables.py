@@ -31,7 +31,7 @@ def parquet_rows(files: Iterable[Path], **options: str) -> str:
     return f"read_parquet([{listed}], {', '.join(f'{name} = {value}' for name, value in given.items())})"
 
 
-def each_event_once(order: str = "timestamp, file, session_id") -> str:
+def each_event_once(order: str = "timestamp, position, file, session_id") -> str:
     """SQL: the clause that keeps one row of each event_id, the first in this order. By default it is the oldest, and of
     those the first by the name of its `file`, since a writer that was killed may write an event again."""
     return f"QUALIFY row_number() OVER (PARTITION BY event_id ORDER BY {order}) = 1"

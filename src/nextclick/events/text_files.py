@@ -87,11 +87,12 @@ def first_row(path: Path, source: Path, separator: str, quote: str = '"') -> lis
         head = file.read(HEAD_BYTES)
     text = head.decode("utf-8-sig", errors="replace")
     if len(separator) == 1:
-        quoting = csv.QUOTE_MINIMAL if quote else csv.QUOTE_NONE
-        reader = csv.reader(
-            io.StringIO(text, newline=""), delimiter=separator, quotechar=quote or None, quoting=quoting
-        )
-        cells = next(reader, [])
+        lines = io.StringIO(text, newline="")
+        if quote:
+            rows = csv.reader(lines, delimiter=separator, quotechar=quote)
+        else:
+            rows = csv.reader(lines, delimiter=separator, quoting=csv.QUOTE_NONE)
+        cells = next(rows, [])
     else:
         cells = text.splitlines()[0].split(separator)
     if any("\ufffd" in cell for cell in cells):

@@ -1,6 +1,8 @@
-"""How text of files and messages becomes an id, a time or a price: macros of SQL, the same for files and live clicks."""
+"""How text becomes an id, a time or a price: macros of SQL, the same for files and live clicks."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from nextclick.events.schema import quoted
 from nextclick.units import MS_PER_SECOND
@@ -13,29 +15,33 @@ NOBODY = (
 )
 
 
-def macros(nobody: list[str] | None = None, timestamp_format: str | None = None) -> str:
+def macros(nobody: Sequence[str] = (), timestamp_format: str | None = None) -> str:
     """SQL that creates the macros. A connection's time zone is that of texts that name none.
 
+    cell_text(v): a cell without the spaces around it, null if nothing is left. Most have none, which is quickly seen.
     id_text(v): the one spelling of an id: null for nobody's, and a whole number that became a float as a whole number.
     lost_digits(v): whether an id is a float too large to be exact.
     ids_of(v): the ids in a cell, as a list of text: several if the cell holds a JSON or Python list.
     moment_ms(v): UTC milliseconds of seconds to nanoseconds, told apart by their size, or of ISO text or text in
-    `timestamp_format`, null if it is none of them.
+    `timestamp_format`, null if it is none of them. moment_of(v, whole_number(v)): the same, where each is made once.
     ambiguous_zone(v): whether text ends with the name of a zone that means several, such as CST.
     plain_price(v), price_in(v, decimal): a price as a number, or null; see `price_of`.
     nobody: further words for it.
     """
-    words = ", ".join(quoted(word) for word in (*NOBODY, *(nobody or ())))
+    words = ", ".join(quoted(word) for word in (*NOBODY, *nobody))
     text_moment = """coalesce(
         TRY_CAST(v AS TIMESTAMPTZ),
         TRY_CAST(regexp_replace(v, ' ([+-][0-9]{2}:?[0-9]{2})( UTC)?$', '\\1') AS TIMESTAMPTZ))"""
     moment = f"""CASE
+        WHEN whole IS NOT NULL THEN CASE
+            WHEN abs(whole) < 100000000000 THEN whole * {MS_PER_SECOND}
+            WHEN abs(whole) < 100000000000000 THEN no_later(whole)
+            WHEN abs(whole) < 100000000000000000 THEN no_later(whole // 1000)
+            ELSE no_later(whole // 1000000) END
         WHEN TRY_CAST(v AS DOUBLE) IS NULL THEN CASE WHEN NOT ambiguous_zone(v) THEN epoch_ms({text_moment}) END
         WHEN contains(lower(v), 'e') OR NOT isfinite(CAST(v AS DOUBLE)) THEN NULL
         WHEN abs(CAST(v AS DOUBLE)) < 1e11 THEN CAST(round(CAST(v AS DOUBLE) * {MS_PER_SECOND}) AS BIGINT)
-        WHEN abs(CAST(v AS DOUBLE)) < 1e14 THEN no_later(TRY_CAST(v AS BIGINT))
-        WHEN abs(CAST(v AS DOUBLE)) < 1e17 THEN no_later(TRY_CAST(v AS BIGINT) // 1000)
-        ELSE no_later(TRY_CAST(v AS BIGINT) // 1000000)
+        WHEN abs(CAST(v AS DOUBLE)) < 1e14 THEN no_later(CAST(CAST(v AS DOUBLE) AS BIGINT))
     END"""
     ambiguous = "regexp_matches(v, '[0-9] ?[A-Za-z]+$') AND NOT regexp_matches(v, '[0-9] ?(Z|z|UTC|GMT|AM|PM|am|pm)$')"
     if timestamp_format:
@@ -54,7 +60,12 @@ def macros(nobody: list[str] | None = None, timestamp_format: str | None = None)
             THEN coalesce(nullif(from_json(json_list(v), '["VARCHAR"]'), []), [v]) ELSE [v] END;
         CREATE OR REPLACE MACRO ambiguous_zone(v) AS {ambiguous};
         CREATE OR REPLACE MACRO no_later(ms) AS CASE WHEN ms < {LATEST_MS} THEN ms END;
-        CREATE OR REPLACE MACRO moment_ms(v) AS {moment};
+        CREATE OR REPLACE MACRO whole_number(v) AS
+            CASE WHEN regexp_full_match(v, '-?[0-9]{{1,19}}') THEN TRY_CAST(v AS BIGINT) END;
+        CREATE OR REPLACE MACRO moment_of(v, whole) AS {moment};
+        CREATE OR REPLACE MACRO moment_ms(v) AS moment_of(v, whole_number(v));
+        CREATE OR REPLACE MACRO cell_text(v) AS
+            CASE WHEN regexp_full_match(v, '[A-Za-z0-9_:.+-]+') THEN v ELSE nullif(trim(v), '') END;
         CREATE OR REPLACE MACRO plain_price(v) AS
             CASE WHEN regexp_full_match(v, '[0-9]+(\\.[0-9]+)?') THEN TRY_CAST(v AS DOUBLE) END;
     """
@@ -64,7 +75,7 @@ def price_of(value: str, decimal: str | None) -> str:
     """SQL: a price as a number, or null where the text is none by the one rule that is named.
 
     decimal: `.` or `,`, the mark before the cents. Currency signs and names, spaces and the other mark, between groups
-    of three digits, are then left out. None: only plain numbers, such as 1299.00, are prices, since 1,299 may be either.
+    of three digits, are then left out. None: only plain numbers, such as 1299.00, are prices, as 1,299 may be either.
     """
     if decimal is None:
         return f"plain_price({value})"

@@ -12,13 +12,15 @@ from pathlib import Path
 from uuid import uuid4
 
 import duckdb
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from nextclick.errors import InputError, LogUnavailableError
-from nextclick.events.schema import FIELDS, REQUIRED_FIELDS, quoted
+from nextclick.events.click_order import ORDER, positioned
+from nextclick.events.schema import FIELDS, REQUIRED_FIELDS, TEXT_FIELDS, quoted
 from nextclick.events.tables import each_event_once, lock_of, parquet_files, parquet_rows, utc_database
 from nextclick.files import locked, written_whole
 from nextclick.logs.parquet_log import TIMESTAMP_MS, day_of, partition, partitions, sql_time
@@ -27,11 +29,11 @@ from nextclick.units import SECONDS_PER_HOUR
 LIVE_EVENTS, QUARANTINE = Path("data/live/events"), Path("data/live/quarantine")
 INGESTED = Path("data/interim/events.parquet")  # what was known before events came live
 SCRATCH_SECONDS = SECONDS_PER_HOUR  # a scratch file that is older belongs to a writer that was killed
-_FILE = "'file'"  # SQL: the name of the column by which `each_event_once` orders files
 EVENT_SCHEMA = pa.schema(
     [
-        *((name, pa.string()) for name in FIELDS[:-1]),
+        *((name, pa.string()) for name in TEXT_FIELDS),
         ("timestamp", TIMESTAMP_MS),
+        ("position", pa.int64()),
         ("arrived", TIMESTAMP_MS),
         ("late", pa.bool_()),
     ]
@@ -90,8 +92,7 @@ class EventLog:
                 return False
             with utc_database(threads=1) as database:
                 once = database.sql(
-                    f"SELECT * FROM {parquet_rows(files, filename=_FILE)} {each_event_once()} "
-                    "ORDER BY timestamp, event_id"
+                    f"SELECT * FROM {_events_of(files)} {each_event_once()} ORDER BY {', '.join(ORDER)}"
                 )
                 self._write(once.to_arrow_table().drop_columns("file"), day)
             for file in files:
@@ -112,24 +113,25 @@ def write_events_once(files: list[Path], out: Path) -> int:
     ingest reads; returns how many they are. The caller holds the log's lock."""
     with utc_database(threads=1) as database:
         database.execute(
-            f"COPY (SELECT * EXCLUDE (arrived, late, file) FROM {parquet_rows(files, filename=_FILE)} "
-            f"{each_event_once()} ORDER BY timestamp, event_id) TO {quoted(str(out))} (FORMAT parquet)"
+            f"COPY (SELECT * EXCLUDE (arrived, late, file) FROM {_events_of(files)} "
+            f"{each_event_once()} ORDER BY {', '.join(ORDER)}) TO {quoted(str(out))} (FORMAT parquet)"
         )
     return pq.read_metadata(out).num_rows
 
 
 def live_events(root: Path, since: datetime, until: datetime) -> pd.DataFrame:
-    """The events of `since` (inclusive) to `until` (exclusive) in the columns REQUIRED_FIELDS, as they came: an event
-    that was written again is there again. Raises InputError if a file cannot be read."""
+    """The events of `since` (inclusive) to `until` (exclusive) in the columns REQUIRED_FIELDS and position, as they
+    came: an event that was written again is there again. Raises InputError if a file cannot be read."""
     folder = root / LIVE_EVENTS
     with locked(lock_of(folder), shared=True), utc_database() as database:
         files = parquet_files(folder)  # listed under the lock, since `compact` deletes files
         if not files:
-            return pd.DataFrame(columns=list(REQUIRED_FIELDS)).astype({"timestamp": "datetime64[ms, UTC]"})
+            empty = pd.DataFrame(columns=[*REQUIRED_FIELDS, "position"])
+            return empty.astype({"timestamp": "datetime64[ms, UTC]", "position": np.int64})
         try:
             return database.sql(
-                f"SELECT {', '.join(REQUIRED_FIELDS)} FROM {parquet_rows(files)} "
-                f"WHERE timestamp >= {sql_time(since)} AND timestamp < {sql_time(until)} ORDER BY timestamp, event_id"
+                f"SELECT {', '.join(REQUIRED_FIELDS)}, position FROM {_events_of(files)} WHERE "
+                f"timestamp >= {sql_time(since)} AND timestamp < {sql_time(until)} ORDER BY {', '.join(ORDER)}"
             ).df()
         except duckdb.Error as error:
             raise InputError(f"{folder}: a file cannot be read: {error}") from error
@@ -143,9 +145,15 @@ def events_before(root: Path, before_ms: int) -> pd.DataFrame:
         if not files:
             return pd.DataFrame(columns=list(FIELDS))
         return database.sql(
-            f"SELECT {', '.join(FIELDS)} FROM {parquet_rows(files, filename=_FILE, union_by_name='true')} "
+            f"SELECT {', '.join(FIELDS)} FROM {_events_of(files)} "
             f"WHERE CAST(timestamp AS TIMESTAMPTZ) < make_timestamptz({before_ms * 1000}) {each_event_once()}"
         ).df()
+
+
+def _events_of(files: list[Path]) -> str:
+    """SQL: the table of the events of files, of which older ones may lack a column. `file` is the name of each one's
+    file, by which `each_event_once` orders them."""
+    return positioned(parquet_rows(files, filename="'file'", union_by_name="true"))
 
 
 def _has_repeats(file: Path) -> bool:

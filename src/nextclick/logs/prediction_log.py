@@ -7,7 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from nextclick.errors import InputError
 from nextclick.events.prefixes import IDLE
+from nextclick.events.session_state import Click
 from nextclick.events.tables import parquet_files, parquet_rows, utc_database
 from nextclick.logs.parquet_log import TIMESTAMP_MS, existing_files, files_of_days, sql_time
 from nextclick.result import Result
@@ -24,7 +25,13 @@ PREDICTIONS, SHADOW = Path("data/predictions"), Path("data/shadow")  # of lists 
 FLUSH_SECONDS = 60.0  # after which a prediction is in a file at the latest
 WRITER = "what the service writes while it answers, at the latest after a minute"
 CLICK = pa.struct(
-    [("timestamp", pa.int64()), ("event_id", pa.string()), ("item_id", pa.string()), ("event_type", pa.int8())]
+    [
+        ("timestamp", pa.int64()),
+        ("position", pa.int64()),
+        ("event_id", pa.string()),
+        ("item_id", pa.string()),
+        ("event_type", pa.int8()),
+    ]
 )
 _ITEMS = pa.list_(pa.dictionary(pa.int32(), pa.string()))
 # a file's metadata names the columns of `features`, see `with_feature_names`
@@ -70,6 +77,11 @@ class Served:
 
     features: pd.DataFrame
     lists: pd.DataFrame
+
+
+def logged_click(fields: dict[str, Any]) -> Click:
+    """A click of a logged state. Those that were logged before positions existed have position 0."""
+    return Click(**{"position": 0, **fields})
 
 
 def with_feature_names(names: tuple[str, ...]) -> pa.Schema:

@@ -17,6 +17,7 @@ import pandas as pd
 from nextclick.bundle.bundle import load_bundle
 from nextclick.bundle.pointer import Pointer, served_name
 from nextclick.errors import InputError
+from nextclick.events.click_order import with_positions
 from nextclick.events.tables import lock_of
 from nextclick.files import locked, sha256_of
 from nextclick.logs.event_log import events_before, live_events
@@ -157,7 +158,7 @@ def _read_events(path: Path) -> pd.DataFrame:
     if "timestamp" in events and not isinstance(events["timestamp"].dtype, pd.DatetimeTZDtype):
         kind = events["timestamp"].dtype
         raise InputError(f"{path}: column timestamp: expected times in UTC (datetime64[ms, UTC]), got {kind}")
-    return events
+    return with_positions(events)
 
 
 def load_monitor(bundle: Path, params: Params) -> tuple[Recommender, Monitor, dict[str, str]]:

@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 
 from nextclick.events.prefixes import Prefixes
-from nextclick.events.session_state import Click, prefixes_of
+from nextclick.events.session_state import prefixes_of
 from nextclick.features.statistics_versions import ItemHistory, lateness_ms
-from nextclick.logs.prediction_log import Served
+from nextclick.logs.prediction_log import Served, logged_click
 from nextclick.params import Params
 from nextclick.progress import progress_bar
 from nextclick.ranking.recommender import Recommender
@@ -38,7 +38,7 @@ def recomputed(
     if lists.empty:
         return rows, rows
     vocabulary = recommender.snapshot.vocabulary
-    prefixes = prefixes_of([tuple(Click(**click) for click in state) for state in lists["state"]], vocabulary)
+    prefixes = prefixes_of([tuple(map(logged_click, state)) for state in lists["state"]], vocabulary)
     recommender = _as_served(recommender, prefixes, known, params)
     parts = [
         _of_chunk(recommender, prefixes.take(slice(start, start + CHUNK)), lists["ranked"].iloc[start : start + CHUNK])

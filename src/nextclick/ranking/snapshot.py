@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from nextclick.events.known_items import known_items
 from nextclick.events.prefixes import Prefixes, next_clicks
 from nextclick.events.sessions import SessionLog, Vocabulary
 from nextclick.features.candidate_features import candidate_features, feature_names, features_by_group
@@ -58,7 +59,8 @@ class Snapshot:
     ) -> Snapshot:
         """The snapshot at the end of a log, whose encoder is trained here.
 
-        items: what the shop reports of them, see `Catalogue.of`. timed: whether the log's times are real.
+        items: what the shop reports of them, see `known_items`; what came after the log's end is left out. timed:
+        whether the log's times are real.
         """
         encoder = train_encoder(
             next_clicks(log),
@@ -68,7 +70,8 @@ class Snapshot:
             seed=seed,
         )
         statistics = ItemStatistics.of(log, event_types, timed)
-        knowledge = ItemKnowledge(encoder, statistics, Catalogue.of(items, log.vocabulary, seed))
+        known = None if items is None else known_items(items, pd.Timestamp(log.times.max(), unit="ms", tz="UTC"))
+        knowledge = ItemKnowledge(encoder, statistics, Catalogue.of(known, log.vocabulary, seed))
         return cls(log.vocabulary, _retriever(SessionIndex.of(log), knowledge, params), knowledge)
 
     def as_published_during(

@@ -19,6 +19,7 @@ from starlette.responses import FileResponse, Response
 from starlette.staticfiles import StaticFiles
 
 from nextclick.errors import BrokerUnavailableError, LogUnavailableError, StoreUnavailableError, UnavailableError
+from nextclick.events.schema import MAX_POSITION
 from nextclick.events.session_state import Click
 from nextclick.serving import schema
 from nextclick.serving.admission import BEGAN_KEY, REQUEST_ID_KEY
@@ -111,7 +112,7 @@ async def events(request: Request) -> Response:
     receipt = await asyncio.to_thread(_runtime(request).intake.accept, messages)
     EVENTS.labels("accepted").inc(receipt.accepted)
     EVENTS.labels("quarantined").inc(len(receipt.invalid))
-    invalid = [{"place": one.position, "field": one.field, "reason": one.reason} for one in receipt.invalid]
+    invalid = [{"place": one.place, "field": one.field, "reason": one.reason} for one in receipt.invalid]
     return _json({"accepted": receipt.accepted, "late": receipt.late, "quarantined": invalid})
 
 
@@ -180,21 +181,28 @@ def _query(body: schema.RecommendQuery, bundle: LoadedBundle, request_id: str, k
         session_id=body.session_id,
         k=body.k or k,
         bundle=bundle,
-        clicks=tuple(_click(click, position, bundle, at_ms) for position, click in enumerate(body.clicks)),
+        clicks=tuple(_click(click, place, bundle, at_ms) for place, click in enumerate(body.clicks)),
         filters=Filters(exclude, body.category, body.price_min, body.price_max),
     )
 
 
-def _click(given: schema.GivenClick, position: int, bundle: LoadedBundle, at_ms: int) -> Click:
+def _click(given: schema.GivenClick, place: int, bundle: LoadedBundle, at_ms: int) -> Click:
     """Raises RequestRefusedError, naming the field."""
     kind = given.event_type or bundle.event_types[0]
     if kind not in bundle.event_types:
         reason = f"not one of {', '.join(bundle.event_types)}"
-        raise RequestRefusedError(422, "does not fit", [Detail(f"clicks.{position}.event_type", reason)])
+        raise RequestRefusedError(422, "does not fit", [Detail(f"clicks.{place}.event_type", reason)])
     timestamp = given.timestamp or at_ms
     if timestamp > at_ms + MAX_AHEAD_MS:
-        raise RequestRefusedError(422, "does not fit", [Detail(f"clicks.{position}.timestamp", "in the future")])
-    return Click(timestamp, given.event_id or f"given-{position:02d}", given.item_id, bundle.event_types.index(kind))
+        raise RequestRefusedError(422, "does not fit", [Detail(f"clicks.{place}.timestamp", "in the future")])
+    return Click(
+        timestamp=timestamp,
+        # behind the clicks of the same ms that have reached the store
+        position=MAX_POSITION + 1 + place if given.position is None else given.position,
+        event_id=given.event_id or f"given-{place:02d}",
+        item_id=given.item_id,
+        event_type=bundle.event_types.index(kind),
+    )
 
 
 def _messages(body: bytes) -> list[bytes]:

@@ -77,7 +77,7 @@ class LoadedBundle:
         random = np.random.default_rng(0)
         ids = self.catalogue.ids
         for length in range(WARM_UPS if ids else 0):
-            clicks = (Click(time, str(time), ids[random.integers(len(ids))], 0) for time in range(length % 30))
+            clicks = (Click(time, 0, str(time), ids[random.integers(len(ids))], 0) for time in range(length % 30))
             self.recommender.scores(prefixes_of([tuple(clicks)], self.recommender.snapshot.vocabulary))
         self.recommender.scores(prefixes_of([EMPTY, EMPTY], self.recommender.snapshot.vocabulary))
         if ids:

@@ -10,7 +10,7 @@ import pydantic_core
 from pydantic import BaseModel, ConfigDict, Field
 
 from nextclick.events.prefixes import KEPT_EVENTS
-from nextclick.events.schema import EARLIEST_MS, MAX_ID_CHARS
+from nextclick.events.schema import EARLIEST_MS, MAX_ID_CHARS, MAX_POSITION
 
 MAX_ITEMS, MAX_SESSIONS, MAX_EXCLUDED = 100, 100, 1000
 LATEST_MS = 10**14  # beyond every clock; a timestamp in the future is refused with a message of its own
@@ -18,6 +18,7 @@ RETRY_LATER = MappingProxyType({"retry-after": "1"})  # seconds
 
 Id = Annotated[str, Field(min_length=1, max_length=MAX_ID_CHARS)]
 Count = Annotated[int, Field(ge=1, le=MAX_ITEMS)]
+Position = Annotated[int, Field(ge=0, le=MAX_POSITION)]
 Price = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
@@ -33,6 +34,8 @@ class GivenClick(Body):
     """One of the shop's event types; the first one, a view, by default."""
     timestamp: Annotated[int | None, Field(ge=EARLIEST_MS, le=LATEST_MS)] = None
     """Milliseconds since 1970 UTC; now by default."""
+    position: Position | None = None
+    """That of the event, if it has one; by default the click keeps its place in this list, behind what is stored."""
     event_id: Id | None = None
     """That of the event, if it is or will be posted too: it then counts once."""
 
@@ -127,6 +130,9 @@ class Event(Body):
     event_type: str
     timestamp: str | int | float
     """Milliseconds or seconds since 1970 UTC, or ISO text."""
+    position: Position | None = None
+    """The sender's sequence number within the session, by which events of one millisecond are ordered; by default they
+    are in the order in which they arrive."""
 
 
 class QuarantinedEvent(Reply):

@@ -116,7 +116,7 @@ class StreamConsumer:
                 self._wait_for_store(error)
         self._live.buffer(events)
         for one in invalid:
-            received = new[one.position]
+            received = new[one.place]
             self._quarantine.put(received.message.value, one, received)
         self._next_offset |= reached
         self._metrics.batch(events, invalid, len(replayed), time.monotonic() - start)
@@ -272,10 +272,9 @@ def _failed(message: KafkaMessage) -> bool:
 
 
 def _received(message: KafkaMessage) -> Received:
-    key, value = message.key(), message.value()
-    return Received(
-        cast(int, message.partition()), cast(int, message.offset()), key, Message(value or b"", _arrived(message))
-    )
+    key, value, offset = message.key(), message.value(), cast(int, message.offset())
+    of_event = Message(value or b"", _arrived(message), position=offset)
+    return Received(cast(int, message.partition()), offset, key, of_event)
 
 
 def _arrived(message: KafkaMessage) -> int:

@@ -48,11 +48,17 @@ class EmbeddedIntake:
         self._live = LiveEvents(root, params, connect(root, params, STORE_TIMEOUT))
         self._quarantine = EventLog(root / QUARANTINE)
         self._one_at_a_time = Lock()
+        self._next_position = 0
 
     def accept(self, messages: Sequence[bytes]) -> Receipt:
         now = time.time_ns() // 1_000_000
         with self._one_at_a_time:
-            validated = self._live.validate([Message(value, now) for value in messages])
+            # by the clock, so that they ascend over a restart too
+            first = max(self._next_position, time.time_ns())
+            self._next_position = first + len(messages)
+            validated = self._live.validate(
+                [Message(value, now, position) for position, value in enumerate(messages, first)]
+            )
             self._live.apply(validated.events)
             self._live.buffer(validated.events)
             try:
@@ -73,6 +79,6 @@ def _rows(invalid: Sequence[InvalidMessage], messages: Sequence[bytes], now: int
         "timestamp": pa.array([now] * len(invalid), TIMESTAMP_MS),
         "field": [one.field for one in invalid],
         "reason": [one.reason for one in invalid],
-        "raw": pa.array([messages[one.position] for one in invalid], pa.binary()),
+        "raw": pa.array([messages[one.place] for one in invalid], pa.binary()),
     }
     return pa.table(columns)

@@ -40,7 +40,8 @@ class KafkaIntake:
             raise BrokerUnavailableError(f"{self._topic}: Kafka did not answer just now")
         now = time.time_ns() // 1_000_000
         with self._one_at_a_time:
-            validated = self._validator.validate([Message(value, now) for value in messages])
+            # where an event has no position, the consumer takes the offset that Kafka will give it
+            validated = self._validator.validate([Message(value, now, position=0) for value in messages])
         outcomes: list[KafkaError | None] = []  # one for each message of this call, whichever thread polls
         try:
             self._send(validated, messages, outcomes.append)
@@ -52,9 +53,9 @@ class KafkaIntake:
 
     def _send(self, validated: ValidatedEvents, messages: Sequence[bytes], on_delivery: OnDelivery) -> None:
         for one in validated.invalid:
-            self._quarantine.put(messages[one.position], one, on_delivery=on_delivery)
-        invalid = {one.position for one in validated.invalid}
-        valid = (message for position, message in enumerate(messages) if position not in invalid)
+            self._quarantine.put(messages[one.place], one, on_delivery=on_delivery)
+        invalid = {one.place for one in validated.invalid}
+        valid = (message for place, message in enumerate(messages) if place not in invalid)
         try:
             for message, session in zip(valid, validated.events["session_id"].to_pylist(), strict=True):
                 self._producer.produce(self._topic, message, session, on_delivery=lambda error, _: on_delivery(error))

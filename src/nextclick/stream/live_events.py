@@ -37,7 +37,7 @@ MAX_FILES = 500  # of one day, after which they are merged
 
 
 def validator(params: Params) -> Validator:
-    return Validator(params.ingest.event_types, lateness_ms(params.features))
+    return Validator(params.ingest.event_types, lateness_ms(params.features), params.ingest.nobody)
 
 
 class LiveEvents:
@@ -70,6 +70,7 @@ class LiveEvents:
             Click(*click)
             for click in zip(
                 timely["timestamp"].to_numpy().astype("datetime64[ms]").astype(np.int64).tolist(),
+                timely["position"].to_pylist(),
                 timely["event_id"].to_pylist(),
                 timely["item_id"].to_pylist(),
                 map(self._types.__getitem__, timely["event_type"].to_pylist()),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from nextclick.events.known_items import known_items
 from nextclick.events.sessions import SessionLog
 from nextclick.events.tables import lock_of
 from nextclick.features.statistics_versions import ItemHistory, lateness_ms, publication_times
@@ -54,7 +55,7 @@ def _versions(root: Path, params: Params, events: pd.DataFrame, due: np.ndarray)
     log = SessionLog.from_events(events, types)
     ids, prices = log.vocabulary.ids, pd.Series(np.nan, log.vocabulary.ids)
     if (root / ITEMS).is_file():
-        prices = pd.read_parquet(root / ITEMS).set_index("item_id")["price"].reindex(ids)
+        prices = known_items(pd.read_parquet(root / ITEMS)).set_index("item_id")["price"].reindex(ids)
     for at_ms in due.tolist():
         version = ItemHistory.of(log, types, params.features, at_ms, at_ms)
         yield at_ms, statistics_rows(version, ids, types, prices.to_numpy(np.float32))

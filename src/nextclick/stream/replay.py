@@ -11,7 +11,7 @@ import pandas as pd
 from confluent_kafka import KafkaError, KafkaException
 
 from nextclick.events.arrival_order import arrivals
-from nextclick.events.schema import FIELDS
+from nextclick.events.schema import TEXT_FIELDS
 from nextclick.params import Stream
 from nextclick.progress import progress_bar
 from nextclick.stream.kafka import ARRIVED, MAX_MESSAGE, ensure_topics, reliable_producer, unavailable_or_refused
@@ -107,7 +107,8 @@ def replay(
 def _messages(coming: pd.DataFrame) -> Iterator[tuple[dict, int]]:
     """The events as they are sent, without the fields that they do not have."""
     times = coming["timestamp"].to_numpy("datetime64[ms]").astype(np.int64).tolist()
-    texts = zip(*(coming[name].tolist() for name in FIELDS[:-1]), strict=True)
-    for values, at_ms, arrives in zip(texts, times, coming["arrives"].tolist(), strict=True):
-        event = {name: value for name, value in zip(FIELDS[:-1], values, strict=True) if isinstance(value, str)}
-        yield event | {"timestamp": at_ms}, arrives
+    texts = zip(*(coming[name].tolist() for name in TEXT_FIELDS), strict=True)
+    numbers = zip(times, coming["position"].tolist(), coming["arrives"].tolist(), strict=True)
+    for values, (at_ms, position, arrives) in zip(texts, numbers, strict=True):
+        event = {name: value for name, value in zip(TEXT_FIELDS, values, strict=True) if isinstance(value, str)}
+        yield event | {"timestamp": at_ms, "position": position}, arrives

@@ -9,26 +9,30 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from nextclick.events.schema import FIELDS, MOMENT, validated
+from nextclick.events.schema import FIELDS, TEXT_FIELDS, validated
 from nextclick.events.tables import utc_database
+from nextclick.events.values import macros
 from nextclick.logs.event_log import EVENT_SCHEMA
 from nextclick.units import MS_PER_MINUTE
 
 MAX_BYTES = 64 * 1024  # of a message; an event takes some 200
+LIST_OF_ITEMS = "item_id: a list of items: send one event for each"
 CLOCK_SKEW_MS = MS_PER_MINUTE  # by which the clock of a sender may be ahead
 
 
 class Message(NamedTuple):
-    """value: what was sent, a JSON object of an event's fields. arrived: when, ms since 1970 UTC."""
+    """value: what was sent, a JSON object of an event's fields. arrived: when, ms since 1970 UTC. position: that of the
+    event if it has none of its own; it ascends with the messages of a session."""
 
     value: bytes
     arrived: int
+    position: int
 
 
 class InvalidMessage(NamedTuple):
-    """position: of the message among those that were validated. field, reason: of the first rule that it breaks."""
+    """place: of the message among those that were validated. field, reason: of the first rule that it breaks."""
 
-    position: int
+    place: int
     field: str
     reason: str
 
@@ -54,28 +58,37 @@ class ValidatedEvents(NamedTuple):
 
 _KNOWN = frozenset(FIELDS)
 _MESSAGES = pa.schema(
-    [("position", pa.int64()), ("arrived", pa.int64()), *((name, pa.string()) for name in ("problem", *FIELDS))]
+    [
+        *((name, pa.int64()) for name in ("place", "arrived", "arrival_position")),
+        *((name, pa.string()) for name in ("problem", *FIELDS)),
+    ]
 )
 
 
 class Validator:
     """Not for several threads at once."""
 
-    def __init__(self, event_types: list[str], lateness_ms: int) -> None:
-        """lateness_ms: an event that arrives longer than this after it happened is `late`."""
+    def __init__(self, event_types: list[str], lateness_ms: int, nobody: Sequence[str] = ()) -> None:
+        """lateness_ms: an event that arrives longer than this after it happened is `late`. nobody: further words for a
+        missing id, see `macros`."""
         self._database = utc_database(threads=1)
-        self._database.execute(MOMENT)
-        rows = "SELECT *, moment_ms(timestamp) AS moment FROM messages"
+        self._database.execute(macros(nobody))
+        ids = ", ".join(f"id_text({name}) AS {name}" for name in TEXT_FIELDS if name.endswith("_id"))
+        rows = f"SELECT * REPLACE ({ids}), moment_ms(timestamp) AS moment FROM messages"
         valid = "reason IS NULL"  # DuckDB can calculate with `moment` only then
         self._validation = (
-            f"SELECT position, {', '.join(FIELDS[:-1])}, field, reason, make_timestamptz(arrived * 1000) AS arrived, "
+            f"SELECT place, {', '.join(TEXT_FIELDS)}, field, reason, make_timestamptz(arrived * 1000) AS arrived, "
             f"CASE WHEN {valid} THEN make_timestamptz(moment * 1000) END AS timestamp, "
+            f"coalesce(TRY_CAST(position AS BIGINT), arrival_position) AS position, "
             f"CASE WHEN {valid} THEN arrived - moment > {lateness_ms} END AS late "
-            f"FROM ({validated(rows, event_types, latest=f'arrived + {CLOCK_SKEW_MS}')}) ORDER BY position"
+            f"FROM ({validated(rows, event_types, latest=f'arrived + {CLOCK_SKEW_MS}')}) ORDER BY place"
         )
 
     def validate(self, messages: Sequence[Message]) -> ValidatedEvents:
-        rows = [(position, message.arrived, *_text_fields(message.value)) for position, message in enumerate(messages)]
+        rows = [
+            (place, message.arrived, message.position, *_text_fields(message.value))
+            for place, message in enumerate(messages)
+        ]
         columns = list(zip(*rows, strict=True)) or [()] * len(_MESSAGES)
         table = pa.table(
             [pa.array(column, kind) for column, kind in zip(columns, _MESSAGES.types, strict=True)], schema=_MESSAGES
@@ -107,12 +120,16 @@ def _text_fields(value: bytes) -> list[str | None]:
         given = event.get(name)
         if isinstance(given, str):
             text = given.strip(" ")
-        elif type(given) is int or (type(given) is float and name == "timestamp"):  # a bool is an int too
-            text = str(given)
+        elif type(given) is int or (type(given) is float and name not in ("event_type", "position")):
+            text = str(given)  # a bool, which is an int too, is not
+        elif isinstance(given, list) and name == "item_id":
+            return _unreadable(LIST_OF_ITEMS)
         elif given is None:
             text = ""
         else:
-            return _unreadable(f"{name}: expected text or a number")
+            return _unreadable(f"{name}: expected {'a whole number' if name == 'position' else 'text or a number'}")
+        if name == "item_id" and text.startswith("[") and text.endswith("]"):
+            return _unreadable(LIST_OF_ITEMS)
         if text.encode(errors="replace").decode() != text:
             return _unreadable(f"{name}: half of a surrogate pair")
         texts.append(text or None)

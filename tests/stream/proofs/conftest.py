@@ -53,6 +53,7 @@ def clickstream(n_sessions: int) -> pd.DataFrame:
             "item_id": [f"i{i:03d}" for i in random.integers(0, 500, len(session))],
             "event_type": random.choice(["view", "cart", "purchase"], len(session), p=[0.8, 0.15, 0.05]),
             "timestamp": START + pd.to_timedelta((starts + since).astype(np.int64), unit="ms"),
+            "position": np.arange(len(session)),
         }
     )
 

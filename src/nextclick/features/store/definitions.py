@@ -19,6 +19,7 @@ CLICKS = [
     Field(name="item_ids", dtype=Array(String)),
     Field(name="event_types", dtype=Array(Int64), description="positions in ingest.event_types"),
     Field(name="times", dtype=Array(Int64), description="ms since 1970 UTC"),
+    Field(name="positions", dtype=Array(Int64), description="the order of clicks of one ms; rows of old have none"),
 ]
 NO_TTL = timedelta(0)
 

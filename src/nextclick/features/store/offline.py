@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from nextclick.events.click_order import in_order
 from nextclick.events.prefixes import KEPT_EVENTS
 from nextclick.events.session_state import EMPTY, Click, SessionState, advance_all
 from nextclick.events.sessions import Vocabulary
@@ -124,13 +125,13 @@ def states_of(events: pd.DataFrame, key: str, event_types: list[str]) -> Iterato
 
     key: the column session_id or user_id.
     """
-    in_order = events[events[key].notna()].sort_values(["timestamp", "event_id"])
     # a repetition must not displace an event that would be retained
-    newest = in_order.drop_duplicates([key, "event_id"]).groupby(key).tail(KEPT_EVENTS)
+    newest = in_order(events[events[key].notna()]).drop_duplicates([key, "event_id"]).groupby(key).tail(KEPT_EVENTS)
     times = newest["timestamp"].to_numpy("datetime64[ms]").astype(np.int64)
-    types = newest["event_type"].map({name: position for position, name in enumerate(event_types)})
+    types = newest["event_type"].map({name: index for index, name in enumerate(event_types)})
+    columns = (times.tolist(), newest["position"].tolist(), newest["event_id"], newest["item_id"], types)
     clicks = pd.Series(
-        [Click(*click) for click in zip(times.tolist(), newest["event_id"], newest["item_id"], types, strict=True)],
+        [Click(*click) for click in zip(*columns, strict=True)],
         index=newest.index,
         dtype=object,
     )
@@ -140,11 +141,9 @@ def states_of(events: pd.DataFrame, key: str, event_types: list[str]) -> Iterato
 
 def state_rows(states: Iterator[tuple[str, SessionState]], key: str) -> pd.DataFrame:
     """States as rows, in the columns of a view of newest clicks."""
-    rows = [
-        (name, *([click[field] for click in state] for field in (1, 2, 3, 0)), state[-1].timestamp)
-        for name, state in states
-    ]
-    table = pd.DataFrame(rows, columns=[key, "event_ids", "item_ids", "event_types", "times", "newest"])
+    rows = [(name, *map(list, zip(*state, strict=True)), state[-1].timestamp) for name, state in states]
+    columns = ["times", "positions", "event_ids", "item_ids", "event_types"]  # as the fields of Click
+    table = pd.DataFrame(rows, columns=[key, *columns, "newest"])
     table["event_timestamp"] = pd.to_datetime(table.pop("newest"), unit="ms", utc=True)
     return table
 

@@ -10,6 +10,7 @@ import pandas as pd
 from feast import FeatureStore
 
 from nextclick.errors import InputError
+from nextclick.events.known_items import known_items
 from nextclick.events.sessions import SessionLog
 from nextclick.features.item_statistics import ItemStatistics
 from nextclick.features.statistics_versions import ItemHistory
@@ -28,9 +29,9 @@ def publish(root: Path, params: Params, *, timed: bool) -> dict:
     """
     types = params.ingest.event_types
     events = pd.read_parquet(root / "data/split/train.parquet")
-    items = pd.read_parquet(root / "data/interim/items.parquet")
     log = SessionLog.from_events(events, types)
     first, last = int(log.times.min()), int(log.times.max())
+    items = known_items(pd.read_parquet(root / "data/interim/items.parquet"), pd.Timestamp(last, unit="ms", tz="UTC"))
     if timed:
         history = ItemHistory.of(log, types, params.features, first, last)
     else:

@@ -7,6 +7,7 @@ only put one row in place of another, blind to what was written since it was rea
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import repeat
 from typing import Any
 
 from feast import FeatureStore, FeatureView
@@ -17,13 +18,16 @@ from redis import Redis
 from nextclick.events.session_state import EMPTY, Click, SessionState, advance_all
 from nextclick.features.store.feast_internals import entity_key, redis_field, redis_key, redis_time_field
 
-COLUMNS = ("event_ids", "times", "item_ids", "event_types")  # of a view of newest clicks
+COLUMNS = ("event_ids", "times", "positions", "item_ids", "event_types")  # of a view of newest clicks
+COMPARED = 3  # of these columns: clicks with the same id, time and position are the same click
 
-# ARGV: the time to live (s, 0 for ever), two fields, what they were when they were read, then the new row
+# ARGV: the time to live (s, 0 for ever), three fields, what they were when they were read, then the new row
 _REPLACE_UNCHANGED = """
-local now = redis.call('HMGET', KEYS[1], ARGV[2], ARGV[3])
-if (now[1] or '') ~= ARGV[4] or (now[2] or '') ~= ARGV[5] then return 0 end
-redis.call('HSET', KEYS[1], unpack(ARGV, 6))
+local now = redis.call('HMGET', KEYS[1], ARGV[2], ARGV[3], ARGV[4])
+for i = 1, 3 do
+  if (now[i] or '') ~= ARGV[4 + i] then return 0 end
+end
+redis.call('HSET', KEYS[1], unpack(ARGV, 8))
 if ARGV[1] ~= '0' then redis.call('EXPIRE', KEYS[1], ARGV[1]) else redis.call('PERSIST', KEYS[1]) end
 return 1
 """
@@ -70,7 +74,7 @@ class RedisRows:
         return redis_key(self._store, entity_key(self._join_key, name))
 
     def _expected(self, values: list[bytes | None]) -> list[bytes]:
-        return [*self._fields[:2], values[0] or b"", values[1] or b""]
+        return [*self._fields[:COMPARED], *(value or b"" for value in values[:COMPARED])]
 
     def _row(self, state: SessionState) -> list[bytes]:
         newest = Timestamp()
@@ -82,30 +86,34 @@ class RedisRows:
 
 
 def _decoded_fields(values: list[bytes | None]) -> SessionState:
-    if None in values:
+    if values[0] is None:
         return EMPTY
     return decoded({name: Value.FromString(value or b"") for name, value in zip(COLUMNS, values, strict=True)})
 
 
 def encoded(state: SessionState) -> dict[str, Value]:
     """A state that is not empty as the values of COLUMNS, in their order."""
-    times, event_ids, item_ids, event_types = zip(*state, strict=True)
+    times, positions, event_ids, item_ids, event_types = zip(*state, strict=True)
     return {
         "event_ids": Value(string_list_val=StringList(val=event_ids)),
         "times": Value(int64_list_val=Int64List(val=times)),
+        "positions": Value(int64_list_val=Int64List(val=positions)),
         "item_ids": Value(string_list_val=StringList(val=item_ids)),
         "event_types": Value(int64_list_val=Int64List(val=event_types)),
     }
 
 
 def decoded(row: Mapping[str, Value] | None) -> SessionState:
-    """The state of a row of COLUMNS; EMPTY without a row."""
+    """The state of a row of COLUMNS; EMPTY without a row. A row of before positions existed has none: they are 0."""
     if row is None:
         return EMPTY
+    times = row["times"].int64_list_val.val
+    positions = row["positions"].int64_list_val.val if "positions" in row else ()
     return tuple(
         map(
             Click,
-            row["times"].int64_list_val.val,
+            times,
+            positions if len(positions) == len(times) else repeat(0),
             row["event_ids"].string_list_val.val,
             row["item_ids"].string_list_val.val,
             row["event_types"].int64_list_val.val,
