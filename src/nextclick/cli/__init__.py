@@ -9,7 +9,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from nextclick.cli import lifecycle, live, monitoring, offline, pipeline
+from nextclick.cli import lifecycle, live, look, monitoring, offline, pipeline
 from nextclick.errors import InputError, UnavailableError
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_show_locals=False)
@@ -19,10 +19,10 @@ app = typer.Typer(no_args_is_help=True, pretty_exceptions_show_locals=False)
 def nextclick() -> None:
     """From a shop's raw clickstream to recommendations that change within seconds of a click.
 
-    Results are JSON on stdout, progress is on stderr. Exit codes: 0, done; 2, invalid input or a server that does not
-    answer, explained in one line on stderr; 1, an internal error. A result is in the JSON, not in the code; only
-    `drift`, which schedulers call, ends with 10 for retrain and 20 for alert. `nextclick --install-completion` teaches
-    the shell its commands.
+    Results are JSON on stdout; progress, and what ingest and look say of your data, are on stderr. Exit codes: 0, done;
+    2, invalid input or a server that does not answer, explained in one line on stderr; 1, an internal error. A result
+    is in the JSON, not in the code; only `drift`, which schedulers call, ends with 10 for retrain and 20 for alert.
+    `nextclick --install-completion` teaches the shell its commands.
 
     Example: nextclick benchmark --train train.parquet --test test.parquet
     """
@@ -66,6 +66,7 @@ def split(
 
 
 for run in (
+    look.look,
     pipeline.simulate,
     pipeline.ingest,
     split,

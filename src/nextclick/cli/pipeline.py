@@ -42,17 +42,19 @@ def simulate(
 
 
 def ingest() -> dict:
-    """Read the source that params.yaml names into data/interim, bad rows into its quarantine.
+    """Read the source that params.yaml names into data/interim, bad rows into its quarantine, and say what came out.
 
     Example: nextclick ingest
     """
     from nextclick.events.ingest import ingest
+    from nextclick.events.ingest_report import screen
     from nextclick.files import write_json
     from nextclick.project import Project
 
     project = Project.open()
     counts = ingest(project.params.ingest, project.root, project.root / "data/interim")
     write_json(project.root / "reports/metrics/ingest.json", counts)
+    typer.echo(screen(counts), err=True)
     return counts
 
 

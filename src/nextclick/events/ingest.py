@@ -108,7 +108,7 @@ def _ingest(database: duckdb.DuckDBPyConnection, source: Source, params: Ingest,
     steps.update()
     steps.close()
     identity = {"sessions_of_several_users": shared, "sessions_of_several_days": long}
-    return report(database, source, out, "order" if ordered else "real", identity)
+    return report(database, source, params, out, "order" if ordered else "real", identity)
 
 
 # only rows whose id came more than once are compared with each other; all others pass through

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,24 +12,29 @@ import duckdb
 from nextclick.errors import InputError
 from nextclick.events.feeds import Feed, Source
 from nextclick.events.left_out import left_out_kinds
+from nextclick.events.schema import ITEM_FIELDS, printable
 from nextclick.events.tables import parquet_rows
+from nextclick.params import Ingest
 
+LINES, WIDTH = 40, 120  # of a terminal's screen
+FAR = 3  # times as long as the middle of the time range is the whole, if a few events lie far from the others
 MOST_TIES = 0.2  # of the events; above, the order within sessions is not known well enough
 EXAMPLES = 5
+FIRST_ROWS = 1_000
 BOT_EVENTS, BOT_MS = 30, 2_000  # a session of so many events whose median gap is shorter is likely no person
 TIES_MATTER = (
-    "more than a fifth of the events share their time with another of their session; their order is that of the file, "
-    "and where that is not the order of the clicks, the model learns steps that no visitor took"
+    "more than a fifth of the events share their time with another of their session; the file's order decides, and "
+    "where that is not the order of the clicks, the model learns steps that no visitor took"
 )
 
 
 def report(
-    database: duckdb.DuckDBPyConnection, source: Source, out: Path, clock: str, identity: dict[str, int]
+    database: duckdb.DuckDBPyConnection, source: Source, params: Ingest, out: Path, clock: str, identity: dict[str, int]
 ) -> dict[str, Any]:
     """What was read into events.parquet and items.parquet of the folder `out`, for reports/metrics/ingest.json.
 
-    clock: `order` if the source has no times, so that ours are made from its order, else `real`. Raises InputError if no
-    row is a valid event.
+    clock: `order` if the source has no times, so that ours are made from its order, else `real`. Raises InputError if
+    no row is a valid event.
     """
     events = parquet_rows([out / "events.parquet"])
     reasons = _reasons(database, "rows_read")
@@ -43,7 +50,7 @@ def report(
     if not accepted:
         paths = ", ".join(str(feed.table.path) for feed in source.events)
         why = f"no row is a valid event: {reasons}" if rows else "holds no rows; expected events"
-        why += f"; such as {_shown(examples[0])}" if examples else ""
+        why += f"; such as {_shown(examples[0]).strip()}" if examples else ""
         why += f"; no events of items: {_counted(left_out)}" if left_out else ""
         raise InputError(f"{paths}: {why}")
     ties, bots = _one(database, _TIES_AND_BOTS.format(events=events))
@@ -76,94 +83,175 @@ def report(
         "types": dict(types),
         "first": first,
         "last": last,
+        "middle": _middle(database, events),
         "rows_with_lists": lists,
         **identity,
         "ties": round(ties, 4),
         "likely_bots": bots,
-        "fields": _fields(source.events),
+        "fields": _fields(database, source, params),
         "unread_files": source.unread[:EXAMPLES],
         "examples": examples,
     }
 
 
-def screen(read: dict[str, Any]) -> str:
-    """What `report` returned, as text of one screen."""
+def screen(read: dict[str, Any], uncertain: Sequence[str] = (), tail: Sequence[str] = ()) -> str:
+    """What `report` returned, as text that fits one screen of a terminal.
+
+    uncertain: further notes, which come first. tail: lines that end the screen.
+    """
+    lines = [*_summary(read), "", "Each field and where it came from:", *_told(read["fields"])]
+    noted = [line for note in (*uncertain, *notes(read)) for line in _wrapped(note)]
+    if noted:
+        lines += ["", "To know:", *noted]
+    left = LINES - len(lines) - len(tail) - 2
+    if read["examples"] and left > 0:
+        lines += ["", "In quarantine, the first row of each reason:", *map(_shown, read["examples"][:left])]
+    room = LINES - len(tail)
+    if len(lines) > room:
+        lines = [*lines[: room - 1], "  … the JSON result has more"]
+    return "\n".join([*map(_short, lines), *tail])  # what people copy from the tail stays whole
+
+
+def _summary(read: dict[str, Any]) -> list[str]:
     by_type = ", ".join(f"{count:,} {name}" for name, count in read["types"].items())
-    described = f"{read['items_described']:,} of {read['items']:,} items are described"
+    time = "only the order is known" if read["clock"] == "order" else f"from {read['first']} to {read['last']}"
+    items = f"{read['items']:,} occur in events, {read['items_described']:,} of them are described"
     if read["items_listed"] > read["items_described"]:
-        described += (
-            f"; the catalogue describes {read['items_listed'] - read['items_described']:,} more, which no event has"
-        )
-    lines = [
+        more = read["items_listed"] - read["items_described"]
+        items += f"; the catalogue describes {more:,} more, which no event has"
+    ties = f"{read['ties']:.1%} of the events share their time with another of their session"
+    return [
         f"rows      {read['rows']:,} read: {read['accepted']:,} events, {read['duplicates']:,} duplicates, "
         f"{read['quarantined']:,} in quarantine" + (f", {read['left_out']:,} left out" if read["left_out"] else ""),
         f"events    {by_type}",
-        f"time      {read['first']} to {read['last']}"
-        if read["clock"] == "real"
-        else "time      only the order is known",
-        f"who       {read['sessions']:,} sessions, {read['users']:,} known users, {read['likely_bots']:,} likely bots",
-        f"items     {described}",
-        f"ties      {read['ties']:.1%} of the events share their time with another of their session",
-        "",
-        *(f"{name:<12}{told}" for name, told in read["fields"].items()),
-        "",
-        *(f"note: {note}" for note in notes(read)),
-        *(f"quarantine: {_shown(example)}" for example in read["examples"]),
+        f"time      {time}",
+        f"visitors  {read['sessions']:,} sessions, {read['users']:,} known users, {read['likely_bots']:,} likely bots",
+        f"items     {items}",
+        *([f"order     {ties}"] if read["clock"] == "real" else []),
     ]
-    return "\n".join(lines)
+
+
+def _told(fields: dict[str, str]) -> list[str]:
+    """A line for each field; attributes of items that came in one way share one."""
+    by_text: dict[str, list[str]] = {}
+    for name, text in fields.items():
+        by_text.setdefault(text if name in ITEM_FIELDS[1:] else f"{name} {text}", []).append(name)
+    return [f"  {', '.join(names):<12}  {fields[names[0]]}" for names in by_text.values()]
+
+
+def _wrapped(note: str) -> list[str]:
+    return textwrap.wrap(note, WIDTH, initial_indent="- ", subsequent_indent="  ", max_lines=3, placeholder=" …")
+
+
+def _short(line: str) -> str:
+    shown = printable(line)
+    return shown if len(shown) <= WIDTH else shown[: WIDTH - 1] + "…"
 
 
 def notes(read: dict[str, Any]) -> list[str]:
     """Sentences on what was changed or is doubtful."""
     told = [
-        (read["sessions_of_several_users"], "{} session ids had several users: each user's is a session of its own"),
+        (
+            read["sessions_of_several_users"],
+            "ingest made a session for each user of a session id that several users share: of {} ids",
+        ),
         (
             read["sessions_of_several_days"],
-            "{} sessions lasted for more than a day and were cut by ingest.session_gap_minutes",
+            "ingest cut sessions that last for more than a day, by ingest.session_gap_minutes: {} of them",
         ),
-        (read["rows_with_lists"], "{} rows held a list of items: each item is an event"),
+        (read["rows_with_lists"], "ingest made an event of each item where a row holds a list of items: of {} rows"),
+        (read["reasons"].get("timestamp in the future"), "rows whose time lies in the future are in quarantine: {}"),
+        (read["reasons"].get("timestamp before 1990"), "rows whose time lies before 1990 are in quarantine: {}"),
         *(
-            (count, f"{{}} values of {name} in the catalogue could not be read: those items have none")
+            (count, f"ingest could not read some values of {name} in the catalogue, whose items have none: {{}}")
             for name, count in read["item_values_unread"].items()
         ),
     ]
     found = [text.format(f"{count:,}") for count, text in told if count]
+    if read["middle"]:
+        found.append(
+            f"98% of the events lie between {read['middle'][0]} and {read['middle'][1]}, and a few far from them: "
+            "split.by time takes the newest days for the test, so see whether a clock was wrong"
+        )
     if read["left_out"]:
-        found.append(f"left out, since they are no events of items: {_counted(read['left_out_kinds'])}")
+        found.append(f"ingest left out what are no events of items: {_counted(read['left_out_kinds'])}")
     if read["ties"] > MOST_TIES:
         found.append(TIES_MATTER)
     if read["items_listed"] and not read["items_described"]:
-        found.append("no item of the catalogue occurs in the events: their ids are written differently")
+        found.append("no item of the catalogue occurs in the events: both write their ids differently")
+    if sum(read["item_reasons"].values()):
+        found.append(f"rows of the catalogue are in quarantine, too: {sum(read['item_reasons'].values()):,}")
     if read["unread_files"]:
-        found.append(f"not read: {', '.join(read['unread_files'])}")
+        found.append(f"ingest left these files unread: {', '.join(read['unread_files'])}")
     return found
 
 
-def _fields(feeds: list[Feed]) -> dict[str, str]:
+def _middle(database: duckdb.DuckDBPyConnection, events: str) -> list[str]:
+    """The days between which 98 % of the events lie, if the others lie far from them; else empty."""
+    days = database.execute(
+        f"SELECT CAST(timestamp AS DATE) AS day, count(*) FROM {events} GROUP BY 1 ORDER BY 1"
+    ).fetchall()
+    total, seen = sum(count for _, count in days), 0
+    low = high = None
+    for day, count in days:
+        seen += count
+        low = day if low is None and seen >= 0.01 * total else low
+        high = day if high is None and seen >= 0.99 * total else high
+    if low is None or high is None:
+        return []
+    middle = (high - low).days + 1
+    return [str(low), str(high)] if (days[-1][0] - days[0][0]).days + 1 > FAR * middle + 7 else []
+
+
+def _fields(database: duckdb.DuckDBPyConnection, source: Source, params: Ingest) -> dict[str, str]:
     """How each field was read, in words."""
-    told = {}
+    told, feeds = {}, source.events
+    absent = _ABSENT | {"event_type": f"absent: all events are of the first type, {params.event_types[0]}"}
     for name in ("item_id", "session_id", "user_id", "event_type", "timestamp", "position", "event_id"):
         of = [feed for feed in feeds if name in feed.fields]
         columns = list(dict.fromkeys(feed.columns.get(name, "") for feed in of))
         text = f"from {', '.join(filter(None, columns)) or 'the columns of the format'}"
         if not of:
-            text = _DEFAULTS[name]
-        elif len(of) < len(feeds):
-            text += f", in {len(of)} of {len(feeds)} files; elsewhere {_DEFAULTS[name]}"
+            text = absent[name]
+        else:
+            text += f", {_kind_of_time(database, of[0], params)}" if name == "timestamp" else ""
+            if len(of) < len(feeds):
+                text += f"; in {len(of)} of {len(feeds)} tables, elsewhere {absent[name]}"
         told[name] = text
     for name in dict.fromkeys(name for feed in feeds for name in feed.attributes):
-        told[name] = "from the events, the newest of each item at any time"
+        columns = list(dict.fromkeys(feed.columns[name] for feed in feeds if name in feed.columns))
+        told[name] = f"from {', '.join(columns)} of the events: the newest of each item at any time"
+    for name in dict.fromkeys(name for feed in source.items for name in feed.attributes):
+        files = list(dict.fromkeys(feed.table.path.name for feed in source.items if name in feed.attributes))
+        catalogue = f"from the catalogue {', '.join(files)}"
+        told[name] = f"{catalogue}; where it has none, {told[name]}" if name in told else catalogue
     return told
 
 
-_DEFAULTS = {
+def _kind_of_time(database: duckdb.DuckDBPyConnection, feed: Feed, params: Ingest) -> str:
+    """How the text of a feed's timestamps was read, by its first rows."""
+    if feed.timed_in_ms:
+        return "a column of times"
+    if params.timestamp_format:
+        return f"as text in {params.timestamp_format}, in {params.timezone} where it names no zone"
+    size = "abs(TRY_CAST(v AS DOUBLE))"
+    rows = f"SELECT {feed.fields['timestamp']} AS v FROM ({feed.table.rows}) LIMIT {FIRST_ROWS}"
+    kinds = database.execute(
+        f"SELECT CASE WHEN {size} IS NULL THEN 'text, in {params.timezone} where it names no zone' "
+        f"WHEN {size} < 1e11 THEN 'seconds' WHEN {size} < 1e14 THEN 'milliseconds' WHEN {size} < 1e17 "
+        f"THEN 'microseconds' ELSE 'nanoseconds' END FROM ({rows}) WHERE v IS NOT NULL "
+        "GROUP BY 1 ORDER BY count(*) DESC, 1"
+    ).fetchall()
+    return "as " + " and ".join(kind for (kind,) in kinds) if kinds else "of which the first rows have none"
+
+
+_ABSENT = {
     "item_id": "absent",
-    "session_id": "absent: each user's events, cut by ingest.session_gap_minutes",
-    "user_id": "absent: nobody is known",
-    "event_type": "absent: all are of the first type in ingest.event_types",
-    "timestamp": "absent: made of the order",
-    "position": "absent: the order of the file",
-    "event_id": "absent: made of file and row, so that an event sent twice counts twice",
+    "session_id": "absent: ingest.session_gap_minutes cuts each user's events into sessions",
+    "user_id": "absent: no visitor is known again",
+    "timestamp": "absent: the order makes it",
+    "position": "absent: the file's order decides between events of one time",
+    "event_id": "absent: file and row make it, so an event that was sent twice counts twice",
 }
 
 # both read in the order of the file, in which a session's events are together and ordered
@@ -171,14 +259,15 @@ _TIES_AND_BOTS = f"""
     SELECT coalesce(avg(CAST(tied_before OR tied_after AS INTEGER)), 0),
         (SELECT count(*) FROM (
             SELECT session_id FROM (
-                SELECT session_id, epoch_ms(timestamp) - epoch_ms(lag(timestamp) OVER (PARTITION BY session_id ORDER BY timestamp)) AS gap
+                SELECT session_id, epoch_ms(timestamp) - epoch_ms(lag(timestamp) OVER visit) AS gap
                 FROM {{events}} WHERE session_id IN (
                     SELECT session_id FROM {{events}} GROUP BY 1 HAVING count(*) >= {BOT_EVENTS}
-                )
+                ) WINDOW visit AS (PARTITION BY session_id ORDER BY timestamp)
             ) GROUP BY 1 HAVING median(gap) < {BOT_MS}
         ))
     FROM (
-        SELECT coalesce(session_id = lag(session_id) OVER () AND timestamp = lag(timestamp) OVER (), false) AS tied_before,
+        SELECT
+            coalesce(session_id = lag(session_id) OVER () AND timestamp = lag(timestamp) OVER (), false) AS tied_before,
             coalesce(session_id = lead(session_id) OVER () AND timestamp = lead(timestamp) OVER (), false) AS tied_after
         FROM {{events}}
     )
@@ -212,10 +301,12 @@ def _examples(database: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
     """A row of the quarantine for each of the most frequent reasons."""
     rows = database.execute(
         "SELECT field || ' ' || reason AS why, count(*) AS times, arg_min(source_file, row) AS file, min(row) AS row, "
-        f"arg_min(raw, row)[:200] AS raw FROM rows_read WHERE reason IS NOT NULL GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT {EXAMPLES}"
+        "arg_min(raw, row)[:200] AS raw FROM (SELECT field, reason, source_file, row, raw FROM rows_read UNION ALL "
+        "SELECT field, reason, source_file, row, raw FROM described) WHERE reason IS NOT NULL "
+        f"GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT {EXAMPLES}"
     ).fetchall()
     return [dict(zip(("why", "times", "file", "row", "raw"), row, strict=True)) for row in rows]
 
 
 def _shown(example: dict[str, Any]) -> str:
-    return f"{example['file']}: row {example['row']}: {example['why']} ({example['times']:,} rows): {example['raw']}"
+    return f"  {example['times']:,} {example['why']}; {example['file']} row {example['row']}: {example['raw']}"

@@ -97,6 +97,11 @@ class Reader:
             ".zst or .zip"
         )
 
+    def first_row(self, path: Path) -> list[str]:
+        """The cells of a delimited text file's first row, which may be the names of its columns. Raises InputError."""
+        text = as_utf8(path, self._encoding, self._scratch)
+        return first_row(text, path, _separator(text, path))
+
     def delimited(
         self,
         path: Path,
@@ -113,7 +118,7 @@ class Reader:
         """
         text = as_utf8(path, encoding or self._encoding, self._scratch)
         if separator is None:
-            separator = max(SEPARATORS, key=lambda one: len(first_row(text, path, one, quote)))
+            separator = _separator(text, path, quote)
         columns = header or first_row(text, path, separator, quote)
         repeated = {name for name in columns if columns.count(name) > 1}
         if repeated:
@@ -183,6 +188,11 @@ class Reader:
                 raise InputError(f"{path}: not a readable Parquet file: {error}") from error
             by_schema[(schema.remove_metadata(), tuple(_partitions(path, root)))].append(path)
         return [_parquet_table(paths, root, schema, folders) for (schema, folders), paths in by_schema.items()]
+
+
+def _separator(text: Path, source: Path, quote: str = '"') -> str:
+    """The separator that is most frequent in a text file's first row."""
+    return max(SEPARATORS, key=lambda one: len(first_row(text, source, one, quote)))
 
 
 def _parquet_table(paths: list[Path], root: Path, schema: pa.Schema, folders: tuple[str, ...]) -> Table:

@@ -95,3 +95,8 @@ def quoted(text: str) -> str:
 def named(column: str) -> str:
     """The column's name as a SQL identifier."""
     return '"' + column.replace('"', '""') + '"'
+
+
+def printable(text: str) -> str:
+    """Text without line ends and without what a terminal would take for a command."""
+    return "".join(letter if letter.isprintable() else "·" for letter in text)

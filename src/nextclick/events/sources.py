@@ -38,8 +38,10 @@ def _generic(reader: Reader, path: Path, params: Ingest) -> Source:
     files = source_files(path)
     tables = _tables(reader, files.events, files.root, params.header)
     theirs = {ours: params.columns.get(ours, ours) for ours in (*EVENT_FIELDS, *ATTRIBUTES)}
+    described = [table for table, _ in _tables(reader, files.items, files.items_root, None)]
     for ours in params.columns:
-        if not any(theirs[ours] in table for table, _ in tables):
+        of_items = described if ours in ATTRIBUTES else []
+        if not any(theirs[ours] in table for table in (*(table for table, _ in tables), *of_items)):
             tables[0][0].cell(theirs[ours])  # raises the error that names what there is
     feeds = []
     for table, part in tables:
@@ -50,9 +52,11 @@ def _generic(reader: Reader, path: Path, params: Ingest) -> Source:
         untyped = table.absent(theirs["event_type"])
         feeds.append(Feed(table, fields, part, attributes, columns, theirs["timestamp"] in table.times, untyped))
     items = []
-    for table, _ in _tables(reader, files.items, files.items_root, None):
-        described = {ours: table.cell(theirs[ours]) for ours in ATTRIBUTES if theirs[ours] in table}
-        items.append(Feed(table, {"item_id": table.cell(theirs["item_id"])}, None, described))
+    for table in described:
+        # a catalogue may have our names where the events have theirs
+        named = {ours: ours if name not in table and ours in table else name for ours, name in theirs.items()}
+        attributes = {ours: table.cell(named[ours]) for ours in ATTRIBUTES if named[ours] in table}
+        items.append(Feed(table, {"item_id": table.cell(named["item_id"])}, None, attributes))
     return Source(feeds, items, files.unread)
 
 

@@ -24,6 +24,14 @@ STAGED = (
 )
 
 
+class UnknownTypesError(InputError):
+    """The events have types that params do not name. types: how often each comes."""
+
+    def __init__(self, message: str, types: dict[str, int]) -> None:
+        super().__init__(message)
+        self.types = types
+
+
 def create_staged(database: duckdb.DuckDBPyConnection, feeds: list[Feed]) -> list[str]:
     """Create the empty table `staged`, and the view `rows_read` of what it holds; returns the attributes of items that
     rows of events tell too.
@@ -181,13 +189,14 @@ def _refuse_lost_digits(database: duckdb.DuckDBPyConnection, feed: Feed) -> None
 
 
 def refuse_unknown_types(database: duckdb.DuckDBPyConnection, params: Ingest) -> None:
-    """Raises InputError if there are types of events that params do not name."""
+    """Raises UnknownTypesError if there are types of events that params do not name."""
     unknown = database.execute(
         "SELECT event_type, count(*), min_by(source_file || ': row ' || row, row) FROM rows_read "
         "WHERE field = 'event_type' AND event_type IS NOT NULL GROUP BY 1 ORDER BY 1"
     ).fetchall()
     if unknown:
         examples = "; ".join(f"{name!r} ({count} rows, first {where})" for name, count, where in unknown[:5])
-        raise InputError(
-            f"event types that ingest.event_types does not name ({', '.join(params.event_types)}): {examples}"
+        raise UnknownTypesError(
+            f"event types that ingest.event_types does not name ({', '.join(params.event_types)}): {examples}",
+            {name: count for name, count, _ in unknown},
         )

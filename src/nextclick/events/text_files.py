@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+import re
 import shutil
 import zipfile
 from collections.abc import Iterator
@@ -29,6 +30,16 @@ MARKS = (  # of the byte order, longest first: that of UTF-32 begins like that o
 )
 # a guess from few letters is one of these, since many encodings fit any bytes
 LIKELY = ["cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "shift_jis", "gb18030", "big5", "euc_kr", "utf_16"]
+
+LATIN = ("cp1252", "cp1250", "cp1254")
+
+
+class EncodingError(InputError):
+    """A text file is not in UTF-8. looks: the encoding that its text looks like. row: one of its rows, read so."""
+
+    def __init__(self, message: str, looks: str, row: str) -> None:
+        super().__init__(message)
+        self.looks, self.row = looks, row
 
 
 def endings(path: Path) -> tuple[str, str]:
@@ -89,17 +100,34 @@ def first_row(path: Path, source: Path, separator: str, quote: str = '"') -> lis
     return [cell.strip() for cell in cells]
 
 
-def not_utf8(source: Path, path: Path, line: int) -> InputError:
+def not_utf8(source: Path, path: Path, line: int) -> EncodingError:
     """The error of a text file whose row `line` is not UTF-8, with the encoding that its text looks like."""
     with path.open("rb") as file:
         odd = b"".join(row for row in _rows(file) if not row.isascii())[:CHUNK_BYTES]
-    guess = from_bytes(odd, cp_isolation=LIKELY).best()
-    # of encodings in which the text is the same, the most frequent one
-    looks = next((name for name in LIKELY if guess is None or name in guess.could_be_from_charset), LIKELY[0])
-    return InputError(
+    looks = _encoding_of(odd)
+    row = next((row for row in odd.splitlines() if not row.isascii()), b"").decode(looks, errors="replace")
+    return EncodingError(
         f"{source}: row {line} is not UTF-8 text; it looks like {looks}: set ingest.encoding: {looks}, "
-        "or the encoding that you know it has"
+        "or the encoding that you know it has",
+        looks,
+        row.strip(),
     )
+
+
+def _encoding_of(text: bytes) -> str:
+    """The encoding that text looks like: of those in which it is as likely, the most frequent one."""
+    guesses = list(from_bytes(text, cp_isolation=LIKELY))
+    if not guesses:
+        return LIKELY[0]
+    best = min((guess.chaos, -guess.coherence) for guess in guesses)
+    likely = {
+        name for guess in guesses if (guess.chaos, -guess.coherence) == best for name in guess.could_be_from_charset
+    }
+    words = b"".join(word for word in re.findall(rb"[A-Za-z\x80-\xff]+", text) if not word.isascii())
+    foreign = sum(byte > 127 for byte in words) > len(words) / 2
+    # in Latin script few letters of a word have accents
+    others = likely - set(LATIN) if foreign else set()
+    return next(name for name in LIKELY if name in (others or likely))
 
 
 def _rows(file: IO[bytes]) -> Iterator[bytes]:
@@ -117,16 +145,28 @@ def _unpacked(path: Path, scratch: Path) -> Path:
     if kind is None:
         return path
     plain = scratch / f"{len(list(scratch.iterdir()))}-unpacked"
-    try:
-        with plain.open("wb") as out, _unpacking(path, kind) as packed:
-            shutil.copyfileobj(packed, out, CHUNK_BYTES)
-    except (OSError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path}: cannot be unpacked as {kind}: {error}") from error
+    with plain.open("wb") as out, unpacking(path) as packed:
+        shutil.copyfileobj(packed, out, CHUNK_BYTES)
     return plain
 
 
 @contextmanager
-def _unpacking(path: Path, kind: str) -> Iterator[IO[bytes]]:
+def unpacking(path: Path) -> Iterator[IO[bytes]]:
+    """A file's bytes, unpacked if its name says that it is packed. Raises InputError if it cannot be unpacked."""
+    kind = COMPRESSED.get(endings(path)[1])
+    try:
+        with _opened(path, kind) as file:
+            yield file
+    except (OSError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path}: cannot be unpacked as {kind}: {error}") from error
+
+
+@contextmanager
+def _opened(path: Path, kind: str | None) -> Iterator[IO[bytes]]:
+    if kind is None:
+        with path.open("rb") as plain:
+            yield plain
+        return
     if kind != "zip":
         with pa.input_stream(str(path), compression=kind) as packed:
             yield packed

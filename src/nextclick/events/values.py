@@ -61,7 +61,7 @@ def macros(nobody: Sequence[str] = (), timestamp_format: str | None = None) -> s
         CREATE OR REPLACE MACRO ambiguous_zone(v) AS {ambiguous};
         CREATE OR REPLACE MACRO no_later(ms) AS CASE WHEN ms < {LATEST_MS} THEN ms END;
         CREATE OR REPLACE MACRO whole_number(v) AS
-            CASE WHEN regexp_full_match(v, '-?[0-9]{{1,19}}') THEN TRY_CAST(v AS BIGINT) END;
+            CASE WHEN regexp_full_match(v, '-?[0-9]+') THEN TRY_CAST(v AS BIGINT) END;
         CREATE OR REPLACE MACRO moment_of(v, whole) AS {moment};
         CREATE OR REPLACE MACRO moment_ms(v) AS moment_of(v, whole_number(v));
         CREATE OR REPLACE MACRO cell_text(v) AS
