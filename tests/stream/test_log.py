@@ -76,7 +76,9 @@ def test_a_day_of_one_file_that_holds_events_twice_is_compacted_too(log, events)
 def test_files_from_before_positions_existed_are_read_beside_new_ones(tmp_path, log, events):
     """Their events have position 0, so that their ids order them as before."""
     moment = events["timestamp"].iloc[0]
-    events = events[:100].assign(timestamp=moment, session_id="s", event_id=events["event_id"][:100].tolist()[::-1])
+    events = events[:100].assign(
+        timestamp=moment, session_id="s", user_id="u", event_id=events["event_id"][:100].tolist()[::-1]
+    )
     old, new = events[:50], events[50:].assign(position=range(2**60, 2**60 + 50))
     (day,) = log.append(table(old))
     (file,) = day.iterdir()

@@ -24,7 +24,6 @@ from nextclick.backends.ray_cluster import connect  # before Ray itself: it sets
 import numba
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
 import ray
 import ray.data
 import ray.train
@@ -32,6 +31,7 @@ import xgboost as xgb
 from ray.train.xgboost import XGBoostTrainer
 
 from nextclick.backends.backend import Backend
+from nextclick.events.click_order import columns_with_position
 from nextclick.events.prefixes import Prefixes
 from nextclick.events.schema import REQUIRED_FIELDS
 from nextclick.events.sessions import SessionLog, Vocabulary
@@ -59,7 +59,7 @@ class RayBackend(Backend):
         ray.data.DataContext.get_current().enable_progress_bars = is_watched()
 
     def read(self, path: Path, event_types: list[str]) -> SessionLog:
-        columns = [*REQUIRED_FIELDS, *({"position"} & set(pq.read_schema(path).names))]
+        columns = columns_with_position(path, REQUIRED_FIELDS)
         events = ray.data.read_parquet(str(path.resolve())).select_columns(columns)
         shards = events.repartition(self._pipeline.workers * AHEAD, keys=["session_id"]).map_batches(
             _grouped, batch_size=None, batch_format="pandas", fn_args=[event_types]

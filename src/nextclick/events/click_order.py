@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
+from pyarrow.dataset import dataset
 
 from nextclick.errors import InputError
 
@@ -30,13 +30,20 @@ def with_positions(events: pd.DataFrame) -> pd.DataFrame:
         raise InputError("column position: expected a whole number in every row") from error
 
 
-def read_columns(path: Path, names: Iterable[str]) -> pd.DataFrame:
-    """These columns of a Parquet file of canonical events, and position, which is 0 where the file has none.
+def columns_with_position(path: Path, names: Iterable[str]) -> list[str]:
+    """These columns, and position if Parquet has it, a file or a folder of them that have the same columns.
 
     Raises OSError or ValueError if it cannot be read.
     """
-    existing = {"position"} & set(pq.read_schema(path).names)
-    return with_positions(pd.read_parquet(path, columns=[*names, *existing]))
+    return [*names, *({"position"} & set(dataset(path, format="parquet").schema.names))]
+
+
+def read_columns(path: Path, names: Iterable[str]) -> pd.DataFrame:
+    """These columns of canonical events in Parquet, and position, which is 0 where there is none.
+
+    Raises OSError or ValueError if it cannot be read.
+    """
+    return with_positions(pd.read_parquet(path, columns=columns_with_position(path, names)))
 
 
 def in_order(events: pd.DataFrame) -> pd.DataFrame:

@@ -75,8 +75,9 @@ def _ingest(database: duckdb.DuckDBPyConnection, source: Source, params: Ingest,
     steps = progress_bar(total=len(source.events) + 4, desc="ingest", unit="step")
     attributes = create_staged(database, source.events)
     create_left_out(database)
+    positioned = any({"timestamp", "position"} <= feed.fields.keys() for feed in source.events)
     for feed in source.events:
-        stage(database, without_left_out(database, feed), params, attributes)
+        stage(database, without_left_out(database, feed), params, attributes, positioned)
         steps.update()
     refuse_unknown_types(database, params)
     has_users = any({"session_id", "user_id"} <= feed.fields.keys() for feed in source.events)

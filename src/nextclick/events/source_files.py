@@ -24,6 +24,10 @@ class SourceFiles:
     items: list[Path]
     unread: list[str]
 
+    @property
+    def items_root(self) -> Path:
+        return self.items[0].parent if self.items else self.root
+
 
 def source_files(path: Path) -> SourceFiles:
     """The files of a source: one file; or of a folder `events.*`, or `train.*` and `test.*`, or else all files in it

@@ -38,7 +38,7 @@ def _generic(reader: Reader, path: Path, params: Ingest) -> Source:
     files = source_files(path)
     tables = _tables(reader, files.events, files.root, params.header)
     theirs = {ours: params.columns.get(ours, ours) for ours in (*EVENT_FIELDS, *ATTRIBUTES)}
-    described = [table for table, _ in _tables(reader, files.items, files.root, None)]
+    described = [table for table, _ in _tables(reader, files.items, files.items_root, None)]
     for ours in params.columns:
         of_items = described if ours in ATTRIBUTES else []
         if not any(theirs[ours] in table for table in (*(table for table, _ in tables), *of_items)):

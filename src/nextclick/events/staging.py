@@ -53,8 +53,13 @@ def create_staged(database: duckdb.DuckDBPyConnection, feeds: list[Feed]) -> lis
     return attributes
 
 
-def stage(database: duckdb.DuckDBPyConnection, feed: Feed, params: Ingest, attributes: list[str]) -> None:
+def stage(
+    database: duckdb.DuckDBPyConnection, feed: Feed, params: Ingest, attributes: list[str], positioned: bool
+) -> None:
     """Insert a feed's rows into `staged`; a cell that holds a list of items becomes one row an item.
+
+    positioned: whether the source tells the positions of its events, of which those without have 0; else the order of
+    the file is theirs.
 
     Raises InputError if a needed column is missing, the text is not in its encoding, or ids are floats that lost
     digits.
@@ -62,7 +67,7 @@ def stage(database: duckdb.DuckDBPyConnection, feed: Feed, params: Ingest, attri
     base = database.execute("SELECT coalesce(max(rowid) + 1, 0) FROM staged").fetchall()[0][0]
     latest = int(time.time() * MS_PER_SECOND) + MS_PER_DAY  # clocks may be a day ahead
     guest = GUEST if "session_id" not in feed.fields else NO_SESSION
-    database.execute(f"INSERT INTO staged BY NAME {_staged(feed, params, attributes, base, latest, guest)}")
+    database.execute(f"INSERT INTO staged BY NAME {_staged(feed, params, attributes, positioned, base, latest, guest)}")
     _take_lists_apart(database, params, base, latest, guest)
     _refuse_lost_digits(database, feed)
     if feed.table.text and feed.table.unreadable:
@@ -70,7 +75,13 @@ def stage(database: duckdb.DuckDBPyConnection, feed: Feed, params: Ingest, attri
 
 
 def _staged(
-    feed: Feed, params: Ingest, attributes: list[str], base: int, latest: int, no_session: tuple[str, str]
+    feed: Feed,
+    params: Ingest,
+    attributes: list[str],
+    positioned: bool,
+    base: int,
+    latest: int,
+    no_session: tuple[str, str],
 ) -> str:
     """SQL: the rows of a feed in the columns of `staged`, as far as they could be read."""
     by_user = "session_id" not in feed.fields
@@ -84,6 +95,7 @@ def _staged(
     default = quoted(params.event_types[0])
     cells["event_type"] = f"CASE WHEN {feed.untyped} THEN {default} ELSE {cells['event_type']} END"
     position = "TRY_CAST(position AS BIGINT)"
+    order = f"coalesce({position}, 0)" if positioned else position
     if "timestamp" not in feed.fields:
         moment = f"{EARLIEST_MS} + {position}"
     else:
@@ -99,7 +111,7 @@ def _staged(
     part = quoted(feed.part) if feed.part else "CAST(NULL AS VARCHAR)"
     return f"""
         SELECT source_file, row, {base} AS base, {part} AS part, {by_user} AS by_user, event_id, session_id, user_id,
-            item_id, event_type, moment, {position} AS position,
+            item_id, event_type, moment, {order} AS position,
             reason IS NULL AND starts_with(item_id, '[') AND len(ids_of(item_id)) > 1 AS holds_list, false AS of_list,
             field, reason, CASE WHEN reason IS NOT NULL THEN {feed.table.raw} END AS raw
             {"".join(f", {name}" for name in told)}
@@ -117,7 +129,8 @@ def _take_lists_apart(
     of_row = "coalesce(event_id, source_file || ':' || lpad(CAST(row AS VARCHAR), 12, '0'))"
     rows = f"""
         SELECT * EXCLUDE (field, reason, nth) REPLACE (
-            id_text(trim(item_id)) AS item_id, {of_row} || '-' || lpad(CAST(nth AS VARCHAR), 4, '0') AS event_id
+            CAST(position AS VARCHAR) AS position, id_text(trim(item_id)) AS item_id,
+            {of_row} || '-' || lpad(CAST(nth AS VARCHAR), 4, '0') AS event_id
         ), CAST(NULL AS VARCHAR) AS problem, CAST(moment AS VARCHAR) AS timestamp
         FROM (
             SELECT * REPLACE (

@@ -120,7 +120,7 @@ def _text_fields(value: bytes) -> list[str | None]:
         given = event.get(name)
         if isinstance(given, str):
             text = given.strip(" ")
-        elif type(given) is int or (type(given) is float and name not in ("event_type", "position")):
+        elif type(given) is int or (type(given) is float and (name == "timestamp" or _is_whole_id(name, given))):
             text = str(given)  # a bool, which is an int too, is not
         elif isinstance(given, list) and name == "item_id":
             return _unreadable(LIST_OF_ITEMS)
@@ -134,6 +134,10 @@ def _text_fields(value: bytes) -> list[str | None]:
             return _unreadable(f"{name}: half of a surrogate pair")
         texts.append(text or None)
     return texts
+
+
+def _is_whole_id(name: str, given: float) -> bool:
+    return name.endswith("_id") and given.is_integer()
 
 
 def _unreadable(problem: str) -> list[str | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -118,13 +119,27 @@ def json_of(text: str) -> str:
     return f"CASE WHEN json_valid({text}) THEN CAST({text} AS JSON) END"
 
 
-def one_row_an_item(table: Table, products: str, condition: str) -> Table:
-    """The table with a row for each element of the JSON array `products`, in the column `product`, for the rows that
-    meet a condition in SQL; all others, and those whose array is empty, are one row without a product.
+def searched_once(table: Table, *names: str) -> Table:
+    """The table, each of whose rows is searched for those of the columns that it has, in whatever case, at once where
+    rows are JSON, which else are parsed again for each column."""
+    if not table.is_json:
+        return table
+    found = list(dict.fromkeys(spelled for name in names if (spelled := column(table, name)) is not None))
+    paths = ", ".join(quoted(f"$.{json.dumps(name, ensure_ascii=False)}") for name in found)
+    rows = f"SELECT *, json_extract_string(object, [{paths}]) AS found FROM ({table.rows})"
+    cells = {name: f"found[{i}]" for i, name in enumerate(found, 1)}
+    return replace(table, rows=rows, cells={**table.cells, **cells}) if found else table
+
+
+def one_row_an_item(table: Table, products: str, keys: Iterable[str], condition: str) -> Table:
+    """The table with a row for each element of the JSON array `products`, in the column `product` with the texts of
+    those keys, for the rows that meet a condition in SQL; all others, and those whose array is empty, are one row
+    without a product.
 
     The column `product_suffix` tells the rows of one row apart, and is empty where there is one.
     """
-    elements = f"json_extract(CASE WHEN {condition} THEN {products} END, '$[*]')"
+    shape = quoted(json.dumps([dict.fromkeys(keys, "VARCHAR")]))
+    elements = f"CASE WHEN {condition} AND json_type({products}) = 'ARRAY' THEN json_transform({products}, {shape}) END"
     listed = f"SELECT *, coalesce(nullif({elements}, []), [NULL]) AS products FROM ({numbered(table).rows})"
     rows = f"SELECT *, unnest(products) AS product, unnest(range(len(products))) AS product_nth FROM ({listed})"
     suffix = "CASE WHEN len(products) > 1 THEN '-' || lpad(CAST(product_nth AS VARCHAR), 4, '0') ELSE '' END"
@@ -133,4 +148,4 @@ def one_row_an_item(table: Table, products: str, condition: str) -> Table:
 
 def of_product(name: str) -> str:
     """SQL of the text of one of the product's keys; see `one_row_an_item`."""
-    return f"nullif(trim(json_extract_string(product, {quoted('$.' + name)})), '')"
+    return f"nullif(trim(product.{name}), '')"

@@ -21,6 +21,7 @@ from nextclick.events.published.shapes import (
     one_row_an_item,
     opened,
     optional,
+    searched_once,
 )
 from nextclick.events.readers import Reader, Table
 from nextclick.events.schema import quoted
@@ -33,8 +34,23 @@ SNOWPLOW_TYPES = {"product_view": "view", "add_to_cart": "cart", "transaction": 
 SEGMENT_TYPES = {"product_viewed": "view", "product_added": "cart", "order_completed": "purchase"}
 SNOWPLOW_ACTION = "unstruct_event_com_snowplowanalytics_snowplow_ecommerce_snowplow_ecommerce_action_1"
 SNOWPLOW_PRODUCTS = "contexts_com_snowplowanalytics_snowplow_ecommerce_product_1"
+GA4_COLUMNS = (
+    *("event_name", "event_timestamp", "event_params", "event_bundle_sequence_id"),
+    *("user_pseudo_id", "user_id", "items"),
+)
+GA4_CATEGORIES = ("item_category", "item_category2", "item_category3", "item_category4", "item_category5")
+GA4_ITEM = ("item_id", "item_name", "item_brand", "price", *GA4_CATEGORIES)
+SNOWPLOW_COLUMNS = (
+    *("event_id", "event_name", "domain_sessionid", "domain_userid", "user_id"),
+    *("derived_tstamp", "collector_tstamp"),
+)
+SEGMENT_COLUMNS = (
+    *("type", "event", "properties", "messageId", "message_id", "id"),
+    *("anonymousId", "anonymous_id", "userId", "user_id", "timestamp", "originalTimestamp", "original_timestamp"),
+)
 PROPERTIES = ("product_id", "name", "category", "brand", "price", "products")  # of a call, in Segment's warehouses
-# what Snowplow's and Segment's products tell, under the same names
+# what Snowplow's and Segment's products tell, under the same names but that of the id
+PRODUCT_KEYS = ("id", "product_id", "name", "category", "brand", "price")
 PRODUCT = {"title": of_product("name"), **{name: of_product(name) for name in ("category", "brand", "price")}}
 
 
@@ -50,9 +66,10 @@ def ga4(reader: Reader, path: Path, params: Ingest) -> Source:
     kept = {**GA4_TYPES, **{name: name for name in params.event_types}}
     feeds = []
     for table in read.tables:
+        table = searched_once(table, *GA4_COLUMNS)
         name, time = needed(table, "event_name"), needed(table, "event_timestamp")
         user, items = optional(table, "user_pseudo_id", "user_id"), json_of(optional(table, "items"))
-        ids = f"CAST(json_extract({items}, '$[*].item_id') AS VARCHAR)"
+        ids = "CAST(list_transform(products, lambda one: one.item_id) AS VARCHAR)"
         told = ", ".join((user, time, name, optional(table, "event_bundle_sequence_id"), ids))
         fields = {
             "event_id": f"md5(concat_ws('|', {told})) || product_suffix",
@@ -62,14 +79,14 @@ def ga4(reader: Reader, path: Path, params: Ingest) -> Source:
             "item_id": f"coalesce(id_text({of_product('item_id')}), id_text({of_product('item_name')}))",
             "timestamp": time,
         }
-        levels = (f"id_text({of_product(f'item_category{level}')})" for level in ("", 2, 3, 4, 5))
+        levels = (f"id_text({of_product(level)})" for level in GA4_CATEGORIES)
         attributes = {
             "title": f"id_text({of_product('item_name')})",
             "category": f"nullif(concat_ws('/', {', '.join(levels)}), '')",
             "brand": of_product("item_brand"),
             "price": of_product("price"),
         }
-        events = one_row_an_item(table, items, is_one_of(name, kept))
+        events = one_row_an_item(table, items, GA4_ITEM, is_one_of(name, kept))
         feeds.append(Feed(events, fields, attributes=attributes, left_out=_other_than(kept, name)))
     return Source(feeds, [], read.unread)
 
@@ -83,6 +100,8 @@ def snowplow(reader: Reader, path: Path, params: Ingest) -> Source:
     kept = {**SNOWPLOW_TYPES, **{name: name for name in params.event_types}}
     feeds = []
     for table in read.tables:
+        entities = (*_versions([table], SNOWPLOW_ACTION), *_versions([table], SNOWPLOW_PRODUCTS))
+        table = searched_once(table, *SNOWPLOW_COLUMNS, *entities)
         action = json_of(optional(table, *_versions([table], SNOWPLOW_ACTION)))
         products = json_of(optional(table, *_versions([table], SNOWPLOW_PRODUCTS)))
         kind = f"json_extract_string({action}, '$.type')"
@@ -94,7 +113,7 @@ def snowplow(reader: Reader, path: Path, params: Ingest) -> Source:
             "item_id": of_product("id"),
             "timestamp": needed(table, "derived_tstamp", "collector_tstamp"),
         }
-        events = one_row_an_item(table, products, is_one_of(kind, kept))
+        events = one_row_an_item(table, products, PRODUCT_KEYS, is_one_of(kind, kept))
         left_out = _other_than(kept, kind, needed(table, "event_name"))
         feeds.append(Feed(events, fields, attributes=PRODUCT, left_out=left_out))
     return Source(feeds, [], read.unread)
@@ -108,6 +127,7 @@ def segment(reader: Reader, path: Path, params: Ingest) -> Source:
     kept = {**SEGMENT_TYPES, **{_in_snake_case(name): name for name in params.event_types}}
     feeds = []
     for table in read.tables:
+        table = searched_once(table, *SEGMENT_COLUMNS, *PROPERTIES)
         call, name = optional(table, "type"), f"lower(replace({optional(table, 'event')}, ' ', '_'))"
         properties = json_of(optional(table, "properties") if "properties" in table else _as_json(table, PROPERTIES))
         products = f"coalesce({json_of(_text_of(properties, 'products'))}, json_array({properties}))"
@@ -119,7 +139,7 @@ def segment(reader: Reader, path: Path, params: Ingest) -> Source:
             "item_id": of_product("product_id"),
             "timestamp": needed(table, "timestamp", "originalTimestamp", "original_timestamp"),
         }
-        events = one_row_an_item(table, products, is_one_of(name, kept))
+        events = one_row_an_item(table, products, PRODUCT_KEYS, is_one_of(name, kept))
         left_out = f"CASE WHEN {call} <> 'track' THEN {call} ELSE {_other_than(kept, name)} END"
         feeds.append(Feed(events, fields, attributes=PRODUCT, left_out=left_out))
     return Source(feeds, [], read.unread)
