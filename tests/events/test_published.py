@@ -348,7 +348,7 @@ def test_what_is_left_out_is_told_by_name_as_far_as_there_are_not_too_many(tmp_p
     assert (len(kinds), kinds["scroll"], kinds["custom_18"], kinds["of rarer kinds"]) == (21, 2, 1, 11)
     said = screen(read.counts)
     assert "33 read: 1 events, 0 duplicates, 0 in quarantine, 32 left out\n" in said
-    assert "note: left out, since they are no events of items: 2 scroll, 1 custom_00, " in said
+    assert "- ingest left out what are no events of items: 2 scroll, 1 custom_00, " in said
     assert "; 0 duplicates; 32 left out; 0 in quarantine (none)." in sentence_of_counts(read.counts)
 
 

@@ -29,7 +29,8 @@ STRONG = {
         "timestamp event_time event_timestamp ts time datetime date_time event_date event_datetime created_at created "
         "creation_time creation_date date occurred_at event_at at invoice_date order_date purchase_date click_time "
         "view_time server_time client_time time_stamp unix_time unix_timestamp epoch log_time logged_at received_at "
-        "event_ts utc_time visit_time interaction_time transaction_date timestamp_ms timestamp_us ts_ms collector_tstamp"
+        "event_ts utc_time visit_time interaction_time transaction_date timestamp_ms timestamp_us ts_ms "
+        "collector_tstamp"
     ),
     "event_id": "event_id event_uuid message_id insert_id click_id interaction_id hit_id eid event_key",
     "position": "position seq sequence sequence_number event_number hit_number click_order event_sequence step_number",

@@ -107,7 +107,7 @@ def _guessed(
         guessed = guess(database, source, columns_of(database, tables), answers, given)
         _ask_for_file(given_path, tables, _has_columns(guessed))
         if files.items:
-            described, _ = looker.tables(files.items, files.root, None, named=True)
+            described, _ = looker.tables(files.items, files.items_root, None, named=True)
             guess_attributes(database, files.items[0].name, columns_of(database, described), guessed, given)
     section: dict[str, Any] = {"format": "generic", "columns": guessed.columns}
     if header and "header" not in given:

@@ -59,7 +59,9 @@ def stage(
     """Insert a feed's rows into `staged`; a cell that holds a list of items becomes one row an item.
 
     positioned: whether the source tells the positions of its events, of which those without have 0; else the order of
-    the file is theirs. Raises InputError if a needed column is missing, the text is not in its encoding, or ids are floats that lost
+    the file is theirs.
+
+    Raises InputError if a needed column is missing, the text is not in its encoding, or ids are floats that lost
     digits.
     """
     base = database.execute("SELECT coalesce(max(rowid) + 1, 0) FROM staged").fetchall()[0][0]
@@ -128,7 +130,8 @@ def _take_lists_apart(
     of_row = "coalesce(event_id, source_file || ':' || lpad(CAST(row AS VARCHAR), 12, '0'))"
     rows = f"""
         SELECT * EXCLUDE (field, reason, nth) REPLACE (
-            id_text(trim(item_id)) AS item_id, {of_row} || '-' || lpad(CAST(nth AS VARCHAR), 4, '0') AS event_id
+            CAST(position AS VARCHAR) AS position, id_text(trim(item_id)) AS item_id,
+            {of_row} || '-' || lpad(CAST(nth AS VARCHAR), 4, '0') AS event_id
         ), CAST(NULL AS VARCHAR) AS problem, CAST(moment AS VARCHAR) AS timestamp
         FROM (
             SELECT * REPLACE (
