@@ -54,8 +54,9 @@ def part_users(database: duckdb.DuckDBPyConnection) -> int:
 
 
 def create_events(database: duckdb.DuckDBPyConnection, gap_minutes: float, timed: bool) -> int:
-    """Create `events`, the rows of the view `valid` with a session for each visit, and `sessions`, in the order of their
-    ends: users' events, and sessions that last for more than a day, are cut where nothing happened for `gap_minutes`.
+    """Create `events`, the rows of the view `valid` with a session for each visit, and `sessions`, in the order of
+    their ends: users' events, and sessions that last for more than a day, are cut where nothing happened for
+    `gap_minutes`.
 
     timed: whether the source has times; without, `position` becomes time and nothing is cut. Returns how many sessions
     lasted for more than a day.

@@ -112,9 +112,9 @@ def _staged(
     return f"""
         SELECT source_file, row, {base} AS base, {part} AS part, {by_user} AS by_user, event_id, session_id, user_id,
             item_id, event_type, moment, {order} AS position,
-            reason IS NULL AND coalesce(starts_with(item_id, '[') AND ids_of(item_id) <> [item_id], false) AS holds_list,
-            false AS of_list,
-            field, reason, CASE WHEN reason IS NOT NULL THEN {feed.table.raw} END AS raw
+            coalesce(reason IS NULL AND starts_with(item_id, '[') AND ids_of(item_id) <> [item_id], false)
+                AS holds_list,
+            false AS of_list, field, reason, CASE WHEN reason IS NOT NULL THEN {feed.table.raw} END AS raw
             {"".join(f", {name}" for name in told)}
         FROM ({checked})
     """
