@@ -508,3 +508,10 @@ def test_the_screen_fits_whatever_went_wrong_and_moves_no_cursor(tmp_path):
     assert all(line.isprintable() for line in shown)
     assert len(read["examples"]) == 5
     assert yaml.safe_load("\n".join(shown[shown.index("ingest:") :])) == {"ingest": section}
+
+
+def test_the_screen_names_where_the_attributes_of_a_format_came_from(tmp_path):
+    (tmp_path / "2019-Oct.csv").write_text(KAGGLE)
+    section, read, _ = look(Path("2019-Oct.csv"), {}, {}, tmp_path)
+    assert section["format"] == "ecommerce_behavior"
+    assert "  category, brand, price  from the columns of the format, in events" in screen(read)

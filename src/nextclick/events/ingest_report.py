@@ -220,7 +220,8 @@ def _fields(database: duckdb.DuckDBPyConnection, source: Source, params: Ingest)
         told[name] = text
     for name in dict.fromkeys(name for feed in feeds for name in feed.attributes):
         columns = list(dict.fromkeys(feed.columns[name] for feed in feeds if name in feed.columns))
-        told[name] = f"from {', '.join(columns)} of the events: the newest of each item at any time"
+        named = ", ".join(columns) or "the columns of the format"
+        told[name] = f"from {named}, in events: what the newest one of an item says"
     for name in dict.fromkeys(name for feed in source.items for name in feed.attributes):
         files = list(dict.fromkeys(feed.table.path.name for feed in source.items if name in feed.attributes))
         catalogue = f"from the catalogue {', '.join(files)}"
