@@ -37,7 +37,8 @@ from nextclick.ranking.recommender import train_recommender
 MEMORY = 4  # weeks that a training reads; the newest of them is the held-out window
 FIRST = MEMORY + 1
 SIZES = {
-    "simulator": {"items": 300, "users": 400, "trend": 2.5, "launches": 0.4},
+    # a year that is over, since ingest takes no events from the future
+    "simulator": {"start": "2025-01-06", "items": 300, "users": 400, "trend": 2.5, "launches": 0.4},
     "retrieval": {"dimensions": 8, "encoder_epochs": 1, "width": 40, "nearest": 20},
     "ranker": {"rounds": 40, "max_depth": 3},
     "gate": {"parity_moments": 20, "slice_loss": 0.3, "coverage_loss": 0.3, "margin": 0.05},
