@@ -3,8 +3,8 @@
 Example: python benchmarks/ingest_scale.py --events 50000000 --format csv
 
 One JSON object a size on stdout. `plain_seconds` is what DuckDB takes to bring the same file into Parquet as it is,
-measured in turns with ours; `ratio` is how many times as long ours takes. Memory is bounded: what does not fit goes to disk, so 50 million events need some
-10 GiB in the temporary folder (TMPDIR).
+measured in turns with ours; `ratio` is how many times as long ours takes. Memory is bounded: what does not fit goes to
+disk, so 50 million events need some 10 GiB in the temporary folder (TMPDIR).
 """
 
 from __future__ import annotations
