@@ -36,6 +36,23 @@ def test_clicks_of_one_moment_have_the_order_of_their_positions_or_of_the_rows(t
         read_sessions(tmp_path / "sessions.parquet")
 
 
+def test_ids_have_the_spelling_that_ingest_gives_them(tmp_path):
+    """Whole numbers that became floats in one file alone are the same items and sessions in both."""
+    path = tmp_path / "sessions.parquet"
+    rows = pd.DataFrame({"session_id": [2.0, 10.0], "position": [0, 0], "item_id": [1.0, 2.0]})
+    for given in (rows, rows.astype({"session_id": int, "item_id": int}), rows.astype({"item_id": str})):
+        given.to_parquet(path)
+        read = read_sessions(path)
+        assert read[["session_id", "item_id"]].values.tolist() == [[2, "1"], [10, "2"]]
+        assert read["timestamp"].is_monotonic_increasing  # 2 before 10
+    for item, said in ((1e17, "row 1: item_id is a float that lost digits"), ("NULL", "row 1: item_id is empty, or")):
+        rows.astype({"item_id": object if item == "NULL" else float}).assign(
+            item_id=["1", item] if item == "NULL" else [1.0, item]
+        ).to_parquet(path)
+        with pytest.raises(InputError, match=said):
+            read_sessions(path)
+
+
 @pytest.fixture
 def small_benchmark_params(tmp_path) -> Path:
     path = tmp_path / "params.yaml"

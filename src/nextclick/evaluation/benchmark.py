@@ -14,8 +14,11 @@ from nextclick.evaluation.baselines import BASELINES
 from nextclick.evaluation.inference import bootstrap_interval, ratio_interval
 from nextclick.evaluation.metrics import per_prediction, ranks_of
 from nextclick.events.prefixes import Prefixes, next_clicks
-from nextclick.events.schema import MAX_ID_CHARS
+from nextclick.events.readers import Reader
+from nextclick.events.schema import LOST_DIGITS, MAX_ID_CHARS
 from nextclick.events.sessions import SessionLog
+from nextclick.events.tables import utc_database
+from nextclick.events.values import macros
 from nextclick.params import Params
 from nextclick.progress import progress_bar
 from nextclick.ranking.recommender import train_recommender
@@ -45,9 +48,7 @@ def read_sessions(path: Path) -> pd.DataFrame:
             raise InputError(f"{path}: row {int(rows[needed].isna().argmax())}: {needed} is empty")
         if rows[needed].map(lambda value: isinstance(value, list | dict | np.ndarray)).any():
             raise InputError(f"{path}: column {needed} must hold one id in a row, not lists")
-        too_long = rows[needed].astype(str).str.len() > MAX_ID_CHARS
-        if too_long.any():
-            raise InputError(f"{path}: row {int(too_long.argmax())}: {needed} is longer than {MAX_ID_CHARS} characters")
+        rows[needed] = _one_spelling(path, rows, needed)
     if rows.empty:
         raise InputError(f"{path}: no rows; expected at least one session")
     if "position" in rows and not (pd.api.types.is_integer_dtype(rows["position"]) and rows["position"].notna().all()):
@@ -76,6 +77,29 @@ def read_sessions(path: Path) -> pd.DataFrame:
             "position": positions,
         }
     )
+
+
+def _one_spelling(path: Path, rows: pd.DataFrame, name: str) -> pd.Series:
+    """The ids of a column in the one spelling that ingest gives them too; whole numbers stay numbers, by which sessions
+    are ordered. Raises InputError where a row has none or one that lost digits."""
+    if pd.api.types.is_integer_dtype(rows[name]):
+        return rows[name]
+    with utc_database() as database:
+        database.execute(macros())
+        (table,) = Reader(database, path.parent).parquet([path], path.parent)
+        text = database.sql(f"SELECT id_text({table.cell(name)}) AS text FROM ({table.rows}) ORDER BY row").df()["text"]
+        lost = database.sql(
+            f"SELECT coalesce(lost_digits({table.cell(name)}), false) AS lost FROM ({table.rows}) ORDER BY row"
+        ).df()["lost"]
+    for wrong, why in (
+        (text.isna(), "is empty, or a word for nobody"),
+        (lost, f"is {LOST_DIGITS}"),
+        (text.str.len() > MAX_ID_CHARS, f"is longer than {MAX_ID_CHARS} characters"),
+    ):
+        if wrong.any():
+            raise InputError(f"{path}: row {int(wrong.argmax())}: {name} {why}")
+    # floats that were whole numbers
+    return text.astype(np.int64) if pd.api.types.is_float_dtype(rows[name]) and text.str.isdigit().all() else text
 
 
 def snapshot_of(train: Path, params: Params) -> Snapshot:
