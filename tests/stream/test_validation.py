@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nextclick.events.ingest import ingest
-from nextclick.events.schema import FIELDS, MAX_POSITION, NO_MOMENT
+from nextclick.events.schema import AMBIGUOUS_ZONE, FIELDS, LOST_DIGITS, MAX_POSITION, NO_MOMENT
 from nextclick.params import Ingest
 from nextclick.stream.poison import poisoned
 from nextclick.stream.validation import CLOCK_SKEW_MS, Message, Validator
@@ -38,6 +38,36 @@ def test_good_events_come_through_in_their_order_and_the_late_are_marked():
     assert validated.events["user_id"].to_pylist() == [None, "u", None, None]
     assert validated.events["position"].to_pylist() == [100, 101, 102, 7]  # its own, else that of its message
     assert validated.events["late"].to_pylist() == [False, False, True, False]
+
+
+def test_ids_and_times_have_the_spelling_that_files_get():
+    validated = validate(
+        GOOD | {"event_id": "a", "item_id": 17.0, "user_id": "17850.0"},
+        GOOD | {"event_id": "b", "item_id": "17", "user_id": "(not set)"},
+        GOOD | {"event_id": "c", "item_id": "17.0", "timestamp": NOW * 1000},
+        GOOD | {"event_id": "d", "item_id": "17.5", "timestamp": f"{NOW}000000"},
+    )
+    assert validated.invalid == []
+    assert validated.events["item_id"].to_pylist() == ["17", "17", "17", "17.5"]
+    assert validated.events["user_id"].to_pylist() == ["17850", None, None, None]
+    assert len(set(validated.events["timestamp"].to_pylist())) == 1
+    broken = validate(
+        GOOD | {"item_id": 1e17},
+        GOOD | {"session_id": "NULL"},
+        GOOD | {"item_id": '["a", "b"]'},
+        GOOD | {"timestamp": "2025-12-31T23:58:59 CST"},
+        GOOD | {"timestamp": "20260101000000"},
+    )
+    assert [(one.field, one.reason) for one in broken.invalid] == [
+        ("item_id", LOST_DIGITS),
+        ("session_id", "empty"),
+        ("row", "item_id: a list of items: send one event for each"),
+        ("timestamp", AMBIGUOUS_ZONE),
+        ("timestamp", NO_MOMENT),
+    ]
+    guests = Validator(TYPES, 60_000, nobody=["guest"])
+    told = guests.validate([Message(json.dumps(GOOD | {"user_id": "guest"}).encode(), NOW, 0)])
+    assert told.events["user_id"].to_pylist() == [None]
 
 
 @pytest.mark.ml_test("monitor-2")
