@@ -17,13 +17,13 @@ from typer.testing import CliRunner
 from nextclick.cli import app
 from nextclick.errors import InputError
 from nextclick.events import published
-from nextclick.events.column_names import STRONG, WEAK, keys, order_of_types
-from nextclick.events.guess import Question
 from nextclick.events.ingest_report import LINES, WIDTH, screen
-from nextclick.events.look import _Looker, look
+from nextclick.events.look.column_names import STRONG, WEAK, keys, order_of_types
+from nextclick.events.look.guess import Question
+from nextclick.events.look.look import _Looker, look
+from nextclick.events.look.recognise import SIGNS, recognised
+from nextclick.events.look.written_section import write_section, written
 from nextclick.events.readers import Reader
-from nextclick.events.recognise import SIGNS, recognised
-from nextclick.events.written_section import write_section, written
 from nextclick.params import Ingest, Params
 
 SHARED = Path(os.environ.get("NEXTCLICK_SHARED", Path(__file__).parents[3] / "shared"))
@@ -350,8 +350,8 @@ def test_the_mark_before_the_cents(tmp_path, prices, expected):
 
 
 def test_types_that_come_late_in_a_large_file_are_named_and_the_most_frequent_view_is_first(tmp_path, monkeypatch):
-    monkeypatch.setattr("nextclick.events.samples.SAMPLE_ROWS", 10)
-    monkeypatch.setattr("nextclick.events.samples.HEAD_BYTES", 400)
+    monkeypatch.setattr("nextclick.events.look.samples.SAMPLE_ROWS", 10)
+    monkeypatch.setattr("nextclick.events.look.samples.HEAD_BYTES", 400)
     kinds = ["detail"] * 20 + ["purchase", "click"] * 40 + ["refund"]
     rows = [f"s{n // 5},i{n % 9},{kind},{1_700_000_000 + n}" for n, kind in enumerate(kinds)]
     text = table("session,item,action,ts", *rows)
@@ -361,7 +361,7 @@ def test_types_that_come_late_in_a_large_file_are_named_and_the_most_frequent_vi
 
 
 def test_the_encoding_is_guessed_also_from_rows_behind_the_sample(tmp_path, monkeypatch):
-    monkeypatch.setattr("nextclick.events.samples.HEAD_BYTES", 400)
+    monkeypatch.setattr("nextclick.events.look.samples.HEAD_BYTES", 400)
     rows = [f"s{n // 5},caf{'é' if n > 90 else 'e'} crème"[: 9 if n <= 90 else None] + f",{1_700_000_000 + n}"
             for n in range(100)]  # fmt: skip
     section = looked(tmp_path, "x.csv", table("session,item,ts", *rows).encode("cp1252"))

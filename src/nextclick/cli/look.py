@@ -31,8 +31,8 @@ def look(
     Example: nextclick look clicks.csv --column item_id=sku
     """
     from nextclick.events.ingest_report import screen
-    from nextclick.events.look import look
-    from nextclick.events.written_section import write_section, written
+    from nextclick.events.look.look import look
+    from nextclick.events.look.written_section import write_section, written
 
     section, read, uncertain = look(path, _pairs("--column", column), _pairs("--set", set_), Path.cwd())
     if write:

@@ -11,12 +11,12 @@ from typing import Any
 from pydantic import ValidationError
 
 from nextclick.errors import InputError, problems_of
-from nextclick.events.column_names import STRONG, key, order_of_types, rank
-from nextclick.events.guess import MOST_TYPES, Guess, Question, guess, guess_attributes
 from nextclick.events.ingest import ingest
+from nextclick.events.look.column_names import STRONG, key, order_of_types, rank
+from nextclick.events.look.guess import MOST_TYPES, Guess, Question, guess, guess_attributes
+from nextclick.events.look.recognise import recognised
+from nextclick.events.look.samples import columns_of, evenly, head_of
 from nextclick.events.readers import Reader, Table
-from nextclick.events.recognise import recognised
-from nextclick.events.samples import columns_of, evenly, head_of
 from nextclick.events.source_files import source_files
 from nextclick.events.sources import ATTRIBUTES, EVENT_FIELDS
 from nextclick.events.staging import UnknownTypesError

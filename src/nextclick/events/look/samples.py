@@ -9,7 +9,7 @@ from pathlib import Path
 import duckdb
 
 from nextclick.errors import InputError
-from nextclick.events.column_names import EVENT_WORDS
+from nextclick.events.look.column_names import EVENT_WORDS
 from nextclick.events.readers import Table
 from nextclick.events.schema import EARLIEST_MS, printable, quoted
 from nextclick.events.text_files import endings, not_utf8, unpacking

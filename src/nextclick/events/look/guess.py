@@ -8,10 +8,10 @@ from typing import Any
 import duckdb
 
 from nextclick.errors import InputError
-from nextclick.events.column_names import STRONG, is_view, key, keys, order_of_types, rank, says_nothing
-from nextclick.events.samples import Column, share_of_short, share_that, type_counts
+from nextclick.events.look.column_names import STRONG, is_view, key, keys, order_of_types, rank, says_nothing
+from nextclick.events.look.samples import Column, share_of_short, share_that, type_counts
+from nextclick.events.look.time_formats import day_first, time_formats
 from nextclick.events.schema import ITEM_FIELDS
-from nextclick.events.time_formats import day_first, time_formats
 from nextclick.events.values import price_of
 
 MOST_TYPES = 50

@@ -8,7 +8,7 @@ from fnmatch import fnmatch
 from functools import cache
 from pathlib import Path
 
-from nextclick.events.column_names import key
+from nextclick.events.look.column_names import key
 
 
 @dataclass(frozen=True)
