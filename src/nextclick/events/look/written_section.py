@@ -9,8 +9,9 @@ import yaml
 
 from nextclick.errors import InputError
 from nextclick.files import written_whole
+from nextclick.params import Ingest
 
-# what is taken out of an older section if the new one does not have it; other keys stay as people set them
+# of these, what only the older section has goes back to its default; other keys stay as people set them
 OURS = ("path", "format", "columns", "header", "encoding", "timestamp_format", "decimal", "event_types")
 
 
@@ -30,6 +31,9 @@ def write_section(section: dict[str, Any], path: Path) -> None:
     editor = YAML()
     editor.preserve_quotes = True
     editor.width = 4096
+    editor.representer.add_representer(
+        type(None), lambda representer, _: representer.represent_scalar("tag:yaml.org,2002:null", "null")
+    )
     try:
         params = editor.load(path.read_text()) if path.exists() else None
     except (OSError, UnicodeDecodeError, YAMLError) as error:
@@ -41,8 +45,8 @@ def write_section(section: dict[str, Any], path: Path) -> None:
         params["ingest"] = CommentedMap()
     old = params["ingest"]
     for name in OURS:
-        if name not in section:
-            old.pop(name, None)
+        if name not in section and name in old:
+            old[name] = Ingest.model_fields[name].get_default(call_default_factory=True)
     for name, value in section.items():
         if isinstance(value, dict | list):
             flow = editor.seq(value) if isinstance(value, list) else editor.map(**value)
