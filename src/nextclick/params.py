@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 from datetime import date
 from pathlib import Path
 from typing import Literal
@@ -73,15 +72,15 @@ class Ingest(Section):
     timezone: str = "UTC"
     decimal: Literal[".", ","] | None = None
     event_types: list[str] = Field(["view", "cart", "purchase"], min_length=1)
-    session_gap_minutes: float = Field(30, gt=0)
+    session_gap_minutes: float = Field(30, gt=0, le=1_000_000)
 
     @field_validator("encoding")
     @classmethod
     def _is_encoding(cls, name: str) -> str:
         try:
-            codecs.lookup(name)
+            "".encode(name)
         except LookupError:
-            raise ValueError("expected an encoding that Python knows, such as utf-8, cp1252 or shift_jis") from None
+            raise ValueError("expected an encoding of text, such as utf-8, cp1252 or shift_jis") from None
         return name
 
     @field_validator("timezone")

@@ -66,6 +66,10 @@ def ingest(params: Ingest, root: Path, out: Path) -> dict:
             source = open_source(Reader(database, texts, params.encoding), params, root)
             read = _ingest(database, source, params, scratch)
         except duckdb.Error as error:
+            if params.timestamp_format and "format specifier" in str(error):
+                raise InputError(
+                    f"ingest.timestamp_format: {params.timestamp_format}: no format of strptime"
+                ) from error
             raise InputError(f"{root / params.path}: cannot be read: {str(error).splitlines()[0]}") from error
         move_files(("events.parquet", "items.parquet", "quarantine.parquet"), scratch, out)
     return read
@@ -88,6 +92,9 @@ def _ingest(database: duckdb.DuckDBPyConnection, source: Source, params: Ingest,
     )
     database.execute(f"CREATE VIEW valid AS {_FIRST_OF_EACH_ID}")
     ordered = any("timestamp" not in feed.fields for feed in source.events)
+    if ordered and any("timestamp" in feed.fields for feed in source.events):
+        untimed = next(feed.table.path for feed in source.events if "timestamp" not in feed.fields)
+        raise InputError(f"{untimed}: has no column timestamp, which other files have; they cannot be put in order")
     long = create_events(database, params.session_gap_minutes, not ordered)
     steps.update()
     write(

@@ -7,6 +7,8 @@ from pathlib import Path
 import duckdb
 
 from nextclick.events.feeds import Feed
+from nextclick.events.schema import EARLIEST_MS, LOST_DIGITS, quoted
+from nextclick.events.staging import refuse_encoding
 from nextclick.events.tables import write
 from nextclick.events.values import price_of
 
@@ -28,16 +30,19 @@ def write_items(
     repeated = "row_number() OVER (PARTITION BY source_file, item_id ORDER BY row) > 1"
     reason = (
         "CASE WHEN problem IS NOT NULL THEN problem WHEN item_id IS NULL THEN 'empty' "
+        f"WHEN lost_digits(item_id) THEN {quoted(LOST_DIGITS)} "
         f"WHEN {repeated} THEN 'an earlier row describes this item' END"
     )
     database.execute(
         f"CREATE TABLE described AS SELECT * REPLACE (CASE WHEN reason IS NOT NULL THEN raw END AS raw), "
         "CASE WHEN problem IS NOT NULL THEN 'row' WHEN reason IS NOT NULL THEN 'item_id' END AS field "
         f"FROM (SELECT *, {reason} AS reason, {price_of('price', decimal)} AS price_read, "
-        f"moment_ms(launched) AS launched_ms FROM ({described}))"
+        f"CASE WHEN iso_moment_of(launched, whole_number(launched)) >= {EARLIEST_MS} "
+        f"THEN iso_moment_of(launched, whole_number(launched)) END AS launched_ms FROM ({described}))"
     )
     for feed in feeds:
-        if feed.table.unreadable:
+        if feed.table.text and feed.table.unreadable:
+            refuse_encoding(database, feed.table.path, feed.table.text, feed.table.unreadable)
             database.execute(
                 "INSERT INTO described BY NAME SELECT source_file, line AS row, 'row' AS field, problem AS reason, raw "
                 f"FROM ({feed.table.unreadable})"
@@ -61,7 +66,9 @@ _NO_ROWS = (
 
 def _rows_of(feed: Feed) -> str:
     values = {"item_id": f"id_text({feed.fields['item_id']})", **feed.attributes}
-    values = {name: f"id_text({sql})" if name in ("category", "brand") else sql for name, sql in values.items()}
+    values = {
+        name: f"id_text({sql})" if name in ("title", "category", "brand") else sql for name, sql in values.items()
+    }
     listed = ", ".join(f"{sql} AS {name}" for name, sql in values.items())
     return (
         f"SELECT source_file, coalesce(row, row_number() OVER ()) AS row, problem, {feed.table.raw} AS raw, {listed} "

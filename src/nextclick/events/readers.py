@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,10 +18,19 @@ import pyarrow.parquet as pq
 from nextclick.errors import InputError
 from nextclick.events.schema import named, quoted
 from nextclick.events.tables import parquet_rows
-from nextclick.events.text_files import as_utf8, endings, first_row
+from nextclick.events.text_files import (
+    as_utf8,
+    endings,
+    first_bad_row,
+    first_row,
+    first_rows,
+    leading_blank_lines,
+    not_utf8,
+)
 
 MAX_ROW_BYTES = 16 * 2**20
 RAW_CHARS = 10_000  # of a row in quarantine
+FILE = "the_file_of_this_row"  # a column that no file has
 NO_PARTITION = "__HIVE_DEFAULT_PARTITION__"  # of rows without a value
 SEPARATORS = (",", ";", "\t", "|")
 EXACT_DIGITS = {pa.float16(): 2**11, pa.float32(): 2**24, pa.float64(): 2**53}  # up to which floats hold integers
@@ -119,17 +129,21 @@ class Reader:
         text = as_utf8(path, encoding or self._encoding, self._scratch)
         if separator is None:
             separator = _separator(text, path, quote)
-        columns = header or first_row(text, path, separator, quote)
+        names = header or first_row(text, path, separator, quote)
+        columns = [name or f"column {number}" for number, name in enumerate(names, 1)]  # Excel leaves empty ones behind
         repeated = {name for name in columns if columns.count(name) > 1}
         if repeated:
-            raise InputError(f"{path}: names the column {', '.join(sorted(repeated))} more than once in its first row")
+            where = "in ingest.header" if header else "in its first row"
+            raise InputError(f"{path}: names the column {', '.join(sorted(repeated))} more than once {where}")
         self._tables += 1
         rejects = f"unreadable_{self._tables}"
         listed = ", ".join(f"{quoted(f'c{i}')}: 'VARCHAR'" for i in range(len(columns)))
         scan = (
             f"read_csv({quoted(escape(str(text)))}, columns = {{{listed}}}, auto_detect = false, "
-            f"header = {'false' if header else 'true'}, delim = {quoted(separator)}, quote = {quoted(quote)}, "
-            f"escape = {quoted(quote)}, max_line_size = {MAX_ROW_BYTES}, buffer_size = {2 * MAX_ROW_BYTES}, "
+            f"skip = {leading_blank_lines(text)}, header = {'false' if header else 'true'}, "
+            f"delim = {quoted(separator)}, quote = {quoted(quote)}, "
+            f"escape = {quoted(quote)}, hive_partitioning = false, "
+            f"max_line_size = {MAX_ROW_BYTES}, buffer_size = {2 * MAX_ROW_BYTES}, "
             f"store_rejects = true, rejects_table = '{rejects}', rejects_scan = '{rejects}_scan', rejects_limit = 0)"
         )
         folders = _partitions(path, root)
@@ -142,7 +156,7 @@ class Reader:
         )
         unreadable = (
             f"SELECT {file} AS source_file, line - {0 if header else 1} AS line, "
-            f"min_by(ltrim(csv_line, chr(10))[:{RAW_CHARS}], error_type) AS raw, min(CASE "
+            f"min_by(trim(csv_line, chr(10) || chr(13)), error_type) AS raw, min(CASE "
             "WHEN error_type IN ('MISSING COLUMNS', 'TOO MANY COLUMNS') "
             f"THEN 'expected {len(columns)} columns, found ' || regexp_extract(error_message, 'Found: ([0-9]+)', 1) "
             "WHEN error_type = 'UNQUOTED VALUE' THEN 'a quote that is never closed, or is followed by text' "
@@ -156,14 +170,21 @@ class Reader:
         `table`. Raises InputError if no line is a JSON object."""
         text = as_utf8(path, self._encoding, self._scratch)
         with text.open("rb") as file:
-            is_array = file.read(64).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"[")
+            is_array = file.read(4096).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"[")
         lines = _array(text) if is_array and _is_array(text) else _lines(text)
         is_object = "CASE WHEN json_valid(line) THEN json_type(line) = 'OBJECT' ELSE false END"
         objects = f"SELECT row, line, CASE WHEN {is_object} THEN line END AS object FROM ({lines})"
-        keys = self._database.execute(
-            "SELECT key, min(row), max(json_type(object, '$.' || CAST(to_json(key) AS VARCHAR)) = 'OBJECT') FROM "
-            f"(SELECT row, object, unnest(json_keys(object)) AS key FROM ({objects})) GROUP BY key ORDER BY 2, 1"
-        ).fetchall()
+        try:
+            keys = self._database.execute(
+                "SELECT key, min(row), max(json_type(object, '$.' || CAST(to_json(key) AS VARCHAR)) = 'OBJECT') FROM "
+                f"(SELECT row, object, unnest(json_keys(object)) AS key FROM ({objects})) "
+                "WHERE key NOT IN ('', '*') GROUP BY key ORDER BY 2, 1"  # which name no place in JSON
+            ).fetchall()
+        except duckdb.Error as error:
+            line = first_bad_row(text)
+            if line is not None:
+                raise not_utf8(path, text, line) from error
+            raise InputError(f"{path}: is no JSON that can be read: {str(error).splitlines()[0]}") from error
         if not keys:
             raise InputError(f"{path}: row 1: expected a JSON object, found {text.open(errors='replace').read(80)!r}")
         folders = {name: quoted(value) if value else "NULL" for name, value in _partitions(path, root).items()}
@@ -191,22 +212,29 @@ class Reader:
 
 
 def _separator(text: Path, source: Path, quote: str = '"') -> str:
-    """The separator that is most frequent in a text file's first row."""
-    return max(SEPARATORS, key=lambda one: len(first_row(text, source, one, quote)))
+    """The separator of a text file."""
+    lengths = {one: [len(row) for row in first_rows(text, source, one, quote)] for one in SEPARATORS}
+    # the one that cuts the next rows into as many cells as the first, and into most
+    return max(SEPARATORS, key=lambda one: (len(set(lengths[one])) == 1 < lengths[one][0], lengths[one][0]))
 
 
 def _parquet_table(paths: list[Path], root: Path, schema: pa.Schema, folders: tuple[str, ...]) -> Table:
+    lower = [name.lower() for name in schema.names]
+    alike = [name for name in schema.names if lower.count(name.lower()) > 1]
+    if alike or "file_row_number" in lower:
+        names = ", ".join(alike or ["file_row_number"])
+        raise InputError(f"{paths[0]}: cannot be read with the columns {names}: rename them, so that no two are alike")
     columns = {column.name: (f"p{i}", _as_text(column)) for i, column in enumerate(schema)}
     texts = ", ".join(f"{text} AS {alias}" for alias, text in columns.values())
     cells = {name: alias for name, (alias, _) in columns.items()}
     start = len(str(root)) + 2
     for i, name in enumerate(folders):
-        value = f"url_decode(regexp_extract(filename[{start}:], {quoted(f'(^|/){name}=([^/]*)/')}, 2))"
+        value = f"url_decode(regexp_extract({FILE}[{start}:], {quoted(f'(^|/){re.escape(name)}=([^/]*)/')}, 2))"
         texts += f", nullif({value}, '{NO_PARTITION}') AS f{i}"
         cells.setdefault(name, f"f{i}")
-    scan = parquet_rows((Path(escape(str(path))) for path in paths), file_row_number="true", filename="true")
+    scan = parquet_rows((Path(escape(str(path))) for path in paths), file_row_number="true", filename=quoted(FILE))
     rows = (
-        f"SELECT filename[{start}:] AS source_file, file_row_number + 1 AS row, "
+        f"SELECT {FILE}[{start}:] AS source_file, file_row_number + 1 AS row, "
         f"CAST(NULL AS VARCHAR) AS problem, {texts} FROM {scan}"
     )
     nested = frozenset(column.name for column in schema if pa.types.is_struct(column.type))
@@ -220,12 +248,17 @@ def _as_text(column: pa.Field) -> str:
     if _is_time(kind):
         return f"CAST(epoch_ms(CAST({name} AS TIMESTAMPTZ)) AS VARCHAR)"
     if pa.types.is_floating(kind):
-        # a whole number that became a float is one again, if the float can hold it; NaN is no value
+        # a whole number that became a float is one again, if the float can hold it. NaN is no value; it is told by its
+        # text, since DuckDB takes its tests for false where the file's statistics leave it out
+        text = f"CAST({name} AS VARCHAR)"
         return (
-            f"CASE WHEN isnan({name}) THEN NULL WHEN abs({name}) <= {EXACT_DIGITS[kind]} AND {name} = trunc({name}) "
-            f"THEN CAST(CAST({name} AS BIGINT) AS VARCHAR) WHEN abs({name}) > {EXACT_DIGITS[kind]} "
-            f"THEN printf('%.16e', CAST({name} AS DOUBLE)) ELSE CAST({name} AS VARCHAR) END"
+            f"CASE WHEN {text} IN ('nan', 'inf', '-inf') THEN NULL "
+            f"WHEN abs({name}) < {EXACT_DIGITS[kind]} AND {name} = trunc({name}) "
+            f"THEN CAST(TRY_CAST({name} AS BIGINT) AS VARCHAR) WHEN abs({name}) >= {EXACT_DIGITS[kind]} "
+            f"THEN printf('%.16e', CAST({name} AS DOUBLE)) ELSE {text} END"
         )
+    if pa.types.is_decimal(kind):
+        return f"regexp_replace(CAST({name} AS VARCHAR), '[.]0+$', '')"
     if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
         return f"try(decode({name}))"
     if pa.types.is_nested(kind):
@@ -257,6 +290,7 @@ def _lines(text: Path) -> str:
     return (
         f"SELECT row_number() OVER () AS row, line FROM read_csv({quoted(escape(str(text)))}, "
         "columns = {'line': 'VARCHAR'}, auto_detect = false, header = false, delim = chr(1), quote = '', escape = '', "
+        "hive_partitioning = false, "
         f"max_line_size = {MAX_ROW_BYTES}, buffer_size = {2 * MAX_ROW_BYTES}, strict_mode = false) "
         "WHERE line IS NOT NULL"
     )
@@ -266,7 +300,8 @@ def _array(text: Path) -> str:
     """SQL that yields the `row` and `line` of each element of a file that is one JSON array."""
     return (
         f"SELECT row_number() OVER () AS row, CAST(json AS VARCHAR) AS line FROM read_json_objects("
-        f"{quoted(escape(str(text)))}, format = 'array', maximum_object_size = {MAX_ROW_BYTES})"
+        f"{quoted(escape(str(text)))}, format = 'array', hive_partitioning = false, "
+        f"maximum_object_size = {MAX_ROW_BYTES})"
     )
 
 

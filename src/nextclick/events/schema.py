@@ -48,7 +48,17 @@ def rules(event_types: list[str], latest: str, no_session: tuple[str, str] = NO_
     ]
     return [
         *ids,
-        Rule("item_id", "a list of objects: expected one id, or a list of ids", "starts_with(item_id, '{')"),
+        Rule(
+            "item_id",
+            "a list of objects: expected one id, or a list of ids",
+            "starts_with(item_id, '{') AND json_valid(item_id)",
+        ),
+        Rule(
+            "item_id",
+            "a list that cannot be read: expected JSON such as [1, 2]",
+            "starts_with(item_id, '[') AND suffix(item_id, ']') AND contains(item_id, ',') "
+            "AND ids_of(item_id) = [item_id]",
+        ),
         Rule(
             "event_type",
             f"not one of {', '.join(event_types)}",

@@ -37,13 +37,16 @@ def source_files(path: Path) -> SourceFiles:
     Iceberg or Hudi, whose files also hold rows that were deleted.
     """
     if path.is_file():
+        _refuse_table_formats([path.parent])
         return SourceFiles(path.parent, [path], [], [])
-    _refuse_table_formats(path)
+    _refuse_table_formats([path.parent, path, *(folder for folder in path.rglob("*") if folder.is_dir())])
     files = [file for file in sorted(path.rglob("*")) if file.is_file() and not _is_hidden(file, path)]
     readable = [file for file in files if endings(file)[0] in FORMATS]
-    items = [file for file in readable if file.parent == path and stem(file) == ITEMS]
+    items = [file for file in readable if file.parent == path and stem(file).lower() == ITEMS]
     top = [file for file in readable if file.parent == path]
-    named = [file for file in top if stem(file) == EVENTS] or [file for file in top if stem(file) in (TRAIN, TEST)]
+    named = [file for file in top if stem(file).lower() == EVENTS] or [
+        file for file in top if stem(file).lower() in (TRAIN, TEST)
+    ]
     events = named or [file for file in readable if file not in items]
     if not items and not named:  # a folder of partitions, beside which the items lie
         items = [file for file in sorted(path.parent.glob(f"{ITEMS}.*")) if endings(file)[0] in FORMATS]
@@ -60,7 +63,7 @@ def source_files(path: Path) -> SourceFiles:
 
 def part_of(file: Path) -> str | None:
     """train or test, where the file's name says it."""
-    return stem(file) if stem(file) in (TRAIN, TEST) else None
+    return stem(file).lower() if stem(file).lower() in (TRAIN, TEST) else None
 
 
 def _is_hidden(file: Path, root: Path) -> bool:
@@ -71,19 +74,18 @@ def _is_hidden(file: Path, root: Path) -> bool:
 def _refuse_copies(files: list[Path]) -> None:
     by_name: dict[Path, list[Path]] = defaultdict(list)
     for file in files:
-        by_name[file.with_name(stem(file))].append(file)
+        by_name[file.with_name(stem(file).lower())].append(file)
     for copies in by_name.values():
         if len(copies) > 1:
             names = " and ".join(file.name for file in copies)
             raise InputError(f"{copies[0].parent}: {names}: the same data twice? Leave one, or name one in ingest.path")
 
 
-def _refuse_table_formats(path: Path) -> None:
-    for marker, name in TABLE_FORMATS.items():
-        for folder in (path, *(child for child in path.iterdir() if child.is_dir())):
-            held = folder / marker
-            if held.is_dir() and (marker != "metadata" or any(held.glob("*.metadata.json"))):
+def _refuse_table_formats(folders: list[Path]) -> None:
+    for folder in folders:
+        for marker, name in TABLE_FORMATS.items():
+            if (folder / marker).is_dir() and (marker != "metadata" or any((folder / marker).glob("*.metadata.json"))):
                 raise InputError(
-                    f"{folder}: is a {name} table, whose files also hold rows that were deleted or replaced; export "
+                    f"{folder}: is a table of {name}, whose files also hold rows that were deleted or replaced; export "
                     "it to Parquet, as with spark.read.format(...).load(...).write.parquet(...), and name that folder"
                 )

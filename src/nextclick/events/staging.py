@@ -9,6 +9,7 @@ import duckdb
 
 from nextclick.errors import InputError
 from nextclick.events.feeds import Feed
+from nextclick.events.readers import RAW_CHARS
 from nextclick.events.schema import EARLIEST_MS, FIELDS, LOST_DIGITS, NO_SESSION, quoted, validated
 from nextclick.events.text_files import not_utf8
 from nextclick.params import Ingest
@@ -44,7 +45,7 @@ def create_staged(database: duckdb.DuckDBPyConnection, feeds: list[Feed]) -> lis
         """
         CREATE VIEW rows_read AS SELECT * REPLACE (
             coalesce(event_id, source_file || ':' || lpad(CAST(row AS VARCHAR), 12, '0')) AS event_id,
-            coalesce(position, row) AS position
+            coalesce(position, id) AS position
         ) FROM (
             SELECT * REPLACE (coalesce(row, rowid - base + 1) AS row), rowid AS id FROM staged WHERE NOT holds_list
         )
@@ -102,7 +103,9 @@ def _staged(
         moment = "TRY_CAST(timestamp AS BIGINT)" if feed.timed_in_ms else "moment_of(timestamp, whole)"
     told = {name: feed.attributes.get(name, "NULL") for name in attributes}
     named = ", ".join(f"CAST({sql} AS VARCHAR) AS {name}" for name, sql in {**cells, **told}.items())
-    ids = ", ".join(f"id_text({name}) AS {name}" for name in IDS if name in feed.fields or name == "session_id")
+    ids = ", ".join(
+        f"id_text({name}) AS {name}" for name in (*IDS, "position") if name in feed.fields or name == "session_id"
+    )
     rows = f"SELECT *, whole_number(timestamp) AS whole FROM (SELECT *, {named} FROM ({feed.table.rows}))"
     rows = f"SELECT * EXCLUDE (whole) REPLACE ({ids}), {moment} AS moment FROM ({rows})"
     # an id that is made of the row is never empty
@@ -147,12 +150,17 @@ def _take_lists_apart(
     )
 
 
+def refuse_encoding(database: duckdb.DuckDBPyConnection, path: Path, text: Path, unreadable: str) -> None:
+    """Raises InputError if a row could not be read since the text is not UTF-8."""
+    wrong = database.execute(f"SELECT min(line) FROM ({unreadable}) WHERE problem = 'invalid encoding'").fetchall()
+    if wrong[0][0] is not None:
+        raise not_utf8(path, text, wrong[0][0])
+
+
 def _stage_unreadable(database: duckdb.DuckDBPyConnection, path: Path, text: Path, unreadable: str) -> None:
     """Insert what is no row of a table into `staged`, and count it in the numbers of the rows that are invalid."""
+    refuse_encoding(database, path, text, unreadable)
     database.execute(f"CREATE OR REPLACE TEMP TABLE unreadable AS {unreadable}")
-    wrong = database.execute("SELECT min(line) FROM unreadable WHERE problem = 'invalid encoding'").fetchall()[0][0]
-    if wrong is not None:
-        raise not_utf8(path, text, wrong)
     database.execute(
         """
         UPDATE staged SET row = counted FROM (
@@ -166,9 +174,11 @@ def _stage_unreadable(database: duckdb.DuckDBPyConnection, path: Path, text: Pat
         ) WHERE staged.rowid = id
         """
     )
+    # a quote that is never closed takes the lines behind it along: each of them is told
     database.execute(
-        "INSERT INTO staged BY NAME SELECT source_file, line AS row, false AS holds_list, 'row' AS field, "
-        "problem AS reason, raw FROM unreadable"
+        "INSERT INTO staged BY NAME SELECT source_file, line + nth AS row, false AS holds_list, 'row' AS field, "
+        f"problem AS reason, one[:{RAW_CHARS}] AS raw FROM (SELECT *, unnest(string_split(raw, chr(10))) AS one, "
+        "unnest(range(len(string_split(raw, chr(10))))) AS nth FROM unreadable) WHERE nth = 0 OR trim(one) <> ''"
     )
 
 

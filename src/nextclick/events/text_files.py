@@ -10,6 +10,7 @@ import shutil
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import IO
 
@@ -20,6 +21,7 @@ from nextclick.errors import InputError
 
 COMPRESSED = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd", ".zip": "zip"}
 CHUNK_BYTES = 16 * 2**20
+FIRST_ROWS = 5
 HEAD_BYTES = 2**20  # in which the first row ends
 MARKS = (  # of the byte order, longest first: that of UTF-32 begins like that of UTF-16
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -82,28 +84,63 @@ def as_utf8(path: Path, encoding: str, scratch: Path) -> Path:
 
 def first_row(path: Path, source: Path, separator: str, quote: str = '"') -> list[str]:
     """The cells of the first row of a UTF-8 text file. source: the file that messages name. Raises InputError if the
-    row is not UTF-8."""
+    row is not UTF-8, or there is none."""
+    return first_rows(path, source, separator, quote)[0]
+
+
+def first_rows(path: Path, source: Path, separator: str, quote: str = '"') -> list[list[str]]:
+    """The cells of the first rows of a text file; see `first_row`."""
     with path.open("rb") as file:
         head = file.read(HEAD_BYTES)
-    text = head.decode("utf-8-sig", errors="replace")
-    if len(separator) == 1:
-        lines = io.StringIO(text, newline="")
-        if quote:
-            rows = csv.reader(lines, delimiter=separator, quotechar=quote)
-        else:
-            rows = csv.reader(lines, delimiter=separator, quoting=csv.QUOTE_NONE)
-        cells = next(rows, [])
+    lines = io.StringIO(head.decode("utf-8-sig", errors="replace"), newline="")
+    if len(separator) > 1:
+        rows: Iterator[list[str]] = (line.rstrip("\r\n").split(separator) for line in lines)
+    elif quote:
+        rows = csv.reader(lines, delimiter=separator, quotechar=quote)
     else:
-        cells = text.splitlines()[0].split(separator)
-    if any("\ufffd" in cell for cell in cells):
+        rows = csv.reader(lines, delimiter=separator, quoting=csv.QUOTE_NONE)
+    try:
+        found = list(islice((row for row in rows if any(row)), FIRST_ROWS))
+    except csv.Error as error:
+        raise InputError(f"{source}: row 1: cannot be cut into cells: {error}") from error
+    if not found:
+        raise InputError(f"{source}: holds no rows; expected rows of events")
+    if any("\ufffd" in cell for cell in found[0]):
         raise not_utf8(source, path, 1)
-    return [cell.strip() for cell in cells]
+    return [[cell.strip() for cell in row] for row in found]
+
+
+def leading_blank_lines(path: Path) -> int:
+    """How many lines of a text file are blank before the first that is not."""
+    with path.open("rb") as file:
+        head = file.read(HEAD_BYTES).removeprefix(codecs.BOM_UTF8)
+    return head[: len(head) - len(head.lstrip())].count(b"\n")
+
+
+def first_bad_row(path: Path) -> int | None:
+    """The number of the first line that is not UTF-8, None if all are."""
+    with path.open("rb") as file:
+        for number, row in enumerate(file, 1):
+            try:
+                row.decode()
+            except UnicodeDecodeError:
+                return number
+    return None
 
 
 def not_utf8(source: Path, path: Path, line: int) -> EncodingError:
     """The error of a text file whose row `line` is not UTF-8, with the encoding that its text looks like."""
     with path.open("rb") as file:
-        odd = b"".join(row for row in _rows(file) if not row.isascii())[:CHUNK_BYTES]
+        rows = [row for row in _rows(file) if not row.isascii()]
+    bad = [row for row in rows if not _is_utf8(row)]
+    if len(bad) < len(rows) / 2:
+        return EncodingError(
+            f"{source}: row {line} has bytes that are not UTF-8, as the rest of the file is: mend that row, or set "
+            "ingest.encoding if you know that the file has another",
+            "",
+            "",
+        )
+    odd = b"".join(bad)[:CHUNK_BYTES]
     looks = _encoding_of(odd)
     row = next((row for row in odd.splitlines() if not row.isascii()), b"").decode(looks, errors="replace")
     return EncodingError(
@@ -128,6 +165,14 @@ def _encoding_of(text: bytes) -> str:
     # in Latin script few letters of a word have accents
     others = likely - set(LATIN) if foreign else set()
     return next(name for name in LIKELY if name in (others or likely))
+
+
+def _is_utf8(row: bytes) -> bool:
+    try:
+        row.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _rows(file: IO[bytes]) -> Iterator[bytes]:
@@ -157,7 +202,8 @@ def unpacking(path: Path) -> Iterator[IO[bytes]]:
     try:
         with _opened(path, kind) as file:
             yield file
-    except (OSError, EOFError, zipfile.BadZipFile) as error:
+    # of a zip, one that is encrypted, or packed in a way that Python does not know
+    except (OSError, EOFError, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
         raise InputError(f"{path}: cannot be unpacked as {kind}: {error}") from error
 
 

@@ -11,7 +11,7 @@ LATEST_MS = 4_102_444_800_000  # 2100; a number beyond it is no time, such as th
 # what databases, pandas and web analytics write for "no value", in the spellings that they use
 NOBODY = (
     *("NULL", "Null", "null", "\\N", "nan", "NaN", "NAN", "none", "None", "NONE", "<NA>", "NaT"),
-    *("(not set)", "(none)", "undefined", "Undefined", "[]", "{}"),
+    *("(not set)", "(Not Set)", "(none)", "undefined", "Undefined", "UNDEFINED", "N/A", "[]", "{}"),
 )
 
 
@@ -31,7 +31,7 @@ def macros(nobody: Sequence[str] = (), timestamp_format: str | None = None) -> s
     words = ", ".join(quoted(word) for word in (*NOBODY, *nobody))
     text_moment = """coalesce(
         TRY_CAST(v AS TIMESTAMPTZ),
-        TRY_CAST(regexp_replace(v, ' ([+-][0-9]{2}:?[0-9]{2})( UTC)?$', '\\1') AS TIMESTAMPTZ))"""
+        TRY_CAST(regexp_replace(v, ' (Z|[+-][0-9]{2}(:?[0-9]{2})?)( [A-Z]{2,5})?$', '\\1') AS TIMESTAMPTZ))"""
     moment = f"""CASE
         WHEN whole IS NOT NULL THEN CASE
             WHEN abs(whole) < 100000000000 THEN whole * {MS_PER_SECOND}
@@ -43,17 +43,19 @@ def macros(nobody: Sequence[str] = (), timestamp_format: str | None = None) -> s
         WHEN abs(CAST(v AS DOUBLE)) < 1e11 THEN CAST(round(CAST(v AS DOUBLE) * {MS_PER_SECOND}) AS BIGINT)
         WHEN abs(CAST(v AS DOUBLE)) < 1e14 THEN no_later(CAST(CAST(v AS DOUBLE) AS BIGINT))
     END"""
-    ambiguous = "regexp_matches(v, '[0-9] ?[A-Za-z]+$') AND NOT regexp_matches(v, '[0-9] ?(Z|z|UTC|GMT|AM|PM|am|pm)$')"
+    clear = "([0-9] ?(Z|z|UTC|utc|GMT|gmt|AM|PM|am|pm)|[+-][0-9]{2}(:?[0-9]{2})? [A-Z]+)$"
+    ambiguous = f"regexp_matches(v, '[0-9] ?[A-Za-z]+$') AND NOT regexp_matches(v, '{clear}')"
+    usual = moment
     if timestamp_format:
         ambiguous = "false"
         moment = f"epoch_ms(CAST(try_strptime(v, {quoted(timestamp_format)}) AS TIMESTAMPTZ))"
     return f"""
-        CREATE OR REPLACE MACRO id_text(v) AS CASE
-            WHEN v IN ({words}) THEN NULL
+        CREATE OR REPLACE MACRO whole_id(v) AS CASE
             WHEN suffix(v, '0') AND contains(v, '.') AND regexp_full_match(v, '-?[0-9]{{1,15}}\\.0+')
             THEN split_part(v, '.', 1) ELSE v END;
-        CREATE OR REPLACE MACRO lost_digits(v) AS (contains(v, '.') OR contains(v, '+'))
-            AND regexp_full_match(v, '-?([0-9]{{16,}}\\.0+|[0-9](\\.[0-9]+)?[eE][+][0-9]+)');
+        CREATE OR REPLACE MACRO id_text(v) AS CASE WHEN whole_id(v) IN ({words}) THEN NULL ELSE whole_id(v) END;
+        CREATE OR REPLACE MACRO lost_digits(v) AS (contains(v, '.') OR contains(v, '+') OR contains(v, ','))
+            AND regexp_full_match(v, '-?([0-9]{{16,}}\\.0+|[0-9]([.,][0-9]+)?[eE][+][0-9]+|[0-9][.,][0-9]+[eE][0-9]+)');
         CREATE OR REPLACE MACRO json_list(v) AS CASE WHEN json_valid(v) THEN v
             WHEN json_valid(replace(v, '''', '"')) THEN replace(v, '''', '"') ELSE '[]' END;
         CREATE OR REPLACE MACRO ids_of(v) AS CASE WHEN starts_with(v, '[') AND suffix(v, ']')
@@ -62,6 +64,7 @@ def macros(nobody: Sequence[str] = (), timestamp_format: str | None = None) -> s
         CREATE OR REPLACE MACRO no_later(ms) AS CASE WHEN ms < {LATEST_MS} THEN ms END;
         CREATE OR REPLACE MACRO whole_number(v) AS
             CASE WHEN regexp_full_match(v, '-?[0-9]+') THEN TRY_CAST(v AS BIGINT) END;
+        CREATE OR REPLACE MACRO iso_moment_of(v, whole) AS {usual};
         CREATE OR REPLACE MACRO moment_of(v, whole) AS {moment};
         CREATE OR REPLACE MACRO moment_ms(v) AS moment_of(v, whole_number(v));
         CREATE OR REPLACE MACRO cell_text(v) AS

@@ -12,7 +12,7 @@ from nextclick.events.look.column_names import STRONG, is_view, key, keys, order
 from nextclick.events.look.samples import Column, share_of_short, share_that, type_counts
 from nextclick.events.look.time_formats import day_first, time_formats
 from nextclick.events.schema import ITEM_FIELDS
-from nextclick.events.values import price_of
+from nextclick.events.values import NOBODY, price_of
 
 MOST_TYPES = 50
 FEW_VALUES = 20  # so many, in a thousand rows or more, are no ids
@@ -133,6 +133,11 @@ class _Guesser:
             if named:
                 self.found["timestamp"] = named[0]
         column = self.found.get("timestamp")
+        if column is not None and column.daily:
+            self.guess.notes.append(
+                f"the times in column {column.name} are days without a time of day, so the file's order decides within "
+                "a day: put date and time into one column if another one has the time"
+            )
         if column is None or column.timed or "timestamp_format" in given or column.moments >= 0.8:
             return
         formats = self._formats_of(column)
@@ -201,6 +206,7 @@ class _Guesser:
     def types(self) -> list[str]:
         column, item = self.found["event_type"], self.found["item_id"]
         counts = type_counts(self.database, column.alias, item.alias)
+        counts = {name: times for name, times in counts.items() if name not in NOBODY}
         ordered = order_of_types(counts) or ["view"]
         if column.filled < 1 and not is_view(ordered[0]):
             self.guess.notes.append(

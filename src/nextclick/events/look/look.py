@@ -8,6 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import duckdb
 from pydantic import ValidationError
 
 from nextclick.errors import InputError, problems_of
@@ -57,13 +58,15 @@ def look(path: Path, columns: dict[str, str], settings: dict[str, str], root: Pa
                 read = _read(section, given, root, Path(folder) / "read")
                 return section, read, [*notes, *uncertain]
             except EncodingError as error:
-                if encoding or "encoding" in given:
+                if encoding or "encoding" in given or not error.looks:
                     raise
                 encoding = {"encoding": error.looks}
                 notes.append(
                     f"the text is not UTF-8; its letters look like {error.looks}, which is a guess: is this right? "
                     f"{error.row[:60]}"
                 )
+            except duckdb.Error as error:
+                raise InputError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from error
     raise InputError(f"{path}: cannot be read in one encoding")
 
 
