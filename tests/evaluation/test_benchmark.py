@@ -138,7 +138,7 @@ def test_two_files_that_do_not_belong_together_are_refused(tmp_path, small_bench
     single = tmp_path / "single.parquet"
     pd.read_parquet(train).query("position == 0").to_parquet(single)
     others = tmp_path / "others.parquet"
-    pd.read_parquet(test).assign(item_id=lambda rows: rows["item_id"].astype(float)).to_parquet(others)
+    pd.read_parquet(test).assign(item_id=lambda rows: "sku-" + rows["item_id"].astype(str)).to_parquet(others)
     timed = tmp_path / "timed.parquet"
     pd.read_parquet(train).assign(
         timestamp=lambda rows: pd.Timestamp("2026-01-01", tz="UTC") + pd.to_timedelta(rows.index, unit="s")

@@ -44,6 +44,9 @@ ELSEWHERE = {
         ),
         TOUR,
     ),
+    ".venv/bin/nextclick look path/to/clicks.csv": (
+        "events/test_look.py::test_write_makes_params_or_changes_their_section_alone"
+    ),
     "make setup": "system/test_clean_clone.py::test_make_sets_up_runs_every_stage_and_says_where_to_look",
     ".venv/bin/dvc repro explore": (
         "system/test_clean_clone.py::test_make_sets_up_runs_every_stage_and_says_where_to_look"
