@@ -71,6 +71,15 @@ READ = {  # files, params, and the items that come out in their order
         {},
         ["x1", "x2", "y1", "y2"],
     ),
+    "a list before another event of its second": (
+        {
+            "c.jsonl": "".join(
+                f'{{"session_id": "s", "item_id": {i}, "timestamp": {T}}}\n' for i in ('["a", "b"]', '"c"')
+            )
+        },
+        {},
+        ["a", "b", "c"],
+    ),
     "ids in braces": ({"c.csv": f"{H}s,{{3F2504E0}},{T}\n"}, {}, ["{3F2504E0}"]),
     "positions in words for none": (
         {"c.csv": f"session_id,item_id,timestamp,position\ns,a,{T},NULL\ns,b,{T},\\N\n"},

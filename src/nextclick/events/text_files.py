@@ -8,6 +8,7 @@ import io
 import re
 import shutil
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice
@@ -202,8 +203,8 @@ def unpacking(path: Path) -> Iterator[IO[bytes]]:
     try:
         with _opened(path, kind) as file:
             yield file
-    # of a zip, one that is encrypted, or packed in a way that Python does not know
-    except (OSError, EOFError, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
+    # RuntimeError: a zip that is encrypted, or packed in a way that Python does not know
+    except (OSError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError) as error:
         raise InputError(f"{path}: cannot be unpacked as {kind}: {error}") from error
 
 

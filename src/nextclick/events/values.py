@@ -25,7 +25,8 @@ def macros(nobody: Sequence[str] = (), timestamp_format: str | None = None) -> s
     moment_ms(v): UTC milliseconds of seconds to nanoseconds, told apart by their size, or of ISO text or text in
     `timestamp_format`, null if it is none of them. moment_of(v, whole_number(v)): the same, where each is made once.
     ambiguous_zone(v): whether text ends with the name of a zone that means several, such as CST.
-    plain_price(v), price_in(v, decimal): a price as a number, or null; see `price_of`.
+    iso_moment_of(v, whole_number(v)): as moment_of, whatever `timestamp_format` is.
+    plain_price(v): a price as a number, or null; see `price_of`.
     nobody: further words for it.
     """
     words = ", ".join(quoted(word) for word in (*NOBODY, *nobody))
