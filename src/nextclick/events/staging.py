@@ -138,8 +138,8 @@ def _take_lists_apart(
         ), CAST(NULL AS VARCHAR) AS problem, CAST(moment AS VARCHAR) AS timestamp
         FROM (
             SELECT * REPLACE (
-                coalesce(row, rowid - base + 1) AS row, coalesce(position, rowid) AS position, unnest(ids_of(item_id)) AS item_id, false AS holds_list,
-                true AS of_list, item_id AS raw
+                coalesce(row, rowid - base + 1) AS row, coalesce(position, rowid) AS position,
+                unnest(ids_of(item_id)) AS item_id, false AS holds_list, true AS of_list, item_id AS raw
             ), unnest(range(len(ids_of(item_id)))) AS nth {lists}
         )
     """
