@@ -16,9 +16,9 @@ import pandas as pd
 from scipy.stats import binomtest
 
 from nextclick.bundle.bundle import load_bundle
-from nextclick.evaluation import inference
-from nextclick.evaluation.inference import RESAMPLES, Comparison
 from nextclick.evaluation.metrics import per_prediction, ranks_of
+from nextclick.evaluation.statistics import bootstrap
+from nextclick.evaluation.statistics.bootstrap import RESAMPLES, Comparison
 from nextclick.events.prefixes import next_clicks
 from nextclick.events.sessions import SessionLog
 from nextclick.lifecycle import gate
@@ -85,7 +85,7 @@ class Trials:
         if key not in self._seen:
             random = np.random.default_rng(seed)
             watched = progress_bar(range(trials), desc=f"shift {shift:+.2f}", unit="trial")
-            self._seen[key] = [inference.compare(*self.draw(shift, random), params.run.seed, level) for _ in watched]
+            self._seen[key] = [bootstrap.compare(*self.draw(shift, random), params.run.seed, level) for _ in watched]
         return self._seen[key]
 
     def verdicts(self, shift: float, params: Params, trials: int, seed: int = 0) -> list[tuple[str, str]]:
@@ -104,7 +104,7 @@ class Trials:
             for week in range(1, WEEKS + 1):
                 n = int(np.searchsorted(sessions, (sessions[-1] + 1) * week // WEEKS))
                 level = params.gate.alpha / WEEKS
-                seen = inference.compare(ours[:n], theirs[:n], sessions[:n], params.run.seed, level)
+                seen = bootstrap.compare(ours[:n], theirs[:n], sessions[:n], params.run.seed, level)
                 for rule, fresher in enumerate((False, True)):
                     promoted[rule] |= gate.conclude(seen, params.gate, fresher)[0] == "promote"
             found.append(tuple(promoted))
@@ -120,7 +120,7 @@ def _drawn(n: int, seed: int) -> np.ndarray:
 
 def fast_resamples() -> None:
     """Give the gate's bootstrap the same draws each time without drawing them again."""
-    inference.resampled_sessions = lambda sessions, seed: (sessions, _drawn(int(sessions[-1]) + 1, seed))
+    bootstrap.resampled_sessions = lambda sessions, seed: (sessions, _drawn(int(sessions[-1]) + 1, seed))
 
 
 def rate(hits: list[bool]) -> dict:

@@ -22,8 +22,8 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binomtest
 
-from nextclick.evaluation.inference import ratio_interval
 from nextclick.evaluation.metrics import per_prediction
+from nextclick.evaluation.statistics.bootstrap import ratio_interval
 from nextclick.events.sessions import SessionLog
 from nextclick.events.simulator import Scenario, simulate
 from nextclick.monitoring.monitor import DriftFinding, Monitor

@@ -18,8 +18,8 @@ import numpy as np
 
 from nextclick.bundle.bundle import load_bundle
 from nextclick.evaluation.benchmark import read_sessions
-from nextclick.evaluation.inference import resampled_means, resampled_sessions
 from nextclick.evaluation.metrics import per_prediction, ranks_of
+from nextclick.evaluation.statistics.bootstrap import resampled_means, resampled_sessions
 from nextclick.events.prefixes import Prefixes, next_clicks
 from nextclick.events.sessions import SessionLog
 from nextclick.params import Params

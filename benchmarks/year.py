@@ -22,8 +22,8 @@ import numpy as np
 import pandas as pd
 
 from nextclick.bundle.bundle import save_bundle
-from nextclick.evaluation.inference import SessionMean, sequence_interval
 from nextclick.evaluation.metrics import per_prediction
+from nextclick.evaluation.statistics.anytime import SessionMean, sequence_interval
 from nextclick.events.ingest import ingest
 from nextclick.events.sessions import SessionLog
 from nextclick.events.simulator import simulate

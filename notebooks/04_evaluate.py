@@ -19,8 +19,9 @@ import pandas as pd
 
 from nextclick.backends.backend import backend_of
 from nextclick.bundle.bundle import load_bundle
-from nextclick.evaluation import inference, metrics, slices
+from nextclick.evaluation import metrics, slices
 from nextclick.evaluation.baselines import BASELINES
+from nextclick.evaluation.statistics import bootstrap
 from nextclick.events.prefixes import next_clicks
 from nextclick.events.sessions import SessionLog
 from nextclick.files import write_csv, write_json
@@ -63,7 +64,7 @@ oracle = slices.oracle_ranks(root / params.ingest.path, root / "data/split/test.
 if oracle is not None:
     values["oracle"] = metrics.per_prediction(oracle, k)
 board = pd.DataFrame({name: {metric: v.mean() for metric, v in of.items()} for name, of in values.items()}).T
-ends = {name: inference.bootstrap_interval(of[decisive], prefixes.sessions, seed) for name, of in values.items()}
+ends = {name: bootstrap.bootstrap_interval(of[decisive], prefixes.sessions, seed) for name, of in values.items()}
 board[["low", "high"]] = pd.DataFrame(ends).T
 board = board.sort_values(decisive)
 fig, ax = plt.subplots()
@@ -74,7 +75,7 @@ print(board.round(4).to_string())
 
 # %%
 rival = max(BASELINES, key=lambda name: board.loc[name, decisive])
-ratio = inference.ratio_interval(values["nextclick"][decisive], values[rival][decisive], prefixes.sessions, seed)
+ratio = bootstrap.ratio_interval(values["nextclick"][decisive], values[rival][decisive], prefixes.sessions, seed)
 print(
     f"The best baseline by {decisive} is {rival}; ours is {ratio[0]:.3f} to {ratio[1]:.3f} times as good (95 %). "
     + ("That is better beyond chance." if ratio[0] > 1 else "That is not better beyond chance.")

@@ -15,7 +15,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from nextclick.evaluation import inference, metrics, slices
+from nextclick.evaluation import metrics, slices
+from nextclick.evaluation.statistics import bootstrap
 from nextclick.plots import use_style
 from nextclick.project import project_root
 
@@ -49,12 +50,12 @@ print(guards.round(4).to_string(index=False))
 # Each resample draws whole sessions, the same ones for both.
 
 # %%
-indices, drawn = inference.resampled_sessions(sessions, seed)
+indices, drawn = bootstrap.resampled_sessions(sessions, seed)
 fig, axes = plt.subplots(1, len(values["champion"]) - 1, figsize=(12, 3), sharey=True)
 names = [name for name in values["champion"] if not name.startswith("precision")]
 for ax, name in zip(axes, names, strict=True):
     ours, theirs = (
-        inference.resampled_means(values[side][name], indices, drawn) for side in ("challenger", "champion")
+        bootstrap.resampled_means(values[side][name], indices, drawn) for side in ("challenger", "champion")
     )
     ax.hist(ours / theirs - 1, bins=40)
     ax.axvline(0, linestyle=":")

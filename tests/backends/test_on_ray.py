@@ -13,8 +13,8 @@ import ray
 
 from nextclick.backends.backend import Backend, backend_of
 from nextclick.errors import InputError
-from nextclick.evaluation.inference import bootstrap_interval
 from nextclick.evaluation.metrics import per_prediction, ranks_of
+from nextclick.evaluation.statistics.bootstrap import bootstrap_interval
 from nextclick.events.prefixes import next_clicks
 from nextclick.params import Pipeline
 from nextclick.ranking import recommender as ranking

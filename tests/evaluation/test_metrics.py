@@ -5,7 +5,6 @@ import pytest
 from scipy import stats
 from sklearn.metrics import ndcg_score
 
-from nextclick.evaluation.inference import bootstrap_interval, ratio_interval
 from nextclick.evaluation.metrics import (
     catalogue_coverage,
     click_probability,
@@ -13,6 +12,7 @@ from nextclick.evaluation.metrics import (
     popularity_bias,
     ranks_of,
 )
+from nextclick.evaluation.statistics.bootstrap import bootstrap_interval, ratio_interval
 
 
 def test_metrics_equal_an_independent_computation():

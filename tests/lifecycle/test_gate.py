@@ -11,7 +11,7 @@ import xgboost as xgb
 
 from nextclick.bundle.bundle import load_bundle
 from nextclick.errors import InputError
-from nextclick.evaluation.inference import Comparison, compare
+from nextclick.evaluation.statistics.bootstrap import Comparison, compare
 from nextclick.events.prefixes import next_clicks
 from nextclick.events.sessions import SessionLog
 from nextclick.lifecycle import candidate

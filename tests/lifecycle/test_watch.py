@@ -11,8 +11,8 @@ import pytest
 from scipy.stats import norm
 from statsmodels.regression.linear_model import OLS
 
-from nextclick.evaluation import inference
-from nextclick.evaluation.inference import SessionMean, gain_interval, sample_ratio_p, sequence_interval
+from nextclick.evaluation.statistics import anytime
+from nextclick.evaluation.statistics.anytime import SessionMean, gain_interval, sample_ratio_p, sequence_interval
 from nextclick.lifecycle.experiment import compared, results
 from nextclick.lifecycle.promotion import champion, promote, split
 from nextclick.lifecycle.records import DeploymentRecord, Grounds, read_records
@@ -42,7 +42,7 @@ def test_looking_all_the_time_is_safe_and_an_ordinary_interval_would_not_be(monk
     assert false_alarms() <= 0.05
     # the planted bug: the interval of a single look
     monkeypatch.setattr(
-        inference, "sequence_radius", lambda variance, n, alpha: norm.ppf(1 - alpha / 2) * np.sqrt(variance / n)
+        anytime, "sequence_radius", lambda variance, n, alpha: norm.ppf(1 - alpha / 2) * np.sqrt(variance / n)
     )
     assert false_alarms() > 0.15
 

@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 
 from nextclick.errors import InputError
 from nextclick.evaluation.baselines import BASELINES
-from nextclick.evaluation.inference import bootstrap_interval, ratio_interval
 from nextclick.evaluation.metrics import per_prediction, ranks_of
+from nextclick.evaluation.statistics.bootstrap import bootstrap_interval, ratio_interval
 from nextclick.events.prefixes import Prefixes, next_clicks
 from nextclick.events.readers import Reader
 from nextclick.events.schema import LOST_DIGITS, MAX_ID_CHARS

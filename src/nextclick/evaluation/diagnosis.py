@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 import xgboost as xgb
 
-from nextclick.evaluation.inference import resampled_means, resampled_sessions
 from nextclick.evaluation.metrics import per_prediction
+from nextclick.evaluation.statistics.bootstrap import resampled_means, resampled_sessions
 from nextclick.events.prefixes import Prefixes
 from nextclick.params import Diagnosis, Ranker, Run
 from nextclick.progress import progress_bar

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from nextclick.evaluation.inference import bootstrap_interval
+from nextclick.evaluation.statistics.bootstrap import bootstrap_interval
 from nextclick.events.click_order import ORDER, read_columns
 from nextclick.events.prefixes import Prefixes
 from nextclick.units import MS_PER_HOUR

@@ -10,8 +10,8 @@ import pandas as pd
 
 from nextclick.bundle.pointer import Pointer
 from nextclick.errors import InputError
-from nextclick.evaluation.inference import SessionMean, gain_interval, sample_ratio_p, sequence_interval
 from nextclick.evaluation.metrics import per_prediction
+from nextclick.evaluation.statistics.anytime import SessionMean, gain_interval, sample_ratio_p, sequence_interval
 from nextclick.lifecycle.records import DeploymentRecord, read_records
 from nextclick.logs.prediction_log import sessions_by_version
 from nextclick.monitoring.feedback import clicked_lists, label_ms

@@ -14,8 +14,8 @@ import pandas as pd
 
 from nextclick.bundle.bundle import load_bundle
 from nextclick.errors import InputError
-from nextclick.evaluation.inference import Comparison, compare
 from nextclick.evaluation.metrics import per_prediction
+from nextclick.evaluation.statistics.bootstrap import Comparison, compare
 from nextclick.files import sha256_of
 from nextclick.lifecycle.candidate import Candidate, Window, baseline_ranks, labels_of
 from nextclick.lifecycle.guards import Guard, gain_is_plausible, guards, window_is_representative

@@ -9,8 +9,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 import pandas as pd
 
-from nextclick.evaluation.inference import Comparison, compare
 from nextclick.evaluation.metrics import per_prediction
+from nextclick.evaluation.statistics.bootstrap import Comparison, compare
 from nextclick.lifecycle.candidate import Candidate, Window, differing_cells, labels_of, milliseconds
 from nextclick.params import Gate, Params
 

@@ -12,8 +12,8 @@ import pandas as pd
 
 from nextclick.bundle.pointer import Pointer
 from nextclick.errors import InputError
-from nextclick.evaluation.inference import SessionMean, sequence_interval
 from nextclick.evaluation.metrics import per_prediction
+from nextclick.evaluation.statistics.anytime import SessionMean, sequence_interval
 from nextclick.lifecycle.promotion import champion, promised_by_gate, rollback
 from nextclick.lifecycle.records import DeploymentRecord, Grounds
 from nextclick.lifecycle.registry import Registry

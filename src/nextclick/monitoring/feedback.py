@@ -17,9 +17,9 @@ import pandas as pd
 
 from nextclick.bundle.pointer import DEFAULT_BUNDLE, Pointer, served_name
 from nextclick.errors import InputError
-from nextclick.evaluation.inference import bootstrap_interval
 from nextclick.evaluation.metrics import per_prediction
 from nextclick.evaluation.slices import by_known_events
+from nextclick.evaluation.statistics.bootstrap import bootstrap_interval
 from nextclick.events.schema import quoted
 from nextclick.events.tables import each_event_once, lock_of, parquet_rows, utc_database
 from nextclick.files import locked

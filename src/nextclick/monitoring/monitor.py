@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from nextclick.evaluation.inference import bootstrap_interval
 from nextclick.evaluation.metrics import per_prediction
+from nextclick.evaluation.statistics.bootstrap import bootstrap_interval
 from nextclick.logs.prediction_log import ServiceReport
 from nextclick.monitoring.data_profile import REQUIRED_FIELDS, DataProfile, profile_by_day, profile_of
 from nextclick.monitoring.drift import Column, ColumnDrift, by_day, column_drift, thresholds

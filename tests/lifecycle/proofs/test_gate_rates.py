@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from nextclick.evaluation import inference
 from nextclick.evaluation.metrics import per_prediction
+from nextclick.evaluation.statistics import bootstrap
 from nextclick.lifecycle import gate as gate_module
 from nextclick.lifecycle.candidate import Candidate
 from nextclick.params import Gate, Params
@@ -36,7 +36,7 @@ def trials(simulated, champion, tmp_path_factory) -> Iterator[Trials]:
     values = np.stack([per_prediction(one.ranks, 20)["mrr@20"] for one in both], axis=1)
     assert (values[:, 0] != values[:, 1]).mean() > 0.1
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(inference, "resampled_sessions", inference.resampled_sessions)  # put back at the end
+        patch.setattr(bootstrap, "resampled_sessions", bootstrap.resampled_sessions)  # put back at the end
         fast_resamples()
         yield Trials(values, both[0].prefixes.sessions)
 
@@ -72,7 +72,7 @@ def test_a_gate_that_looks_at_the_mean_alone_is_found_out(trials, monkeypatch):
 
 def missing_promotes() -> bool:
     values, sessions = np.full(400, 0.5), np.arange(400)
-    broken = inference.compare(values * np.nan, values, sessions, 0, 0.05)
+    broken = bootstrap.compare(values * np.nan, values, sessions, 0, 0.05)
     return any(gate_module.conclude(broken, Params().gate, fresher)[0] == "promote" for fresher in (False, True))
 
 
