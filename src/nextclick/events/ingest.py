@@ -86,11 +86,8 @@ def _ingest(database: duckdb.DuckDBPyConnection, source: Source, params: Ingest,
     refuse_unknown_types(database, params)
     shared = part_users(database)
     given_ids = any("event_id" in feed.fields for feed in source.events)
-    database.execute(
-        "CREATE TABLE repeated AS SELECT event_id, count(*) AS times FROM rows_read "
-        f"WHERE reason IS NULL AND {given_ids} GROUP BY event_id HAVING times > 1"
-    )
-    database.execute(f"CREATE VIEW valid AS {_FIRST_OF_EACH_ID}")
+    repeated = _create_repeated(database, given_ids)
+    database.execute(f"CREATE VIEW valid AS {_FIRST_OF_EACH_ID if repeated else _VALID}")
     ordered = any("timestamp" not in feed.fields for feed in source.events)
     if ordered and any("timestamp" in feed.fields for feed in source.events):
         untimed = next(feed.table.path for feed in source.events if "timestamp" not in feed.fields)
@@ -118,6 +115,20 @@ def _ingest(database: duckdb.DuckDBPyConnection, source: Source, params: Ingest,
     return report(database, source, params, out, "order" if ordered else "real", identity)
 
 
+def _create_repeated(database: duckdb.DuckDBPyConnection, given_ids: bool) -> int:
+    """Create the table `repeated` of the ids of events that come several times; returns how many there are.
+
+    Hashes are counted first, as they take a fraction of the memory of ids, of which few are left to count."""
+    several = f"FROM ({_VALID}) WHERE {given_ids} GROUP BY hash(event_id) HAVING count(*) > 1"
+    database.execute(f"CREATE TEMP TABLE several AS SELECT hash(event_id) AS hashed {several}")
+    database.execute(
+        f"CREATE TABLE repeated AS SELECT event_id, count(*) AS times FROM ({_VALID}) "
+        "WHERE hash(event_id) IN (SELECT hashed FROM several) GROUP BY event_id HAVING times > 1"
+    )
+    return database.execute("SELECT count(*) FROM repeated").fetchall()[0][0]
+
+
+_VALID = "SELECT * FROM rows_read WHERE reason IS NULL"
 # only rows whose id came more than once are compared with each other; all others pass through
 _FIRST_OF_EACH_ID = f"""
     SELECT * FROM rows_read ANTI JOIN repeated USING (event_id) WHERE reason IS NULL

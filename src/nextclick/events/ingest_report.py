@@ -15,6 +15,7 @@ from nextclick.events.left_out import left_out_kinds
 from nextclick.events.schema import ITEM_FIELDS, printable
 from nextclick.events.tables import parquet_rows
 from nextclick.params import Ingest
+from nextclick.units import MS_PER_DAY
 
 LINES, WIDTH = 40, 120  # of a terminal's screen
 FAR = 3  # times as long as the middle of the time range is the whole, if a few events lie far from the others
@@ -41,8 +42,8 @@ def report(
     rows, lists = _one(database, "SELECT count(*) FILTER (NOT holds_list), count(*) FILTER (holds_list) FROM staged")
     accepted, sessions, items, users, first, last = _one(
         database,
-        "SELECT count(*), (SELECT count(*) FROM sessions), count(DISTINCT item_id), count(DISTINCT user_id), "
-        f"strftime(min(timestamp), '%Y-%m-%dT%H:%M:%SZ'), strftime(max(timestamp), '%Y-%m-%dT%H:%M:%SZ') FROM {events}",
+        f"SELECT (SELECT count(*) FROM {events}), count(*), (SELECT count(DISTINCT item_id) FROM {events}), "
+        f"count(DISTINCT first_user), {_UTC.format('min(first)')}, {_UTC.format('max(last)')} FROM spans",
     )
     examples = _examples(database)
     left_out = left_out_kinds(database)
@@ -188,8 +189,9 @@ def notes(read: dict[str, Any]) -> list[str]:
 
 def _middle(database: duckdb.DuckDBPyConnection, events: str) -> list[str]:
     """The days between which 98 % of the events lie, if the others lie far from them; else empty."""
+    day = f"epoch_ms(timestamp) // {MS_PER_DAY}"
     days = database.execute(
-        f"SELECT CAST(timestamp AS DATE) AS day, count(*) FROM {events} GROUP BY 1 ORDER BY 1"
+        f"SELECT DATE '1970-01-01' + CAST({day} AS INTEGER), count(*) FROM {events} GROUP BY {day} ORDER BY 1"
     ).fetchall()
     total, seen = sum(count for _, count in days), 0
     low = high = None
@@ -273,6 +275,7 @@ _TIES_AND_BOTS = f"""
         FROM {{events}}
     )
 """
+_UTC = "strftime(make_timestamp({} * 1000), '%Y-%m-%dT%H:%M:%SZ')"
 
 
 def _one(database: duckdb.DuckDBPyConnection, query: str) -> tuple:
