@@ -45,7 +45,8 @@ def ratio_bounds(ours: np.ndarray, theirs: np.ndarray, level: float, inflation: 
     low = gain - error * (quantile + np.maximum(-skewed, 0))
     high = gain + error * (quantile + np.maximum(skewed, 0))
     enough = (differing >= MIN_DIFFERING) & (theirs.sum(axis=0) > 0)
-    return Bounds(*(np.where(enough, _ratio(bound) - 1, np.nan) for bound in (low, high)), differing)
+    low, high = (np.where(enough, _ratio(bound) - 1, np.nan) for bound in (low, high))
+    return Bounds(low, high, differing)
 
 
 def _ratio(gain: np.ndarray) -> np.ndarray:
@@ -79,5 +80,5 @@ def compare(challenger: np.ndarray, champion: np.ndarray, sessions: np.ndarray, 
     if not np.isfinite(means).all() or means[0] <= 0:
         return Comparison(*means, np.nan, np.nan, np.nan, level)
     indices = np.unique(sessions, return_inverse=True)[1]
-    found = ratio_bounds(*(np.bincount(indices, weights=values) for values in (challenger, champion)), level)
+    found = ratio_bounds(np.bincount(indices, challenger), np.bincount(indices, champion), level)
     return Comparison(*means, means[1] / means[0] - 1, float(found.low), float(found.high), level, int(found.differing))
