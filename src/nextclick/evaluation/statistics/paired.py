@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.stats import t as student
 
-MIN_DIFFERING = 20  # sessions on which the two differ: of fewer, no interval tried here errs as seldom as it says
+MIN_DIFFERING = 20  # sessions on which the two differ: on fewer these bounds, too, err more often than they say
 
 
 class Bounds(NamedTuple):
@@ -30,7 +30,7 @@ def ratio_bounds(ours: np.ndarray, theirs: np.ndarray, level: float, inflation: 
     The standard error is by the delta method over sessions (Deng, Knoblich and Lu, 2018) of the difference over the
     mean of both, which treats the two alike. The quantile is Student's, with as many degrees of freedom as sessions
     differ, less one; a bound towards which the sessions are skewed is moved out by the skewness (Johnson, 1978).
-    A percentile, a studentised and a BCa bootstrap err two to four times as often where some dozen sessions differ.
+    Where a dozen sessions differ a percentile, a studentised and a BCa bootstrap err two or three times as often.
     """
     total = ours.sum(axis=0) + theirs.sum(axis=0)
     differing = (~np.isclose(ours, theirs, rtol=1e-9, atol=1e-12)).sum(axis=0)
