@@ -9,7 +9,6 @@ champion's do. Each trial is judged by the gate's own functions. Takes some minu
 from __future__ import annotations
 
 import json
-from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -17,8 +16,7 @@ from scipy.stats import binomtest
 
 from nextclick.bundle.bundle import load_bundle
 from nextclick.evaluation.metrics import per_prediction, ranks_of
-from nextclick.evaluation.statistics import bootstrap
-from nextclick.evaluation.statistics.bootstrap import RESAMPLES, Comparison
+from nextclick.evaluation.statistics.paired import Comparison, compare
 from nextclick.events.prefixes import next_clicks
 from nextclick.events.sessions import SessionLog
 from nextclick.lifecycle import gate
@@ -28,7 +26,7 @@ from nextclick.progress import progress_bar
 from nextclick.project import project_root
 from nextclick.ranking.recommender import train_recommender
 
-TRIALS, WEEKS = 1000, 4
+TRIALS, WEEKS = 2000, 4
 
 
 def ranks_of_two(params: Params) -> pd.DataFrame:
@@ -81,11 +79,11 @@ class Trials:
     def seen(self, shift: float, params: Params, trials: int, seed: int = 0) -> list[Comparison]:
         """What a gate sees in each trial; made once, however many rules are asked about it."""
         level = params.gate.alpha / params.gate.looks
-        key = (shift, params.run.seed, level, trials, seed)
+        key = (shift, level, trials, seed)
         if key not in self._seen:
             random = np.random.default_rng(seed)
             watched = progress_bar(range(trials), desc=f"shift {shift:+.2f}", unit="trial")
-            self._seen[key] = [bootstrap.compare(*self.draw(shift, random), params.run.seed, level) for _ in watched]
+            self._seen[key] = [compare(*self.draw(shift, random), level) for _ in watched]
         return self._seen[key]
 
     def verdicts(self, shift: float, params: Params, trials: int, seed: int = 0) -> list[tuple[str, str]]:
@@ -104,23 +102,11 @@ class Trials:
             for week in range(1, WEEKS + 1):
                 n = int(np.searchsorted(sessions, (sessions[-1] + 1) * week // WEEKS))
                 level = params.gate.alpha / WEEKS
-                seen = bootstrap.compare(ours[:n], theirs[:n], sessions[:n], params.run.seed, level)
+                seen = compare(ours[:n], theirs[:n], sessions[:n], level)
                 for rule, fresher in enumerate((False, True)):
                     promoted[rule] |= gate.conclude(seen, params.gate, fresher)[0] == "promote"
             found.append(tuple(promoted))
         return found
-
-
-@lru_cache(maxsize=8)
-def _drawn(n: int, seed: int) -> np.ndarray:
-    """The resamples depend on the number of sessions alone."""
-    random = np.random.default_rng(seed)
-    return np.stack([np.bincount(random.integers(0, n, n), minlength=n) for _ in range(RESAMPLES)]).astype(float)
-
-
-def fast_resamples() -> None:
-    """Give the gate's bootstrap the same draws each time without drawing them again."""
-    bootstrap.resampled_sessions = lambda sessions, seed: (sessions, _drawn(int(sessions[-1]) + 1, seed))
 
 
 def rate(hits: list[bool]) -> dict:
@@ -136,7 +122,6 @@ def main() -> None:
     figure = params.evaluation.metric
     both = [per_prediction(table[name].to_numpy(), params.evaluation.k)[figure] for name in ("first", "second")]
     trials = Trials(np.stack(both, axis=1), table["session"].to_numpy())
-    fast_resamples()
     margin, curve = params.gate.margin, {}
     for name, shift in {"-2": -2 * margin, "-1": -margin, "0": 0.0, "+1": margin, "+3 %": 0.03}.items():
         verdicts = trials.verdicts(shift, params, TRIALS)

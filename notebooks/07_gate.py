@@ -7,6 +7,7 @@ from nextclick.project import section
 
 run = section("run")
 evaluation = section("evaluation")
+gate = section("gate")
 
 # %%
 import json
@@ -16,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from nextclick.evaluation import metrics, slices
-from nextclick.evaluation.statistics import bootstrap
+from nextclick.evaluation.statistics import paired
 from nextclick.plots import use_style
 from nextclick.project import project_root
 
@@ -43,29 +44,32 @@ print(guards.round(4).to_string(index=False))
 
 # %% [markdown]
 # **Decision.** `gate.margin` says how much worse a bundle with newer data may be, `gate.alpha` how often chance may
-# decide. The same bundle under two names is never promoted but by chance, and that chance is `gate.alpha`.
+# decide: two trainings that are equally good are promoted so often at most. Each challenger has its own `gate.alpha`.
 
 # %% [markdown]
 # ## How far apart are they?
-# Each resample draws whole sessions, the same ones for both.
+# The bounds that decide, of each metric: by sessions, the same ones for both, and each one-sided.
 
 # %%
-indices, drawn = bootstrap.resampled_sessions(sessions, seed)
-fig, axes = plt.subplots(1, len(values["champion"]) - 1, figsize=(12, 3), sharey=True)
 names = [name for name in values["champion"] if not name.startswith("precision")]
-for ax, name in zip(axes, names, strict=True):
-    ours, theirs = (
-        bootstrap.resampled_means(values[side][name], indices, drawn) for side in ("challenger", "champion")
-    )
-    ax.hist(ours / theirs - 1, bins=40)
-    ax.axvline(0, linestyle=":")
-    ax.set(title=name, xlabel="challenger over champion")
-axes[0].set_ylabel("resamples")
+level = record["metric"]["level"]
+compared = pd.DataFrame(
+    [paired.compare(values["challenger"][name], values["champion"][name], sessions, level) for name in names],
+    index=names,
+)
+fig, ax = plt.subplots(figsize=(8, 2.5))
+middle = compared["difference"]
+ax.errorbar(middle, np.arange(len(names)), xerr=[middle - compared["low"], compared["high"] - middle], fmt="o")
+ax.axvline(0, linestyle=":")
+ax.axvline(-gate["margin"], linestyle="--")
+ax.set_yticks(np.arange(len(names)), names)
+ax.set(title=f"Bounds at {level:.3g} each; dashed: the margin", xlabel="challenger over champion, less 1")
 plt.show()
 print(
     f"{decisive}: {record['metric']['champion']:.4f} and {record['metric']['challenger']:.4f}, "
     f"{record['metric']['difference']:+.2%}, one-sided bounds {record['metric']['low']:+.2%} and "
-    f"{record['metric']['high']:+.2%} at {record['metric']['level']:.3f} each."
+    f"{record['metric']['high']:+.2%} at {record['metric']['level']:.3g} each; they differ on "
+    f"{record['metric']['differing']:,} sessions."
 )
 
 # %% [markdown]

@@ -195,7 +195,7 @@ class Gate(Section):
     slice_predictions: int = Field(200, ge=1)
     slower: float = Field(2, gt=1)
     larger: float = Field(2, gt=1)
-    calibration_error: float = Field(0.01, gt=0)
+    calibration_error: float = Field(0.2, gt=0, lt=1)
     age_days: float = Field(14, gt=0)
     parity_moments: int = Field(100, ge=1)
 

@@ -11,14 +11,15 @@ import xgboost as xgb
 
 from nextclick.bundle.bundle import load_bundle
 from nextclick.errors import InputError
-from nextclick.evaluation.statistics.bootstrap import Comparison, compare
+from nextclick.evaluation.statistics.paired import Comparison, compare
 from nextclick.events.prefixes import next_clicks
 from nextclick.events.sessions import SessionLog
 from nextclick.lifecycle import candidate
 from nextclick.lifecycle.candidate import Candidate, labels_of
 from nextclick.lifecycle.gate import conclude, decide, evaluate, gate
-from nextclick.lifecycle.guards import Guard, guards
+from nextclick.lifecycle.guards import Guard, calibration_error, guards, missed_by_the_top
 from nextclick.params import Params
+from nextclick.ranking.calibration import HeldOut, held_out_clicks, top_clicks
 from nextclick.ranking.ranker import Examples, train_ranker
 from nextclick.ranking.recommender import Recommender, example_snapshot, training_examples
 from nextclick.retrieval.index import SessionIndex
@@ -306,14 +307,14 @@ def test_a_gain_that_is_too_good_is_not_promoted():
 @pytest.mark.parametrize("broken", [np.nan, np.inf])
 def test_missing_evidence_holds(broken):
     values, sessions = np.full(400, 0.5), np.arange(400)
-    better = compare(values * 1.1, values, sessions, 0, 0.05)
+    better = compare(values * 1.1, values, sessions, 0.05)
     fine = [Guard("size", 1, 2)]
     limits = Params().gate
     assert decide(better, fine, limits, False, 400, 1)[0] == "promote"
     assert decide(better, [Guard("size", broken, 2)], limits, False, 400, 1)[0] == "hold"
-    assert decide(compare(values * broken, values, sessions, 0, 0.05), fine, limits, True, 400, 1)[0] == "hold"
-    assert decide(compare(values, values * 0, sessions, 0, 0.05), fine, limits, True, 400, 1)[0] == "hold"
-    assert decide(compare(values[:0], values[:0], sessions[:0], 0, 0.05), fine, limits, True, 400, 1)[0] == "hold"
+    assert decide(compare(values * broken, values, sessions, 0.05), fine, limits, True, 400, 1)[0] == "hold"
+    assert decide(compare(values, values * 0, sessions, 0.05), fine, limits, True, 400, 1)[0] == "hold"
+    assert decide(compare(values[:0], values[:0], sessions[:0], 0.05), fine, limits, True, 400, 1)[0] == "hold"
     assert decide(better, fine, limits, False, 10, 1)[0] == "hold"
     assert decide(better, fine, limits, False, 400, limits.looks + 1)[0] == "hold"
 
@@ -332,6 +333,44 @@ def test_the_rule(low, high, fresher, verdict):
     assert conclude(Comparison(0.3, 0.3, 0, low, high, 0.05), Params().gate, fresher)[0] == verdict
 
 
+class Spoilt:
+    """A recommender whose scores are spoilt."""
+
+    def __init__(self, recommender: Recommender, spoil) -> None:
+        self._recommender, self._spoil = recommender, spoil
+
+    def scores(self, prefixes):
+        candidates, scores = self._recommender.scores(prefixes)
+        return candidates, self._spoil(scores)
+
+
+def calibration_guards(held_out: HeldOut) -> dict[str, str]:
+    seen, limits = top_clicks(held_out, 7), Params().gate
+    measured = (
+        Guard("calibration error", calibration_error(seen, limits.alpha)[0], limits.calibration_error),
+        Guard("discrimination", missed_by_the_top(seen, limits.alpha)[0], 0),
+    )
+    return {one.name: one.status for one in measured}
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [lambda scores: -scores, lambda scores: np.random.default_rng(0).random(scores.shape), np.zeros_like],
+    ids=["reversed", "random", "constant"],
+)
+def test_scores_that_tell_nothing_do_not_pass(known, spoil):
+    assert set(calibration_guards(held_out_clicks(known.live, known.prefixes, 7)).values()) == {"pass"}
+    spoilt = held_out_clicks(Spoilt(known.live, spoil), known.prefixes, 7)
+    assert calibration_guards(spoilt)["discrimination"] == "fail"
+
+
+@pytest.mark.parametrize("times", [0, 0.5, 2])
+def test_probabilities_that_are_too_high_or_too_low_do_not_pass(known, times):
+    held_out = held_out_clicks(known.live, known.prefixes, 7)
+    spoilt = held_out._replace(probabilities=times * held_out.probabilities)
+    assert calibration_guards(spoilt)["calibration error"] == "fail"
+
+
 def test_the_record_and_its_notebook_stand_beside_each_other_and_the_same_inputs_are_judged_once(
     simulated, champion, tmp_path
 ):
@@ -343,6 +382,9 @@ def test_the_record_and_its_notebook_stand_beside_each_other_and_the_same_inputs
     drawn = (root / record["file"]).with_suffix(".ipynb").read_text()
     assert "PROMOTE" in drawn
     assert gate(root, simulated.params, champion, None, "recommender").to_dict() == record
+    wider = simulated.params.gate.model_copy(update={"margin": 0.03})
+    again = gate(root, simulated.params.model_copy(update={"gate": wider}), champion, None, "recommender").to_dict()
+    assert (again["look"], again["verdict"]) == (2, "hold"), "asked again with other params it has had a second look"
 
 
 def test_a_verdict_is_on_the_files_and_on_the_question_that_were_judged(simulated, champion, tmp_path):

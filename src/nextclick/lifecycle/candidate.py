@@ -16,7 +16,7 @@ import pandas as pd
 from nextclick.bundle.bundle import load_bundle
 from nextclick.evaluation import slices
 from nextclick.evaluation.baselines import BASELINES
-from nextclick.evaluation.metrics import click_probability, ranks_of
+from nextclick.evaluation.metrics import ranks_of
 from nextclick.evaluation.parity import parity
 from nextclick.events.arrival_order import arrivals
 from nextclick.events.prefixes import Prefixes, next_clicks
@@ -24,7 +24,7 @@ from nextclick.events.sessions import SessionLog
 from nextclick.features.store.connect import apply_definitions, connect
 from nextclick.features.store.online import OnlineStates
 from nextclick.params import Params
-from nextclick.ranking.calibration import click_probabilities
+from nextclick.ranking.calibration import TopClicks, held_out_clicks, top_clicks
 from nextclick.ranking.recommender import Recommender
 
 SAMPLE = 500  # predictions whose features are compared
@@ -51,7 +51,7 @@ class Window:
 @dataclass(frozen=True)
 class Candidate:
     """A bundle on a window. live: its recommender with item statistics as they are published during the window. k: the
-    length of its lists."""
+    length of its lists. seed: of what is drawn to measure it."""
 
     folder: Path
     manifest: dict[str, Any]
@@ -59,6 +59,7 @@ class Candidate:
     live: Recommender
     prefixes: Prefixes
     k: int
+    seed: int
 
     @classmethod
     def load(cls, folder: Path, window: Window, params: Params) -> Candidate:
@@ -69,7 +70,7 @@ class Candidate:
         named = now if now[: len(types)] == types else types  # some may have been added since
         prefixes = first_of_each(next_clicks(SessionLog.from_events(window.test, named, vocabulary)), params)
         live = recommender.as_published_during(prefixes, pd.concat([window.train, window.test]), named, params.features)
-        return cls(folder, manifest, recommender, live, prefixes, params.evaluation.k)
+        return cls(folder, manifest, recommender, live, prefixes, params.evaluation.k, params.run.seed)
 
     @property
     def knows_until(self) -> pd.Timestamp:
@@ -110,8 +111,9 @@ class Candidate:
         counts, clicks = snapshot.retriever.index.counts, snapshot.knowledge.statistics.clicks
         return bool(len(counts) and counts.sum() > 0 and np.array_equal(counts, clicks.astype(np.int64)))
 
-    def calibration_error(self, seed: int) -> float:
-        return click_probability(*click_probabilities(self.live, self.prefixes, seed))["calibration_error"]
+    @cached_property
+    def top_clicks(self) -> TopClicks:
+        return top_clicks(held_out_clicks(self.live, self.prefixes, self.seed), self.seed)
 
 
 def first_of_each(prefixes: Prefixes, params: Params) -> Prefixes:

@@ -15,7 +15,7 @@ import pandas as pd
 from nextclick.bundle.bundle import load_bundle
 from nextclick.errors import InputError
 from nextclick.evaluation.metrics import per_prediction
-from nextclick.evaluation.statistics.bootstrap import Comparison, compare
+from nextclick.evaluation.statistics.paired import MIN_DIFFERING, Comparison, compare
 from nextclick.files import sha256_of
 from nextclick.lifecycle.candidate import Candidate, Window, baseline_ranks, labels_of
 from nextclick.lifecycle.guards import Guard, gain_is_plausible, guards, window_is_representative
@@ -39,7 +39,7 @@ def evaluate(
     """The verdict with its evidence, and a row a prediction: session, both ranks, and its slices.
 
     champion: None if there is none yet; the best baseline then takes its place. promised: what the champion was
-    promoted on. look: how often this challenger is evaluated, this time included.
+    promoted on. look: how often this challenger is evaluated against this champion, this time included.
     A challenger that cannot be loaded is rejected with the reason; a champion that cannot raises InputError.
     """
     theirs = Candidate.load(champion, window, params) if champion else None
@@ -52,7 +52,7 @@ def evaluate(
     ranks = {"champion": theirs.ranks} if theirs else baseline_ranks(window, ours)
     rivals = {name: per_prediction(rank, k)[metric] for name, rank in ranks.items()}
     rival = max(rivals, key=lambda name: rivals[name].mean()) if len(values) else next(iter(rivals))
-    comparison = compare(values, rivals[rival], sessions, params.run.seed, params.gate.alpha / params.gate.looks)
+    comparison = compare(values, rivals[rival], sessions, params.gate.alpha / params.gate.looks)
     measured = guards(ours, theirs, window, params)
     if theirs:
         measured.append(gain_is_plausible(comparison, params.gate))
@@ -100,8 +100,10 @@ def conclude(comparison: Comparison, limits: Gate, fresher: bool) -> tuple[Verdi
     """The verdict of the deciding metric, and the reason. fresher: whether the challenger knows much newer data, so
     that being no worse justifies a change; of two that know equally new data only a better one is promoted."""
     low, high = comparison.low, comparison.high
-    if not np.isfinite([low, high]).all():
+    if not np.isfinite(comparison.difference):
         return "hold", "the deciding metric is missing"
+    if np.isnan([low, high]).any():
+        return "hold", f"they differ on {comparison.differing} sessions; a comparison needs {MIN_DIFFERING}"
     if high < 0:
         return "reject", f"worse beyond chance: at most {high:+.2%}"
     if low > 0:
@@ -123,8 +125,8 @@ def gate(root: Path, params: Params, challenger: Path, champion: Path | None, na
     earlier = read_records(root, GateRecord, "gate")
     if existing := next((record for record in earlier if record.key == key), None):
         return existing
-    tests = {record.inputs["test"] for record in earlier if (record.challenger, record.champion) == bundles}
-    look = 1 + len(tests - {inputs["test"]})
+    # other params on the same window are a look, too: else asking again until it promotes would cost nothing
+    look = 1 + sum((record.challenger, record.champion) == bundles for record in earlier)
     promised = promised_by_gate(root, bundles[1], params.evaluation.metric)
     verdict, predictions = evaluate(challenger, champion, Window.read(root), params, look, promised)
     about = {"key": key, "recommender": name, "challenger": bundles[0], "champion": bundles[1], "inputs": inputs}

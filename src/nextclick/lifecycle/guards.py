@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 
 from nextclick.evaluation.metrics import per_prediction
-from nextclick.evaluation.statistics.bootstrap import Comparison, compare
+from nextclick.evaluation.statistics.paired import Comparison, compare, ratio_bounds
 from nextclick.lifecycle.candidate import Candidate, Window, differing_cells, labels_of, milliseconds
 from nextclick.params import Gate, Params
+from nextclick.ranking.calibration import TOP, TopClicks
 
 HOUR = pd.Timedelta(hours=1)
 MAX_MISSING_GAIN = 0.2  # so much more of a feature may be missing than in the champion
@@ -93,25 +94,48 @@ def _relative_time(subject: Subject) -> tuple[float, str]:
     return ours / theirs, f"{ours:.2f} ms, the champion {theirs:.2f} ms"
 
 
-def _worst_slice(subject: Subject) -> tuple[float, str]:
-    """What the slice lost that lost the most beyond chance; each slice has its share of alpha."""
-    (challenger, champion), params = subject.pair, subject.params
-    metric, k = params.evaluation.metric, params.evaluation.k
-    ours, theirs = (per_prediction(one.ranks, k)[metric] for one in (challenger, champion))
-    sessions, labelled = champion.prefixes.sessions, labels_of(champion)
+def calibration_error(seen: TopClicks, level: float) -> tuple[float, str]:
+    """By what share the expected clicks on the top candidates are too many or too few, beyond chance. Over all
+    candidates it would be next to nothing whatever the scores, since hardly any is clicked."""
+    # as many other sessions told what to expect, and err as much as these
+    off = ratio_bounds(seen.expected, seen.observed, level, inflation=2**0.5)
+    expected, observed = seen.expected.sum(), seen.observed.sum()
+    detail = f"{expected:.1f} clicks expected on the top {TOP:.0%} of the candidates, {observed:.0f} seen"
+    return float(np.maximum(np.maximum(off.low, -off.high), 0)), detail
+
+
+def missed_by_the_top(seen: TopClicks, level: float) -> tuple[float, str]:
+    """What the top candidates may lack of the clicks that as many candidates drawn at random would have, as a share of
+    these; below zero if the scores tell what will be clicked."""
+    gained = ratio_bounds(seen.observed, TOP * seen.clicks, level)
+    held = seen.observed.sum() / max(1, seen.clicks.sum())
+    return -float(gained.low), f"the top {TOP:.0%} of the candidates hold {held:.1%} of the clicks"
+
+
+def worst_slice(
+    ours: np.ndarray, theirs: np.ndarray, sessions: np.ndarray, labelled: pd.DataFrame, limits: Gate
+) -> tuple[float, str]:
+    """What the slice lost that lost the most beyond chance; each slice has its share of alpha. ours, theirs: (n,) the
+    metric of each prediction; sessions: (n,); labelled: a row a prediction, see `slices.labels`."""
     slices = {
         f"{name} = {label}": chosen
         for name in labelled
         for label in sorted(labelled[name].unique())
-        if (chosen := (labelled[name] == label).to_numpy()).sum() >= params.gate.slice_predictions
+        if (chosen := (labelled[name] == label).to_numpy()).sum() >= limits.slice_predictions
     }
     lost, worst = 0.0, "none is worse beyond chance"
     for name, chosen in slices.items():
-        level = params.gate.alpha / len(slices)
-        seen = compare(ours[chosen], theirs[chosen], sessions[chosen], params.run.seed, level)
-        if -seen.high > lost:  # NaN, if the champion has no hit at all, loses nothing
+        seen = compare(ours[chosen], theirs[chosen], sessions[chosen], limits.alpha / len(slices))
+        if -seen.high > lost:  # NaN, if the champion has no hit at all or hardly a session differs, loses nothing
             lost, worst = -seen.high, f"{name}: at most {seen.high:+.2%}"
     return lost, worst
+
+
+def _worst_slice(subject: Subject) -> tuple[float, str]:
+    (challenger, champion), params = subject.pair, subject.params
+    metric, k = params.evaluation.metric, params.evaluation.k
+    ours, theirs = (per_prediction(one.ranks, k)[metric] for one in (challenger, champion))
+    return worst_slice(ours, theirs, champion.prefixes.sessions, labels_of(champion), params.gate)
 
 
 RULES = (
@@ -121,7 +145,9 @@ RULES = (
                          "hours from the last event that it knows to the window")),
     GuardRule("index", lambda gate: 0, _index_mismatch),
     GuardRule("calibration error", lambda gate: gate.calibration_error,
-              lambda s: (s.challenger.calibration_error(s.params.run.seed), "")),
+              lambda s: calibration_error(s.challenger.top_clicks, s.params.gate.alpha)),
+    GuardRule("discrimination", lambda gate: 0,
+              lambda s: missed_by_the_top(s.challenger.top_clicks, s.params.gate.alpha)),
     GuardRule("parity", lambda gate: 0,
               lambda s: (differing_cells(s.challenger, s.window, s.params), "cells that differ online")),
     GuardRule("event types", lambda gate: 0, _lost_event_types, compares=True),

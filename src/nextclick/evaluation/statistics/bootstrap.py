@@ -1,11 +1,9 @@
-"""Intervals and paired comparisons by the bootstrap over whole sessions.
+"""Intervals by the bootstrap over whole sessions.
 
 Predictions of one session depend on each other, so sessions, not predictions, are drawn.
 """
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -47,29 +45,3 @@ def bootstrap_interval(values: np.ndarray, sessions: np.ndarray, seed: int) -> l
 def ratio_interval(ours: np.ndarray, theirs: np.ndarray, sessions: np.ndarray, seed: int) -> list[float]:
     """The 95 % interval of mean(ours) / mean(theirs), paired by prediction. ours, theirs, sessions: (n,)."""
     return [float(x) for x in np.percentile(resampled_ratios(ours, theirs, sessions, seed), [2.5, 97.5])]
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Means of the deciding metric; difference: how much better the challenger is, as a share of the champion's. low,
-    high: its one-sided bounds, each wrong with probability `level`. NaN if there is nothing to compare."""
-
-    champion: float
-    challenger: float
-    difference: float
-    low: float
-    high: float
-    level: float
-
-
-def compare(challenger: np.ndarray, champion: np.ndarray, sessions: np.ndarray, seed: int, level: float) -> Comparison:
-    """Paired bootstrap over sessions. challenger, champion: (n,) the metric of each prediction; sessions: (n,)."""
-    means = (
-        float(np.mean(champion)) if len(champion) else np.nan,
-        float(np.mean(challenger)) if len(challenger) else np.nan,
-    )
-    if not np.isfinite(means).all() or means[0] <= 0:
-        return Comparison(*means, np.nan, np.nan, np.nan, level)
-    differences = resampled_ratios(challenger, champion, sessions, seed) - 1
-    low, high = np.quantile(differences, [level, 1 - level])
-    return Comparison(*means, means[1] / means[0] - 1, float(low), float(high), level)
