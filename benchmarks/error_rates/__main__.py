@@ -19,7 +19,7 @@ from rate import Rate
 
 from nextclick.project import project_root
 
-RULES = ("split_rates", "watch_rates", "gate_rates", "calibration_rates", "drift_rates", "ablation_rates")
+RULES = ("split_rates", "watch_rates", "gate_rates", "calibration_rates", "drift_rates")
 HEAD = """# How often the rules that decide are wrong
 
 Made by `python benchmarks/error_rates`; nothing here is typed. Brackets are exact 95 % intervals of the share; a share
