@@ -29,7 +29,8 @@ HEAD = """# What each part earns, and what it costs
 Made by `python benchmarks/ablation.py DATA`; nothing here is typed. Each row leaves one candidate source (its
 candidates and the features made of its scores) or one group of features out, trains the ranker again and judges it on
 sessions of the training log that are later than those it learned from. The numbers are the fall of the metric, with its
-95 % interval, paired by prediction and resampled by session; those above zero beyond chance are bold. *cost* is the
+95 % interval, paired by prediction and resampled by session; those above zero are bold. The interval holds the chance
+of which sessions judge, and not that of the training's seed, so that a part near zero may change sides. *cost* is the
 median time per prediction on one thread, on the simulated shop. What two parts know both, neither loses alone.
 """
 METRICS = ("mrr@20", "hr@20")

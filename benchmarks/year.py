@@ -23,7 +23,7 @@ import pandas as pd
 
 from nextclick.bundle.bundle import save_bundle
 from nextclick.evaluation.metrics import per_prediction
-from nextclick.evaluation.statistics.anytime import SessionMean, sequence_interval
+from nextclick.evaluation.statistics.anytime import betting_interval
 from nextclick.events.ingest import ingest
 from nextclick.events.sessions import SessionLog
 from nextclick.events.simulator import simulate
@@ -140,8 +140,10 @@ def _alarm(values: np.ndarray, sessions: np.ndarray, promised: float, params: Pa
     """After how many sessions the watch rolls back, if it does: it looks after every hundredth."""
     table = pd.DataFrame({"session": sessions, "value": values}).groupby("session")["value"].agg(["sum", "count"])
     for n in range(100, len(table) + 1, 100):
-        mean = SessionMean.of(table["sum"].to_numpy()[:n], table["count"].to_numpy()[:n])
-        if sequence_interval(mean, params.lifecycle.alpha)[1] < promised * (1 - params.lifecycle.promise_loss):
+        seen = [table[column].to_numpy()[:n] for column in ("sum", "count")]
+        if betting_interval(*seen, params.gate.per_session, params.lifecycle.alpha)[1] < promised * (
+            1 - params.lifecycle.promise_loss
+        ):
             return n
     return None
 

@@ -125,9 +125,15 @@ chance = metrics.click_probability(clicked, probabilities)
 order = np.array_split(np.argsort(probabilities, kind="stable"), 20)
 fig, ax = plt.subplots()
 ax.plot([probabilities[part].mean() for part in order], [clicked[part].mean() for part in order], marker="o")
-ax.plot([0, probabilities.max()], [0, probabilities.max()], linestyle=":")
-ax.set(title="Calibration of the click probability", xlabel="predicted", ylabel="observed")
+ax.axline((1e-4, 1e-4), (1e-1, 1e-1), linestyle=":")
+ax.set(title="Calibration of the click probability, by twentieths", xlabel="predicted", ylabel="observed")
+ax.set(xscale="log", yscale="log")  # most candidates are hardly ever clicked
 plt.show()
+top = order[-1]
+print(
+    f"Of the twentieth with the highest scores {probabilities[top].sum():,.0f} clicks were expected, and "
+    f"{clicked[top].sum():,.0f} of {clicked.sum():,.0f} came."
+)
 print(
     f"ROC-AUC {chance['roc_auc']:.4f}, PR-AUC {chance['pr_auc']:.4f} where {clicked.mean():.2%} of the candidates are "
     f"clicked, expected calibration error {chance['calibration_error']:.5f}."

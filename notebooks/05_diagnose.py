@@ -69,9 +69,10 @@ print(
     f"{'Yes' if more > 0.002 else 'Hardly'}: the last doubling of the examples moved held-out NDCG@20 by {more:+.4f}; "
     f"the gap between training and held out is {gap:.4f}"
     + (
-        ", so variance is the larger part of what is left to gain."
+        ", so a ranker that fits its examples less closely might gain."
         if gap > 0.05
-        else ", so bias, not variance, is what is left."
+        else ", so the ranker fits the examples hardly closer than what comes later; how much of the rest is noise that no "
+        "ranker can know, this does not tell."
     )
 )
 curve.plot(
@@ -101,8 +102,8 @@ capacity.plot(
 plt.show()
 
 # %% [markdown]
-# **Decision.** `ranker.max_examples` is where held out hardly rises any more. `ranker.max_depth` was chosen on two real
-# logs and not on this shop: [decision 2](../docs/decisions/02-retrieval-and-trees.md).
+# **Decision.** These rankers are too small to choose `ranker.max_examples` by: the whole one gains longer, as
+# [the road](../docs/road.md) shows. `ranker.max_depth` was chosen on two real logs and not on this shop: [decision 2](../docs/decisions/02-retrieval-and-trees.md).
 
 # %% [markdown]
 # ## What does each candidate source and each feature group earn, and what does it cost?
@@ -116,8 +117,10 @@ proven, harmful = ablation[ablation["low"] > 0], ablation[ablation["high"] < 0]
 first = ablation.iloc[0]
 print(
     f"Without {first['without']} ({first['kind']}) {decisive} falls most, by {first['lost']:.4f} [{first['low']:.4f}, "
-    f"{first['high']:.4f}]. {len(proven)} of {len(ablation)} parts earn something here beyond chance: "
-    f"{', '.join(proven['without']) or 'none'}. Better without, beyond chance: {', '.join(harmful['without']) or 'none'}. "
+    f"{first['high']:.4f}]. The interval lies above zero for {len(proven)} of {len(ablation)} parts: "
+    f"{', '.join(proven['without']) or 'none'}; below zero, so better without: {', '.join(harmful['without']) or 'none'}. "
+    "The intervals hold the chance of which sessions judge, and neither that of the training's seed nor that of trying "
+    f"{len(ablation)} parts: a part near zero may change sides with another seed. "
     f"These are small rankers of {params.diagnosis.groups:,} examples and {params.diagnosis.rounds} trees."
 )
 print(ablation.round(4).to_string(index=False))
@@ -126,7 +129,7 @@ fig, ax = plt.subplots(figsize=(7, 0.35 * len(shown) + 1))
 ax.errorbar(shown["lost"], shown["kind"] + ": " + shown["without"], fmt="o", capsize=3,
             xerr=[shown["lost"] - shown["low"], shown["high"] - shown["lost"]])  # fmt: skip
 ax.axvline(0, linestyle=":")
-ax.set(title="What is lost without it, with 95 % intervals", xlabel=decisive)
+ax.set(title="What is lost without it, with 95 % intervals", xlabel=f"loss of {decisive}")
 plt.show()
 
 # %% [markdown]
@@ -173,11 +176,11 @@ print(
     f"From {negatives.index[0]} to {negatives.index[-1]} negatives a positive {decisive} goes from {negatives.iloc[0]:.4f} "
     f"to {negatives.iloc[-1]:.4f} ({negatives.iloc[-1] / negatives.iloc[0] - 1:+.1%}), at "
     f"{negatives.index[-1] / negatives.index[0]:.0f} times the rows. The objective compares pairs within one list, so the "
-    "share of positives does not enter it as it would a classifier's: more negatives only show more of what is not clicked."
+    "share of positives does not enter it as it would a classifier's: more negatives only show more of what is not clicked. "
+    "Each is a single training; another seed alone moves the metric by some thousandths."
 )
-negatives.plot(
-    logx=True, marker="o", title=f"{decisive} by negatives per positive", xlabel="negatives", ylabel=decisive
-)
+ax = negatives.plot(marker="o", title=f"{decisive} by negatives per positive", xlabel="negatives", ylabel=decisive)
+ax.set_xticks(negatives.index)
 plt.show()
 
 # %% [markdown]
@@ -225,7 +228,7 @@ table = lab.transfer(*(part["known events"].isin(["1", "2"]).map({True: "short",
 home = np.diag(table).mean()
 away = (table.to_numpy().sum() - np.diag(table).sum()) / max(1, table.size - len(table))
 print(
-    f"Learning from sessions of another length costs {home - away:+.4f} of {decisive} on average ({home:.4f} at home, "
+    f"Learning from prefixes of another length (one or two known events against more) costs {home - away:+.4f} of {decisive} on average ({home:.4f} at home, "
     f"{away:.4f} away), with as many examples."
 )
 print(table.round(4).to_string())

@@ -19,11 +19,11 @@ from rate import Rate
 
 from nextclick.project import project_root
 
-RULES = ("split_rates", "watch_rates", "gate_rates", "calibration_rates", "drift_rates", "ablation_rates")
+RULES = ("split_rates", "watch_rates", "gate_rates", "calibration_rates", "drift_rates")
 HEAD = """# How often the rules that decide are wrong
 
-Made by `python benchmarks/error_rates`; nothing here is typed. Brackets are exact 95 % intervals of the share. A power
-has no limit: it is how often the rule finds what is there.
+Made by `python benchmarks/error_rates`; nothing here is typed. Brackets are exact 95 % intervals of the share; a share
+that is surely above what was promised is bold. Rows without a promise say how often a rule finds what is there.
 
 | rule | case | promised at most | measured | trials |
 |---|---|---|---|---|
@@ -32,7 +32,7 @@ has no limit: it is how often the rule finds what is there.
 
 def row(rate: Rate) -> str:
     low, high = rate.interval
-    promised = "power" if rate.nominal is None else f"{rate.nominal:.1%}"
+    promised = "" if rate.nominal is None else f"{rate.nominal:.1%}"
     measured = f"{rate.share:.1%} [{low:.1%}, {high:.1%}]"
     return (
         f"| {rate.rule} | {rate.case} | {promised} | {measured if rate.kept else f'**{measured}**'} | {rate.trials:,} |"

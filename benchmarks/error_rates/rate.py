@@ -15,7 +15,7 @@ LONGEST = 50  # predictions of a session
 @dataclass(frozen=True)
 class Rate:
     """rule: what decides. case: on which data. nominal: the share of errors that the rule promises at most, None for a
-    power, which has no limit. errors: of the trials; of a power, how often the truth was found."""
+    power: how often the truth was found. errors: of the trials."""
 
     rule: str
     case: str

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nextclick.evaluation.diagnosis import SOURCES, Laboratory, misses
+from nextclick.evaluation.diagnosis import SOURCES, Laboratory, expected_gain, misses
 from nextclick.events.prefixes import next_clicks
 from nextclick.events.sessions import SessionLog, Vocabulary
 from nextclick.features import candidate_features
@@ -100,3 +100,13 @@ def test_misses_are_told_apart():
     found = misses(np.array([1, 30, 0, 0]), hits, np.array([True, True, True, False]), 20)
     expected = ["in the first 20", "ranked too low", "no candidate", "never seen in training"]
     pd.testing.assert_series_equal(found.sort_index(), pd.Series(0.25, sorted(expected)), check_names=False)
+
+
+def test_who_scores_all_alike_is_worth_a_random_order():
+    random = np.random.default_rng(0)
+    orders = random.permuted(np.tile(np.arange(30), (20_000, 1)), axis=1)[:, 0]  # the positive's place
+    by_order = np.where(orders < 20, 1 / np.log2(orders + 2), 0).mean()
+    assert expected_gain(np.array([0]), np.array([30]))[0] == pytest.approx(by_order, abs=0.01)
+    assert by_order < 0.4  # the planted bug, ties that the positive wins, makes it 1
+    alone = expected_gain(np.array([0, 3, 19, 20]), np.ones(4, int))
+    assert alone == pytest.approx([1, 1 / np.log2(5), 1 / np.log2(21), 0])

@@ -1,12 +1,22 @@
 """Distances do not grow with the sample, chance passes their limits as seldom as stated, and odd windows are said."""
 
+import sys
+
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import binom
 
+from nextclick.monitoring import drift
 from nextclick.monitoring.drift import Column, by_day, column_drift, distance, shares_of, thresholds
 
+from .conftest import ROOT
+
+sys.path.insert(0, str(ROOT / "benchmarks/error_rates"))
+import drift_rates
+
 WINDOWS = 50
+TRIALS = 40
 
 
 def frame(random, n, shift=0.0):
@@ -33,6 +43,21 @@ def test_no_drift_passes_the_limits_as_seldom_as_stated(reference):
     random = np.random.default_rng(2)
     false = sum(column_drift(columns, limits, frame(random, 2000)[0], 0)[0]["drifted"].any() for _ in range(300))
     assert false <= 18  # 6 expected at 1 in 50; the reference is itself a sample
+
+
+def test_a_small_reference_gives_no_more_false_columns(monkeypatch):
+    sessions = 2000
+    most = binom.ppf(0.99, TRIALS, 1 / drift_rates.WINDOWS)
+    monkeypatch.setattr(drift, "RESAMPLES", 600)
+    assert drift_rates.drifted(sessions, 0, 0, TRIALS, 1) <= most
+    real = drift._drawn
+    # the planted bug: the reference is taken for the truth, and not for a sample
+    monkeypatch.setattr(
+        drift,
+        "_drawn",
+        lambda random, n, size, times: real(random, n, size, times) if size == sessions else np.ones((times, n)),
+    )
+    assert drift_rates.drifted(sessions, 0, 0, TRIALS, 1) > most
 
 
 def test_a_shift_is_found_and_named(reference):

@@ -144,7 +144,8 @@ def test_commands_within_a_sentence_parse(page):
         elif program == "nextclick":
             assert name == "--help", text
         elif program == "python" and not name.startswith("-"):
-            source = (ROOT / name).read_text()
+            script = ROOT / name
+            source = (script / "__main__.py" if script.is_dir() else script).read_text()
             for option in (argument for argument in arguments if argument.startswith("--")):
                 assert option in source or option.removeprefix("--").replace("-", "_") in source, text
         elif program == "make":

@@ -219,8 +219,19 @@ def _ndcg(booster: xgb.Booster, examples: Examples) -> float:
     scores = booster.inplace_predict(np.ascontiguousarray(examples.features))
     ends = np.cumsum(examples.groups)
     first = ends - examples.groups  # the index of the positive
-    better = np.add.reduceat(scores > np.repeat(scores[first], examples.groups), first)
-    return float(np.where(better < 20, 1 / np.log2(better + 2), 0).mean())
+    positive = np.repeat(scores[first], examples.groups)
+    better, alike = (np.add.reduceat(rows, first) for rows in (scores > positive, scores == positive))
+    return float(expected_gain(better, alike).mean())
+
+
+def expected_gain(better: np.ndarray, alike: np.ndarray, k: int = 20) -> np.ndarray:
+    """(n,) NDCG@k of one positive each, averaged over the orders of those that score alike (McSherry and Najork, 2008).
+
+    better: (n,) how many score higher than the positive. alike: (n,) how many score as it does, itself among them.
+    """
+    gains = np.concatenate([[0.0], np.cumsum(1 / np.log2(np.arange(k) + 2))])
+    until = [gains[np.minimum(places, k)] for places in (better, better + alike)]
+    return np.asarray((until[1] - until[0]) / alike)
 
 
 def _metric_values(ranks: np.ndarray, metric: str) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -19,6 +20,7 @@ from nextclick.params import Params
 from nextclick.result import Result
 
 ARMS = ("champion", "challenger")
+HITS_ALPHA = 0.2  # share of alpha for arms of which one hits too seldom to have an interval
 MIN_RATIO_P = 0.01  # below which the shares are not those that were asked for, and nothing can be concluded
 
 
@@ -33,7 +35,8 @@ class Arm(Result):
 
 class ExperimentResult(Result):
     """since, share: of the split; only given of one that runs. mixed: sessions that saw both arms. gain: the interval
-    of challenger minus champion."""
+    of challenger minus champion, NaN until enough sessions of both have a hit. hits_ratio_p: as sample_ratio_p, of the
+    sessions with a hit, which have the asked shares if both arms hit alike; it decides while there is no gain."""
 
     since: str = ""
     share: float | None = None
@@ -43,6 +46,7 @@ class ExperimentResult(Result):
     mixed: int
     gain: list[float]
     sample_ratio_p: float
+    hits_ratio_p: float
     verdict: str
 
 
@@ -88,21 +92,35 @@ def compared(clicked: pd.DataFrame, exposed: pd.DataFrame, share: float, params:
         for arm, mean in means.items()
     }
     ratio_p = sample_ratio_p(exposed_to["champion"], exposed_to["challenger"], share)
-    low, high = gain_interval(means["champion"], means["challenger"], alpha)
+    judgement = judge(means["champion"], means["challenger"], share, alpha)
+    mismatch = ratio_p < MIN_RATIO_P
     return ExperimentResult(
         metric=metric,
         champion=arms["champion"],
         challenger=arms["challenger"],
         mixed=int((exposed["arms"] > 1).sum()),
-        gain=[low, high],
+        gain=judgement.gain,
         sample_ratio_p=ratio_p,
-        verdict=_verdict(ratio_p, low, high),
+        hits_ratio_p=judgement.hits_ratio_p,
+        verdict="void: the shares are not those that were asked for" if mismatch else judgement.verdict,
     )
 
 
-def _verdict(ratio_p: float, low: float, high: float) -> str:
-    if ratio_p < MIN_RATIO_P:
-        return "void: the shares are not those that were asked for"
-    if not np.isfinite([low, high]).all():
-        return "unknown"
-    return "better" if low > 0 else "worse" if high < 0 else "no difference yet"
+class Judgement(NamedTuple):
+    verdict: Literal["better", "worse", "no difference yet", "unknown"]
+    gain: list[float]
+    hits_ratio_p: float
+
+
+def judge(champion: SessionMean, challenger: SessionMean, share: float, alpha: float) -> Judgement:
+    """What sessions of both arms say; at any look, it calls arms different that are the same with probability alpha at
+    most. The gain decides where both arms have hits enough for its interval. An arm that hits too seldom for that, as a
+    broken one does, is told by the shares of the sessions with a hit."""
+    gain = gain_interval(champion, challenger, alpha * (1 - HITS_ALPHA))
+    hits_p = sample_ratio_p(champion.hits, challenger.hits, share)
+    if np.isfinite(gain).all():
+        return Judgement("better" if gain[0] > 0 else "worse" if gain[1] < 0 else "no difference yet", gain, hits_p)
+    if hits_p < alpha * HITS_ALPHA:
+        hits_more = challenger.hits > share * (champion.hits + challenger.hits)
+        return Judgement("better" if hits_more else "worse", gain, hits_p)
+    return Judgement("unknown", gain, hits_p)

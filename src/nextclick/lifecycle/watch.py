@@ -13,7 +13,7 @@ import pandas as pd
 from nextclick.bundle.pointer import Pointer
 from nextclick.errors import InputError
 from nextclick.evaluation.metrics import per_prediction
-from nextclick.evaluation.statistics.anytime import SessionMean, sequence_interval
+from nextclick.evaluation.statistics.anytime import betting_interval
 from nextclick.lifecycle.promotion import champion, promised_by_gate, rollback
 from nextclick.lifecycle.records import DeploymentRecord, Grounds
 from nextclick.lifecycle.registry import Registry
@@ -56,7 +56,8 @@ def check_promise(registry: Registry, params: Params, now: datetime) -> WatchRep
     """Check the present champion once, and roll it back if its promise is broken.
 
     The promise is what the gate measured, less `lifecycle.promise_loss`; it is broken if the whole of an interval that
-    holds at every check lies below. If no session counts it is not broken, and the `reason` says why.
+    holds at every check, from the first session on, lies below. If no session counts it is not broken, and the
+    `reason` says why.
     """
     pointer = Pointer.read(registry.root, registry.name)
     version = champion(registry)
@@ -65,19 +66,19 @@ def check_promise(registry: Registry, params: Params, now: datetime) -> WatchRep
         return WatchReport(verdict="kept", reason="nothing was promised, or there is nothing to go back to")
     since = datetime.fromisoformat(pointer.history[-1][1])
     ends = since + timedelta(hours=params.lifecycle.watch_hours)
-    mean, no_sessions = metric_since(registry.root, version.bundle, since, min(now, ends), params)
+    sums, counts, no_sessions = metric_since(registry.root, version.bundle, since, min(now, ends), params)
     least = promised * (1 - params.lifecycle.promise_loss)
-    low, high = sequence_interval(mean, params.lifecycle.alpha)
+    low, high = betting_interval(sums, counts, params.gate.per_session, params.lifecycle.alpha)
     evidence = {
         "version": version.number,
-        "sessions": mean.n,
+        "sessions": len(sums),
         "promised": promised,
         "least": least,
         "interval": [low, high],
         "until": ends.isoformat(),
     }
-    if np.isfinite(high) and high < least:
-        reason = f"{mean.n} sessions give at most {high:.4f} where at least {least:.4f} was promised"
+    if high < least:
+        reason = f"{len(sums)} sessions give at most {high:.4f} where at least {least:.4f} was promised"
         record = rollback(registry, None, Grounds(reason=reason, evidence=evidence))
         return WatchReport.model_validate({**evidence, "verdict": "rolled back", "rollback": record})
     report = {**evidence, "verdict": "kept" if now >= ends else "watching"}
@@ -88,20 +89,21 @@ def check_promise(registry: Registry, params: Params, now: datetime) -> WatchRep
 
 def metric_since(
     root: Path, bundle: str, since: datetime, until: datetime, params: Params
-) -> tuple[SessionMean, str | None]:
-    """The deciding metric of a bundle's lists that were made as the promise was, by the clicks that followed; if there
-    are none, the reason."""
+) -> tuple[np.ndarray, np.ndarray, str | None]:
+    """The deciding metric of a bundle's lists that were made as the promise was, by the clicks that followed: of each
+    session the sum over its first `gate.per_session` lists, and their number; if there are none, the reason."""
     k = params.evaluation.k
     try:
         lists = clicked_lists(root, since, until, params.ingest.event_types[0], label_ms(params))
     except InputError as error:  # nothing was served or clicked yet
-        return SessionMean(float("nan"), float("nan"), 0), str(error)
+        return np.empty(0), np.empty(0), str(error)
     its = lists[lists["model_version"] == bundle]
-    comparable = as_promised(its, k)
+    lists_as_promised = as_promised(its, k).sort_values(["session_id", "moment", "request_id"])
+    comparable = lists_as_promised.groupby("session_id").head(params.gate.per_session)
     values = per_prediction(comparable["rank"].to_numpy(np.int64), k)[params.evaluation.metric]
     sessions = comparable.assign(value=values).groupby("session_id")["value"].agg(["sum", "count"])
-    mean = SessionMean.of(sessions["sum"].to_numpy(), sessions["count"].to_numpy())
-    return mean, _why_none_counts(its, k) if comparable.empty else None
+    reason = _why_none_counts(its, k) if comparable.empty else None
+    return sessions["sum"].to_numpy(), sessions["count"].to_numpy(), reason
 
 
 def _why_none_counts(its: pd.DataFrame, k: int) -> str:

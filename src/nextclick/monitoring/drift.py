@@ -17,7 +17,8 @@ from nextclick.result import Result
 
 BINS, MAX_VALUES = 10, 20  # columns of at most MAX_VALUES distinct values are compared value by value
 SAMPLE = 100_000  # rows of a window that are binned, evenly spaced; more change no distance by 0.01
-RESAMPLES = 400
+RESAMPLES = 2000  # of which chance in one of a hundred windows leaves some twenty
+RESAMPLES_AT_ONCE = 200
 
 
 @dataclass(frozen=True)
@@ -75,9 +76,10 @@ def thresholds(
 ) -> dict[str, float]:
     """The distance of each column that chance alone exceeds, in any of the columns, once in `windows` windows.
 
-    frame: n rows of the reference. sessions: (n,) of each row. n_sessions: of a window. Distances are divided by their
-    column's median over the resamples, and the limit is a quantile of the largest of the columns: so many columns give
-    no more false alarms than one.
+    frame: n rows of the reference. sessions: (n,) of each row. n_sessions: of a window. Each resample draws a window
+    and a reference, since the reference is a sample, too. Distances are divided by their column's median over the
+    resamples, and the limit is a quantile of the largest of the columns: so many columns give no more false alarms
+    than one.
     """
     code, unique = pd.factorize(sessions)
     n = len(unique)
@@ -88,14 +90,25 @@ def thresholds(
         tables.append(table)
     random = np.random.default_rng(seed)
     distances = np.empty((RESAMPLES, len(columns)))
-    for i in range(RESAMPLES):
-        drawn = np.bincount(random.integers(0, n, n_sessions), minlength=n).astype(np.float32)
-        for j, (column, table) in enumerate(zip(columns, tables, strict=True)):
-            counts = drawn @ table
-            distances[i, j] = distance(column.shares, counts / max(1.0, counts.sum()))
+    for some in np.array_split(np.arange(RESAMPLES), -(-RESAMPLES // RESAMPLES_AT_ONCE)):
+        window, reference = (_drawn(random, n, size, len(some)) for size in (n_sessions, n))
+        for j, table in enumerate(tables):
+            distances[some, j] = distance_by_row(window @ table, reference @ table)
     usual = np.maximum(np.median(distances, axis=0), 1e-6)
     worst = np.quantile((distances / usual).max(axis=1), 1 - 1 / max(windows, 1.0))
     return {column.name: float(worst * unit) for column, unit in zip(columns, usual, strict=True)}
+
+
+def _drawn(random: np.random.Generator, n: int, size: int, times: int) -> np.ndarray:
+    """(times, n) how often each of n sessions is drawn if `size` are, with replacement."""
+    cells = random.integers(0, n, (times, size)) + np.arange(times)[:, None] * n
+    return np.bincount(cells.ravel(), minlength=times * n).reshape(times, n).astype(np.float32)
+
+
+def distance_by_row(counts: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """(n,) the `distance` between the shares of each row and of the same row of others. counts, others: (n, width)."""
+    with np.errstate(invalid="ignore"):  # of equal rows, whose divergence may be rounded to below zero
+        return np.asarray(np.nan_to_num(jensenshannon(counts, others, base=2, axis=1)))
 
 
 class ColumnDrift(Result):
