@@ -4,7 +4,8 @@
 
 Needs the pipeline's simulated shop (`dvc repro`) and reports/costs.csv (`python benchmarks/costs.py`). The folder holds
 diginetica/ and rsc15-100k/. Every ranker is trained and judged inside the training sessions; takes some ten minutes.
-The last line that it prints is one JSON object: how many parts, and how many earn something beyond chance.
+The last line that it prints is one JSON object: how many parts, and how many have an interval above zero
+somewhere, which holds the chance of the sessions alone (`beyond_chance`).
 """
 
 from __future__ import annotations

@@ -93,7 +93,9 @@ ax.set(title="Events by hour and weekday (UTC)", xlabel="hour", ylabel="weekday"
 ax.set_yticklabels(["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"])
 fig.colorbar(image, label="events")
 plt.show()
-exploration.sessions_by_day(train, test).plot(title="Sessions by day of their end", xlabel="", ylabel="sessions")
+exploration.sessions_by_day(train, test).plot(
+    marker=".", ylim=(0, None), title="Sessions by day of their end, without cut days", xlabel="", ylabel="sessions"
+)
 plt.show()
 if counts["clock"] == "order":
     print("The source has no times: these were made up from its order, and only the order means anything.")

@@ -61,7 +61,7 @@ assert log.ends[indexed - 1] <= prefixes.log.ends[prefixes.sessions[0]]
 # ## Which source finds the next item?
 
 # %%
-sample = prefixes.take(slice(0, 5000))
+sample = prefixes.take(slice(None, None, max(1, len(prefixes) // 5000)))  # the oldest alone are the easiest to find
 candidates = snapshot.retriever.retrieve(sample)
 hits = candidates.items == sample.targets[:, None]
 recall = pd.DataFrame(
@@ -145,7 +145,7 @@ names = list(snapshot.feature_names)
 table = pd.DataFrame(examples.features, columns=names)
 difference = (table[examples.labels == 1].mean() - table[examples.labels == 0].mean()) / (table.std() + 1e-9)
 difference.reindex(difference.abs().sort_values().index[-20:]).plot.barh(
-    title="Clicked minus not clicked, in standard deviations", xlabel="standard deviations"
+    title="Clicked minus not clicked, in standard deviations", xlabel="standard deviations", figsize=(7, 5)
 )
 plt.show()
 constant = [name for name in names if table[name].std() == 0]

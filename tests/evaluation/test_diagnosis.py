@@ -1,15 +1,18 @@
 """The diagnosis finds what it should: a part that carries the answer is missed, one that carries nothing is not."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from nextclick.evaluation.diagnosis import SOURCES, Laboratory, expected_gain, misses
+from nextclick.evaluation.diagnosis import SOURCES, Laboratory, _ndcg, expected_gain, misses
 from nextclick.events.prefixes import next_clicks
 from nextclick.events.sessions import SessionLog, Vocabulary
 from nextclick.features import candidate_features
 from nextclick.features.feature_group import FeatureGroup
 from nextclick.params import Diagnosis, Ranker, Retrieval, Run
+from nextclick.ranking.ranker import Examples
 from nextclick.ranking.snapshot import Snapshot
 from nextclick.retrieval.candidates import COLUMNS
 
@@ -110,3 +113,26 @@ def test_who_scores_all_alike_is_worth_a_random_order():
     assert by_order < 0.4  # the planted bug, ties that the positive wins, makes it 1
     alone = expected_gain(np.array([0, 3, 19, 20]), np.ones(4, int))
     assert alone == pytest.approx([1, 1 / np.log2(5), 1 / np.log2(21), 0])
+
+
+def test_a_group_is_worth_as_much_in_any_order_of_its_rows():
+    """Groups hold their positive first, which a sort by score must not turn into a gain."""
+    random = np.random.default_rng(1)
+    groups = random.integers(1, 30, 500)
+    scores = random.integers(0, 3, groups.sum()).astype(np.float32)  # as few values as a tree of depth 1 has
+    first = np.cumsum(groups) - groups
+    examples = Examples(scores[:, None], np.isin(np.arange(len(scores)), first), groups, 1.0, ("score",))
+    ranker = SimpleNamespace(inplace_predict=lambda rows: rows[:, 0])
+    shuffled = []
+    for _ in range(300):
+        drawn = random.random(len(scores))
+        ahead = (scores > np.repeat(scores[first], groups)) | (
+            (scores == np.repeat(scores[first], groups)) & (drawn < np.repeat(drawn[first], groups))
+        )
+        places = np.add.reduceat(ahead, first)
+        shuffled.append(np.where(places < 20, 1 / np.log2(places + 2), 0).mean())
+    error = np.std(shuffled) / np.sqrt(len(shuffled))
+    assert _ndcg(ranker, examples) == pytest.approx(np.mean(shuffled), abs=5 * error)
+    better = np.add.reduceat(scores > np.repeat(scores[first], groups), first)
+    planted = np.where(better < 20, 1 / np.log2(better + 2), 0).mean()  # ties that the positive wins
+    assert planted > np.mean(shuffled) + 50 * error

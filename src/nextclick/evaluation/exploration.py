@@ -54,13 +54,19 @@ def hours_by_weekday(events: pd.DataFrame) -> pd.DataFrame:
 
 
 def sessions_by_day(train: pd.DataFrame, test: pd.DataFrame) -> pd.DataFrame:
-    """The number of sessions by the day on which they ended, in columns train and test."""
-    return pd.DataFrame(
-        {
-            name: part.groupby("session_id")["timestamp"].max().dt.floor("D").value_counts()
-            for name, part in (("train", train), ("test", test))
-        }
-    ).sort_index()
+    """The number of sessions by the day on which they ended, in columns train and test. Days of which a part covers
+    less than nine tenths are left out, since a cut day looks like a fall, unless the part covers no day so far."""
+    return pd.DataFrame({"train": _ends_by_day(train), "test": _ends_by_day(test)}).sort_index()
+
+
+def _ends_by_day(part: pd.DataFrame) -> pd.Series:
+    ends = part.groupby("session_id")["timestamp"].max()
+    counts = ends.dt.floor("D").value_counts().sort_index()
+    day = pd.Timedelta(days=1)
+    starts = counts.index.to_series()
+    covered = (starts + day).clip(upper=ends.max()) - starts.clip(lower=part["timestamp"].min())
+    whole = counts[(covered >= 0.9 * day).to_numpy()]
+    return whole if len(whole) else counts
 
 
 def gaps_seconds(events: pd.DataFrame) -> pd.Series:
