@@ -34,9 +34,11 @@ class Rate:
         return float(found.low), float(found.high)
 
     @property
-    def kept(self) -> bool:
-        """Whether the trials do not show more errors than promised."""
-        return self.nominal is None or self.interval[0] <= self.nominal
+    def excess_p(self) -> float:
+        """The p-value of so many errors under the promise; 1 without one."""
+        if self.nominal is None:
+            return 1.0
+        return float(binomtest(self.errors, self.trials, self.nominal, alternative="greater").pvalue)
 
 
 def heavy_tailed(
