@@ -77,7 +77,8 @@ else:
 # %% [markdown]
 # ## Which features moved, and does the ranker lean on them?
 # Jensen-Shannon distance, 0 to 1, does not grow with the sample. A column moved if it passes `monitoring.effect` and what
-# chance alone gives once in `monitoring.windows_to_false_alarm` windows; whole sessions are resampled.
+# chance alone gives once in `monitoring.windows_to_false_alarm` windows, on average over references; whole sessions are
+# resampled, the reference's too.
 
 # %%
 columns = pd.DataFrame(evidence["columns"])

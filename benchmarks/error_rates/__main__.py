@@ -40,7 +40,7 @@ def row(rate: Rate, kept: bool) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, default=2000)
     parser.add_argument("--only", choices=[name.removesuffix("_rates") for name in RULES])
     asked = parser.parse_args()

@@ -12,11 +12,13 @@ from statsmodels.stats.weightstats import ztest
 
 from nextclick.evaluation.statistics.anytime import SessionMean, sample_ratio_p
 from nextclick.lifecycle.experiment import MIN_RATIO_P, judge
+from nextclick.params import Gate
 from nextclick.progress import progress_bar
 
 ALPHA = 0.05
-SHARES = (0.01, 0.05, 0.1, 0.5)
-SESSIONS = 20_000
+# by the challenger's share, so many sessions that most trials reach the interval of the gain, where hits are rare, too
+SESSIONS = {0.01: 300_000, 0.05: 60_000, 0.1: 30_000, 0.5: 20_000}
+MOST = Gate().per_session
 LOOKS = 100
 
 
@@ -31,12 +33,21 @@ class Split:
 
     @classmethod
     def drawn(
-        cls, n: int, share: float, taste: tuple[float, float], better: float, random: np.random.Generator
+        cls,
+        n: int,
+        share: float,
+        taste: tuple[float, float],
+        better: float,
+        random: np.random.Generator,
+        fewer_hits: float = 0.0,
     ) -> Split:
-        """better: by which share of the metric the challenger truly is."""
-        sums, counts = heavy_tailed(n, taste, random)
+        """better: by which share of the metric the challenger truly is. fewer_hits: which share of its sessions with a
+        hit it loses, for which the others are worth more."""
+        sums, counts = heavy_tailed(n, taste, random, MOST)
         challenger = random.random(n) < share
-        return cls(np.where(challenger, sums * (1 + better), sums), counts, challenger, share)
+        kept = random.random(n) >= fewer_hits
+        theirs = sums * kept * (1 + better) / (1 - fewer_hits)
+        return cls(np.where(challenger, theirs, sums), counts, challenger, share)
 
     def arms(self, looks: np.ndarray) -> list[tuple[SessionMean, SessionMean]]:
         """Champion and challenger at each look, which is a number of sessions."""
@@ -71,7 +82,7 @@ def first_verdict(split: Split, looks: np.ndarray) -> tuple[str, int] | None:
     """The first verdict that arms differ, and the number of sessions then."""
     for n, (champion, challenger) in zip(looks, split.arms(looks), strict=True):
         verdict = judge(champion, challenger, split.share, ALPHA).verdict
-        if verdict in ("better", "worse"):
+        if verdict.startswith(("better", "worse")):
             return verdict, int(n)
     return None
 
@@ -83,17 +94,27 @@ def ever_void(split: Split, looks: np.ndarray) -> bool:
     )
 
 
-def false_rates(share: float, taste: str, trials: int, seed: int, sessions: int = SESSIONS) -> list[Rate]:
+def false_rates(share: float, taste: str, trials: int, seed: int, sessions: int) -> list[Rate]:
     random, looks, differ, void = np.random.default_rng(seed), looks_until(sessions), 0, 0
     for _ in progress_bar(range(trials), desc=f"split {share:.0%}, {taste}", unit="trial"):
         split = Split.drawn(sessions, share, TASTES[taste], 0, random)
         differ += first_verdict(split, looks) is not None
         void += ever_void(split, looks)
-    case = f"{share:.0%} share, hits {taste}, {len(looks)} looks"
+    case = f"{share:.0%} share, hits {taste}, {len(looks)} looks until {sessions:,} sessions"
     return [
         Rate("split: arms that are the same differ", case, ALPHA, differ, trials),
         Rate("split: right shares are void", case, MIN_RATIO_P, void, trials),
     ]
+
+
+def called_worse(share: float, taste: str, trials: int, seed: int, sessions: int) -> Rate:
+    """How often a challenger that hits in fewer sessions, and is better, is called worse."""
+    random, looks, worse = np.random.default_rng(seed), looks_until(sessions), 0
+    for _ in progress_bar(range(trials), desc=f"split, fewer hits, {taste}", unit="trial"):
+        found = first_verdict(Split.drawn(sessions, share, TASTES[taste], 0.12, random, fewer_hits=0.3), looks)
+        worse += found is not None and found[0].startswith("worse")
+    case = f"30% fewer sessions with a hit, 12% better, {share:.0%} share, hits {taste}, until {sessions:,} sessions"
+    return Rate("split: a better challenger is worse", case, ALPHA, worse, trials)
 
 
 def power(better: float, share: float, sessions: int, trials: int, seed: int) -> list[Rate]:
@@ -103,7 +124,7 @@ def power(better: float, share: float, sessions: int, trials: int, seed: int) ->
     for _ in progress_bar(range(trials), desc=f"split {better:+.0%} at {share:.0%}", unit="trial"):
         split = Split.drawn(sessions, share, TASTES["27 %"], better, random)
         found = first_verdict(split, looks)
-        if found and (found[0] == "better") == (better > 0):
+        if found and found[0].startswith("better") == (better > 0):
             when.append(found[1])
         for n in once:
             sides = [side[:n] for side in (split.challenger, ~split.challenger)]
@@ -122,7 +143,13 @@ def power(better: float, share: float, sessions: int, trials: int, seed: int) ->
 
 
 def rates(trials: int, seed: int) -> list[Rate]:
-    found = [rate for share in SHARES for taste in TASTES for rate in false_rates(share, taste, trials, seed)]
+    found = [
+        rate
+        for share, sessions in SESSIONS.items()
+        for taste in TASTES
+        for rate in false_rates(share, taste, trials, seed, sessions)
+    ]
+    found += [called_worse(0.1, taste, trials, seed, SESSIONS[0.1]) for taste in TASTES]
     few = max(10, trials // 20)
     for better, sessions in ((0.03, 600_000), (0.1, 100_000), (0.2, 20_000), (-1.0, 20_000)):
         found += power(better, 0.1, sessions, few, seed)

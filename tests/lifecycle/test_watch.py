@@ -245,8 +245,24 @@ def test_an_arm_whose_lists_fail_is_not_spared_them(project):
     assert results(project.root, "recommender", project.params).verdict == "worse"
 
 
+def lists_of(ranks: dict[str, list[int]]) -> pd.DataFrame:
+    """Clicked lists of sessions, in the order of time: the rank of the clicked item in each."""
+    rows = [(session, moment, rank) for session, of in ranks.items() for moment, rank in enumerate(of)]
+    clicked = pd.DataFrame(rows, columns=["session_id", "moment", "rank"])
+    return clicked.assign(request_id=clicked["moment"].astype(str))
+
+
+def test_one_visitor_does_not_decide_a_split():
+    sessions = {f"s{n}": [1, 0] for n in range(400)} | {"robot": [0] * 5000}
+    arms = ["champion", "challenger"] * 200 + ["challenger"]
+    exposed = pd.DataFrame({"session_id": list(sessions), "arm": arms, "arms": 1})
+    found = compared(lists_of(sessions), exposed, 0.5, Params())
+    assert found.challenger.value == pytest.approx(200 / (400 + Params().gate.per_session))
+    assert found.verdict == "no difference yet"
+
+
 def test_a_session_that_saw_both_arms_belongs_to_neither():
-    judged = pd.DataFrame({"session_id": ["s", "t"], "rank": [1, 1]})
+    judged = lists_of({"s": [1], "t": [1]})
     exposed = pd.DataFrame({"session_id": ["s", "t"], "arm": ["champion"] * 2, "arms": [1, 2]})
     found = compared(judged, exposed, 0.5, Params()).to_dict()
     assert (found["champion"]["sessions"], found["mixed"], found["verdict"]) == (1, 1, "unknown")

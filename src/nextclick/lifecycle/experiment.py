@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -12,15 +12,22 @@ import pandas as pd
 from nextclick.bundle.pointer import Pointer
 from nextclick.errors import InputError
 from nextclick.evaluation.metrics import per_prediction
-from nextclick.evaluation.statistics.anytime import SessionMean, gain_interval, sample_ratio_p, sequence_interval
+from nextclick.evaluation.statistics.anytime import (
+    SessionMean,
+    gain_interval,
+    rarer_hits_p,
+    sample_ratio_p,
+    sequence_interval,
+)
 from nextclick.lifecycle.records import DeploymentRecord, read_records
 from nextclick.logs.prediction_log import sessions_by_version
-from nextclick.monitoring.feedback import clicked_lists, label_ms
+from nextclick.monitoring.feedback import clicked_lists, first_lists, label_ms
 from nextclick.params import Params
 from nextclick.result import Result
 
 ARMS = ("champion", "challenger")
-HITS_ALPHA = 0.2  # share of alpha for arms of which one hits too seldom to have an interval
+FEWER_HITS = 0.5  # an arm that hits less than so many times as often as the other needs no interval to be told
+HITS_ALPHA = 0.2  # share of alpha for such arms
 MIN_RATIO_P = 0.01  # below which the shares are not those that were asked for, and nothing can be concluded
 
 
@@ -35,8 +42,7 @@ class Arm(Result):
 
 class ExperimentResult(Result):
     """since, share: of the split; only given of one that runs. mixed: sessions that saw both arms. gain: the interval
-    of challenger minus champion, NaN until enough sessions of both have a hit. hits_ratio_p: as sample_ratio_p, of the
-    sessions with a hit, which have the asked shares if both arms hit alike; it decides while there is no gain."""
+    of challenger minus champion, NaN until enough sessions of both have a hit."""
 
     since: str = ""
     share: float | None = None
@@ -46,7 +52,6 @@ class ExperimentResult(Result):
     mixed: int
     gain: list[float]
     sample_ratio_p: float
-    hits_ratio_p: float
     verdict: str
 
 
@@ -77,11 +82,12 @@ def compared(clicked: pd.DataFrame, exposed: pd.DataFrame, share: float, params:
     """clicked: see `clicked_lists`. exposed: see `exposures`. A session that saw both arms, because the share was
     changed in its midst, belongs to neither.
 
-    All lists count, whatever a promise is made of: short ones are as frequent in both arms, a store without answers
-    affects both, and an arm whose lists fail or come too late must not be spared them."""
+    Of a session the first `gate.per_session` lists count, and of these all, whatever a promise is made of: short ones
+    are as frequent in both arms, a store without answers affects both, and an arm whose lists fail or come too late
+    must not be spared them."""
     metric, alpha = params.evaluation.metric, params.lifecycle.alpha
     in_one_arm = exposed[exposed["arms"] == 1]
-    lists = clicked.merge(in_one_arm, "inner", "session_id")
+    lists = first_lists(clicked, params.gate.per_session).merge(in_one_arm, "inner", "session_id")
     lists["value"] = per_prediction(lists["rank"].to_numpy(np.int64), params.evaluation.k)[metric]
     sessions = lists.groupby(["arm", "session_id"], as_index=False)["value"].agg(sum="sum", count="count")
     parts = {arm: sessions[sessions["arm"] == arm] for arm in ARMS}
@@ -101,26 +107,25 @@ def compared(clicked: pd.DataFrame, exposed: pd.DataFrame, share: float, params:
         mixed=int((exposed["arms"] > 1).sum()),
         gain=judgement.gain,
         sample_ratio_p=ratio_p,
-        hits_ratio_p=judgement.hits_ratio_p,
         verdict="void: the shares are not those that were asked for" if mismatch else judgement.verdict,
     )
 
 
 class Judgement(NamedTuple):
-    verdict: Literal["better", "worse", "no difference yet", "unknown"]
+    verdict: str
     gain: list[float]
-    hits_ratio_p: float
 
 
 def judge(champion: SessionMean, challenger: SessionMean, share: float, alpha: float) -> Judgement:
     """What sessions of both arms say; at any look, it calls arms different that are the same with probability alpha at
     most. The gain decides where both arms have hits enough for its interval. An arm that hits too seldom for that, as a
-    broken one does, is told by the shares of the sessions with a hit."""
+    broken one does, is told by how few of the sessions with a hit are its own."""
     gain = gain_interval(champion, challenger, alpha * (1 - HITS_ALPHA))
-    hits_p = sample_ratio_p(champion.hits, challenger.hits, share)
     if np.isfinite(gain).all():
-        return Judgement("better" if gain[0] > 0 else "worse" if gain[1] < 0 else "no difference yet", gain, hits_p)
-    if hits_p < alpha * HITS_ALPHA:
-        hits_more = challenger.hits > share * (champion.hits + challenger.hits)
-        return Judgement("better" if hits_more else "worse", gain, hits_p)
-    return Judgement("unknown", gain, hits_p)
+        return Judgement("better" if gain[0] > 0 else "worse" if gain[1] < 0 else "no difference yet", gain)
+    level = alpha * HITS_ALPHA / 2  # of either arm
+    if rarer_hits_p(challenger.hits, champion.hits, share, FEWER_HITS) < level:
+        return Judgement("worse: it hits less than half as often", gain)
+    if rarer_hits_p(champion.hits, challenger.hits, 1 - share, FEWER_HITS) < level:
+        return Judgement("better: the champion hits less than half as often", gain)
+    return Judgement("unknown", gain)

@@ -17,7 +17,7 @@ from nextclick.evaluation.statistics.anytime import betting_interval
 from nextclick.lifecycle.promotion import champion, promised_by_gate, rollback
 from nextclick.lifecycle.records import DeploymentRecord, Grounds
 from nextclick.lifecycle.registry import Registry
-from nextclick.monitoring.feedback import as_promised, clicked_lists, label_ms
+from nextclick.monitoring.feedback import as_promised, clicked_lists, first_lists, label_ms
 from nextclick.params import Params
 from nextclick.result import Result
 from nextclick.units import SECONDS_PER_MINUTE
@@ -98,8 +98,7 @@ def metric_since(
     except InputError as error:  # nothing was served or clicked yet
         return np.empty(0), np.empty(0), str(error)
     its = lists[lists["model_version"] == bundle]
-    lists_as_promised = as_promised(its, k).sort_values(["session_id", "moment", "request_id"])
-    comparable = lists_as_promised.groupby("session_id").head(params.gate.per_session)
+    comparable = first_lists(as_promised(its, k), params.gate.per_session)
     values = per_prediction(comparable["rank"].to_numpy(np.int64), k)[params.evaluation.metric]
     sessions = comparable.assign(value=values).groupby("session_id")["value"].agg(["sum", "count"])
     reason = _why_none_counts(its, k) if comparable.empty else None

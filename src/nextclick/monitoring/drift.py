@@ -74,7 +74,8 @@ def distance(shares: np.ndarray, others: np.ndarray) -> float:
 def thresholds(
     frame: pd.DataFrame, columns: list[Column], sessions: np.ndarray, n_sessions: int, windows: float, seed: int
 ) -> dict[str, float]:
-    """The distance of each column that chance alone exceeds, in any of the columns, once in `windows` windows.
+    """The distance of each column that chance alone exceeds, in any of the columns, once in `windows` windows, on
+    average over references: one that happens to be odd gives more false alarms, and the others fewer.
 
     frame: n rows of the reference. sessions: (n,) of each row. n_sessions: of a window. Each resample draws a window
     and a reference, since the reference is a sample, too. Distances are divided by their column's median over the

@@ -88,6 +88,11 @@ def as_promised(clicked: pd.DataFrame, k: int) -> pd.DataFrame:
     return clicked[(clicked["degraded"] == "no") & (clicked["known"] > 0) & (clicked["shown"] >= k)]
 
 
+def first_lists(clicked: pd.DataFrame, most: int) -> pd.DataFrame:
+    """The first `most` lists of each session, so that no single visitor decides. clicked: see `clicked_lists`."""
+    return clicked.sort_values(["session_id", "moment", "request_id"]).groupby("session_id").head(most)
+
+
 class ListMetrics(Result):
     """HR@k, MRR@k and NDCG@k of clicked lists, named as in mrr@20, each with its 95 % interval over sessions (as in
     mrr@20_interval), and `shorter`, the share of lists of fewer than k items, which can only hit less. Without

@@ -12,6 +12,7 @@ from scipy.stats import binom, chisquare
 
 from nextclick.evaluation.statistics import anytime
 from nextclick.evaluation.statistics.anytime import SessionMean, betting_interval
+from nextclick.lifecycle import experiment
 
 from ..conftest import ROOT
 
@@ -34,7 +35,7 @@ def false_verdicts(share: float, taste: str) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize("taste", TASTES)
-@pytest.mark.parametrize("share", split_rates.SHARES)
+@pytest.mark.parametrize("share", split_rates.SESSIONS)
 def test_a_split_of_two_that_are_the_same_is_seldom_called_anything_else(share, taste):
     differ, void = false_verdicts(share, taste)
     assert differ <= most(split_rates.ALPHA)
@@ -43,7 +44,7 @@ def test_a_split_of_two_that_are_the_same_is_seldom_called_anything_else(share, 
 
 def test_verdicts_on_a_handful_of_hits_are_found_out(monkeypatch):
     monkeypatch.setattr(anytime, "MIN_HITS", 1)  # the planted bug: 20 sessions of a small arm say enough
-    assert false_verdicts(0.05, "3 %")[0] > most(split_rates.ALPHA)
+    assert false_verdicts(0.01, "27 %")[0] > most(split_rates.ALPHA)
 
 
 def test_the_test_of_a_single_look_at_the_shares_is_found_out(monkeypatch):
@@ -53,6 +54,20 @@ def test_the_test_of_a_single_look_at_the_shares_is_found_out(monkeypatch):
 
     monkeypatch.setattr(split_rates, "sample_ratio_p", planted)
     assert false_verdicts(0.5, "27 %")[1] > most(split_rates.MIN_RATIO_P)
+
+
+def better_is_worse(taste: str) -> int:
+    return split_rates.called_worse(0.1, taste, TRIALS, 1, SESSIONS).errors
+
+
+@pytest.mark.parametrize("taste", TASTES)
+def test_a_challenger_that_hits_more_seldom_and_is_better_is_not_called_worse(taste):
+    assert better_is_worse(taste) <= most(split_rates.ALPHA)
+
+
+def test_fewer_hits_that_are_taken_for_a_lower_metric_are_found_out(monkeypatch):
+    monkeypatch.setattr(experiment, "FEWER_HITS", 1.0)
+    assert better_is_worse("27 %") > most(split_rates.ALPHA)
 
 
 @pytest.mark.parametrize("share", [0.01, 0.1])

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import betaln, logsumexp
+from scipy.special import betainc, betaln, logsumexp
 
 TUNED_AT = 20_000  # sessions at which a confidence sequence is narrowest
 MIN_HITS = 100  # sessions with a hit in each arm, from which on an asymptotic sequence covers as it says
@@ -79,6 +79,21 @@ def sample_ratio_p(champion: int, challenger: int, share: float) -> float:
     expected = challenger * np.log(share) + champion * np.log1p(-share)
     evidence = logsumexp(factors) - np.log(len(factors)) - expected
     return float(np.exp(-max(evidence, 0.0)))
+
+
+def rarer_hits_p(hits: int, others: int, share: float, times: float) -> float:
+    """The sequential p-value of an arm that hits at least `times` as often as the other: it falls below p at any look
+    with probability p at most.
+
+    hits, others: sessions with a hit of the arm and of the other. share: of all sessions, the arm's. The arm of a
+    session with a hit is then a coin, and what all smaller chances of it make likely, each alike, is held against what
+    the smallest allowed one does: a mixture as in `sample_ratio_p`, of one side.
+    """
+    least = share * times / (share * times + 1 - share)
+    with np.errstate(divide="ignore"):  # so many hits that no smaller chance explains them
+        rarer = np.log(betainc(1 + hits, 1 + others, least)) + betaln(1 + hits, 1 + others) - np.log(least)
+    allowed = hits * np.log(least) + others * np.log1p(-least)
+    return float(np.exp(-max(rarer - allowed, 0.0)))
 
 
 def betting_evidence(excess: np.ndarray) -> np.ndarray:
