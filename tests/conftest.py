@@ -19,7 +19,7 @@ from nextclick.params import Features, Ingest, Params
 
 # where it is set, as in many containers, every import in each of the many processes takes twice as long
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-pytest_plugins = ["ml_test_score", "side_by_side"]
+pytest_plugins = ["fault_promises", "ml_test_score", "side_by_side"]
 ROOT = Path(__file__).parents[1]
 TYPES = ["view", "cart", "purchase"]
 START = pd.Timestamp("2026-01-06 10:30", tz="UTC")  # a Tuesday
