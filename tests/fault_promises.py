@@ -1,13 +1,15 @@
 """The list of faults: a test that injects one says with the mark `fault` what is promised when it happens.
 
     @pytest.mark.fault(
-        part="Redis",                                  # HTTP, Redis, Kafka, disk, clock, process, git, DVC or registry
-        wrong="one session's key holds another type",  # the fault, as a row of docs/operations.md names it
-        noticed="a log line and `nextclick_rows_unreadable_total`, at once",  # who notices, by which sign, within what
+        part="Redis",
+        wrong="one session's key holds another type",
+        noticed="`nextclick_unreadable_rows_total` and a log line, at once",
         lost="nothing",
-        degraded="nothing but this session, until its row is written anew",
+        degraded="this session alone",
         heals="by itself: the row is made again from the log",
     )
+
+`wrong` names the fault as a row of the table does; `noticed` says by which sign and within what time.
 """
 
 import pytest
@@ -24,4 +26,5 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         for mark in item.iter_markers("fault"):
             if set(mark.kwargs) != set(PROMISED) or mark.kwargs["part"] not in PARTS:
-                raise pytest.UsageError(f"{item.nodeid}: the mark fault needs {', '.join(PROMISED)}, part one of {PARTS}")
+                needed = f"the mark fault needs {', '.join(PROMISED)}, and part is one of {', '.join(PARTS)}"
+                raise pytest.UsageError(f"{item.nodeid}: {needed}")
