@@ -3,9 +3,9 @@
     python benchmarks/ablation.py ../shared/data
 
 Needs the pipeline's simulated shop (`dvc repro`) and reports/costs.csv (`python benchmarks/costs.py`). The folder holds
-diginetica/ and rsc15-100k/. Every ranker is trained and judged inside the training sessions; takes some ten minutes.
-The last line that it prints is one JSON object: how many parts, and how many have an interval above zero
-somewhere, which holds the chance of the sessions alone (`beyond_chance`).
+diginetica/ and rsc15-100k/. Every ranker is trained with several seeds and judged, inside the training sessions: the
+better part of an hour. The last line that it prints is one JSON object: how many parts, and how many have an interval
+above zero somewhere (`beyond_chance`).
 """
 
 from __future__ import annotations
@@ -29,19 +29,22 @@ HEAD = """# What each part earns, and what it costs
 
 Made by `python benchmarks/ablation.py DATA`; nothing here is typed. Each row leaves one candidate source (its
 candidates and the features made of its scores) or one group of features out, trains the ranker again and judges it on
-sessions of the training log that are later than those it learned from. The numbers are the fall of the metric, with its
-95 % interval, paired by prediction and resampled by session; those above zero are bold. The interval holds the chance
-of which sessions judge, and not that of the training's seed, so that a part near zero may change sides. *cost* is the
-median time per prediction on one thread, on the simulated shop. What two parts know both, neither loses alone.
+sessions of the training log that are later than those it learned from. The numbers are the fall of the metric, a mean
+over {seeds} seeds with each of which both rankers are trained, with an interval that holds for other seeds and other
+sessions; those above zero are bold. All intervals of the page hold at once in 95 % of such experiments, so they are
+wide: a part that is not bold may be worth something that so few seeds cannot show. *cost* is the median time per
+prediction on one thread, on the simulated shop. What two parts know both, neither loses alone.
 """
 METRICS = ("mrr@20", "hr@20")
+SHOPS = 3
 
 
 def ablation(log: SessionLog, params: Params, **about: object) -> pd.DataFrame:
     snapshot, prefixes = example_snapshot(
         log, params.retrieval, params.ranker, params.features, params.run.seed, **about
     )
-    return Laboratory(snapshot, prefixes, params.ranker, SIZE, METRICS[0], params.run).ablation(*METRICS[1:])
+    laboratory = Laboratory(snapshot, prefixes, params.ranker, SIZE, METRICS[0], params.run)
+    return laboratory.ablation(*METRICS[1:], tables=SHOPS)
 
 
 def shown(row: pd.Series, metric: str) -> str:
@@ -80,7 +83,7 @@ def main() -> None:
         "| " + " | ".join(map(str, row)) + " |" for row in [rows.columns, ["---"] * rows.shape[1], *rows.to_numpy()]
     ]
     (root / "docs").mkdir(exist_ok=True)
-    (root / "docs/ablation.md").write_text(HEAD + "\n" + "\n".join(lines) + "\n")
+    (root / "docs/ablation.md").write_text(HEAD.format(seeds=SIZE.seeds) + "\n" + "\n".join(lines) + "\n")
     beyond = int(board.map(lambda cell: str(cell).startswith("**")).any(axis=1).sum())
     print(json.dumps({"shops": len(shops), "parts": len(board), "beyond_chance": beyond}))
 

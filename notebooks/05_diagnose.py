@@ -56,18 +56,37 @@ clicks = snapshot.knowledge.statistics.clicks
 _, manifest = load_bundle(root / "models/bundle")
 print(f"What follows explains bundle {manifest['version']}.")
 print(
-    f"{len(lab.training):,} predictions are learned from, {len(lab.evaluation):,} of later sessions judge, by {decisive}."
+    f"{len(lab.training):,} predictions are learned from, {len(lab.evaluation):,} of later sessions judge, by {decisive}. "
+    f"Each setting is trained with {len(lab.seeds)} seeds. An interval holds for other seeds and other sessions; where "
+    "several answer one question, all of them hold at once in 95 % of such experiments."
 )
+
+
+# %% [markdown]
+# ## How far is the best that anyone could do?
+
+# %%
+booster = lab.fit(lab.examples[0])
+values = lab.values(booster)
+oracle = slices.oracle_ranks(root / params.ingest.path, root / "data/split/train.parquet", lab.evaluation)
+if oracle is None:
+    print("Nobody knows: only the simulated shop has an oracle.")
+else:
+    best = metrics.per_prediction(oracle, k)[decisive].mean()
+    print(
+        f"The oracle, which knows what the simulated visitors want, reaches {decisive} {best:.4f} on these predictions; a "
+        f"small ranker reaches {values.mean():.4f}, {values.mean() / best:.0%} of it. 04 has the distance of the whole one."
+    )
 
 # %% [markdown]
 # ## Would more examples help?
 
 # %%
 curve = lab.learning_curve()
-more, gap = curve["held out"].diff().iloc[-1], (curve["train"] - curve["held out"]).iloc[-1]
+last, gap = curve.iloc[-1], (curve["train"] - curve["held out"]).iloc[-1]
 print(
-    f"{'Yes' if more > 0.002 else 'Hardly'}: the last doubling of the examples moved held-out NDCG@20 by {more:+.4f}; "
-    f"the gap between training and held out is {gap:.4f}"
+    f"{'Yes' if last['low'] > 0 else 'Not beyond chance'}: the last doubling of the examples moved held-out NDCG@20 by "
+    f"{last['step']:+.4f} [{last['low']:+.4f}, {last['high']:+.4f}]; the gap between training and held out is {gap:.4f}"
     + (
         ", so a ranker that fits its examples less closely might gain."
         if gap > 0.05
@@ -77,6 +96,7 @@ print(
 )
 ax = curve.plot(
     x="examples",
+    y=["train", "held out"],
     marker="o",
     title="NDCG@20 within sampled candidates",
     xlabel="training examples",
@@ -90,14 +110,22 @@ plt.show()
 
 # %%
 capacity = lab.capacity_curve()
+helps, harms = capacity[capacity["low"] > 0], capacity[capacity["high"] < 0]
 best = capacity.loc[capacity["held out"].idxmax()]
 print(
-    f"Held out, depth {best['max_depth']:.0f} is best ({best['held out']:.4f}); at the greatest depth the gap to training "
-    f"is {(capacity['train'] - capacity['held out']).iloc[-1]:.4f}, at depth 1 "
-    f"{(capacity['train'] - capacity['held out']).iloc[0]:.4f}: depth buys variance."
+    f"Held out, depth {best['max_depth']:.0f} has the highest mean ({best['held out']:.4f}). Beyond chance, the step from "
+    f"the depth before helps at: {', '.join(helps['max_depth'].astype(str)) or 'none'}; harms at: {', '.join(harms['max_depth'].astype(str)) or 'none'}. The gap to training is "
+    f"{(capacity['train'] - capacity['held out']).iloc[0]:.4f} at depth {capacity['max_depth'].iloc[0]} and "
+    f"{(capacity['train'] - capacity['held out']).iloc[-1]:.4f} at depth {capacity['max_depth'].iloc[-1]}."
 )
+print(capacity.round(4).to_string(index=False))
 capacity.plot(
-    x="max_depth", marker="o", title="NDCG@20 within sampled candidates", xlabel="depth of the trees", ylabel="NDCG@20"
+    x="max_depth",
+    y=["train", "held out"],
+    marker="o",
+    title="NDCG@20 within sampled candidates",
+    xlabel="depth of the trees",
+    ylabel="NDCG@20",
 )
 plt.show()
 
@@ -114,13 +142,12 @@ ablation = lab.ablation()
 costs = pd.read_csv(root / "reports/costs.csv")
 ablation = ablation.merge(costs, on=["kind", "without"], how="left")
 proven, harmful = ablation[ablation["low"] > 0], ablation[ablation["high"] < 0]
-first = ablation.iloc[0]
+first, half = ablation.iloc[0], ((ablation["high"] - ablation["low"]) / 2).median()
 print(
     f"Without {first['without']} ({first['kind']}) {decisive} falls most, by {first['lost']:.4f} [{first['low']:.4f}, "
     f"{first['high']:.4f}]. The interval lies above zero for {len(proven)} of {len(ablation)} parts: "
     f"{', '.join(proven['without']) or 'none'}; below zero, so better without: {', '.join(harmful['without']) or 'none'}. "
-    "The intervals hold the chance of which sessions judge, and neither that of the training's seed nor that of trying "
-    f"{len(ablation)} parts: a part near zero may change sides with another seed. "
+    f"So few seeds and predictions cannot tell a part that is worth less than some {half:.3f} from one that is worth nothing. "
     f"These are small rankers of {params.diagnosis.groups:,} examples and {params.diagnosis.rounds} trees."
 )
 print(ablation.round(4).to_string(index=False))
@@ -129,7 +156,7 @@ fig, ax = plt.subplots(figsize=(7, 0.35 * len(shown) + 1))
 ax.errorbar(shown["lost"], shown["kind"] + ": " + shown["without"], fmt="o", capsize=3,
             xerr=[shown["lost"] - shown["low"], shown["high"] - shown["lost"]])  # fmt: skip
 ax.axvline(0, linestyle=":")
-ax.set(title="What is lost without it, with 95 % intervals", xlabel=f"loss of {decisive}")
+ax.set(title="What is lost without it, with intervals that hold at once in 95 %", xlabel=f"loss of {decisive}")
 plt.show()
 
 # %% [markdown]
@@ -141,7 +168,6 @@ plt.show()
 # ## What does the ranker look at?
 
 # %%
-booster = lab.fit(lab.examples)
 shap = lab.contributions(booster)
 by_group = pd.Series(
     {group: shap[list(names)].sum() / shap.sum() for group, names in snapshot.features_by_group.items()}
@@ -168,7 +194,6 @@ print(
 )
 print(shares.round(4).to_string())
 labels = slices.labels(lab.evaluation, clicks, types)
-values = lab.values(booster)
 print(slices.by_slice(values, labels, lab.evaluation.sessions, seed).round(4).to_string(index=False))
 
 # %% [markdown]
@@ -176,15 +201,23 @@ print(slices.by_slice(values, labels, lab.evaluation.sessions, seed).round(4).to
 
 # %%
 negatives = lab.imbalance()
+fewest, most = negatives.iloc[0], negatives.iloc[-1]
 print(
-    f"From {negatives.index[0]} to {negatives.index[-1]} negatives a positive {decisive} goes from {negatives.iloc[0]:.4f} "
-    f"to {negatives.iloc[-1]:.4f} ({negatives.iloc[-1] / negatives.iloc[0] - 1:+.1%}), at "
-    f"{negatives.index[-1] / negatives.index[0]:.0f} times the rows. The objective compares pairs within one list, so the "
-    "share of positives does not enter it as it would a classifier's: more negatives only show more of what is not clicked. "
-    "Each is a single training; another seed alone moves the metric by some thousandths."
+    f"From {fewest['negatives']:.0f} to {most['negatives']:.0f} negatives a positive {decisive} goes from "
+    f"{fewest[decisive]:.4f} to {most[decisive]:.4f}, by {most['step']:+.4f} [{most['low']:+.4f}, {most['high']:+.4f}], at "
+    f"{most['negatives'] / fewest['negatives']:.0f} times the rows. The objective compares pairs within one list, so the "
+    "share of positives does not enter it as it would a classifier's: more negatives only show more of what is not clicked."
 )
-ax = negatives.plot(marker="o", title=f"{decisive} by negatives per positive", xlabel="negatives", ylabel=decisive)
-ax.set_xticks(negatives.index)
+print(negatives.round(4).to_string(index=False))
+ax = negatives.plot(
+    x="negatives",
+    y=decisive,
+    marker="o",
+    legend=False,
+    title=f"{decisive} by negatives per positive",
+    ylabel=decisive,
+)
+ax.set_xticks(negatives["negatives"])
 plt.show()
 
 # %% [markdown]
@@ -207,7 +240,7 @@ print(
 # %%
 trade = {}
 for depth in (2, 4, 7):
-    deeper = lab.fit(lab.examples, max_depth=depth)
+    deeper = lab.fit(lab.examples[0], max_depth=depth)
     recommended = lab.recommender(deeper).recommend(lab.evaluation, k)
     by_metric = metrics.per_prediction(metrics.ranks_of(recommended, targets), k)
     trade[depth] = {name: value.mean() for name, value in by_metric.items()} | {
@@ -217,9 +250,12 @@ for depth in (2, 4, 7):
 trade = pd.DataFrame(trade).T.rename_axis("max_depth")
 chosen = {name: trade[name].idxmax() for name in (f"hr@{k}", f"mrr@{k}", f"ndcg@{k}", "coverage")}
 print(
-    f"All agree on depth {chosen[decisive]}, of those that were tried."
-    if len(set(chosen.values())) == 1
-    else "They would choose differently: " + ", ".join(f"{name} depth {depth}" for name, depth in chosen.items()) + "."
+    (
+        f"All agree on depth {chosen[decisive]}, of those that were tried"
+        if len(set(chosen.values())) == 1
+        else "They would choose differently: " + ", ".join(f"{name} depth {depth}" for name, depth in chosen.items())
+    )
+    + ", by one training of each, which does not tell a small difference from chance."
 )
 print(trade.round(4).to_string())
 
@@ -232,12 +268,10 @@ print(trade.round(4).to_string())
 
 # %%
 learned = slices.labels(lab.training, clicks, types)
-table = lab.transfer(*(part["known events"].isin(["1", "2"]).map({True: "short", False: "long"}).to_numpy() for part in (learned, labels)))  # fmt: skip
-home = np.diag(table).mean()
-away = (table.to_numpy().sum() - np.diag(table).sum()) / max(1, table.size - len(table))
+table, better = lab.transfer(*(part["known events"].isin(["1", "2"]).map({True: "short", False: "long"}).to_numpy() for part in (learned, labels)))  # fmt: skip
 print(
-    f"Learning from prefixes of another length (one or two known events against more) costs {home - away:+.4f} of {decisive} on average ({home:.4f} at home, "
-    f"{away:.4f} away), with as many examples."
+    "Learning from prefixes of another length (one or two known events against more) costs "
+    f"{better.mean:+.4f} [{better.low:+.4f}, {better.high:+.4f}] of {decisive}, with as many examples."
 )
 print(table.round(4).to_string())
 

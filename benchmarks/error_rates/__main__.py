@@ -19,7 +19,7 @@ from rate import Rate
 
 from nextclick.project import project_root
 
-RULES = ("split_rates", "watch_rates", "gate_rates", "calibration_rates", "drift_rates")
+RULES = ("split_rates", "watch_rates", "gate_rates", "calibration_rates", "drift_rates", "ablation_rates")
 ALPHA = 0.05  # the chance that any row is called broken that is not
 HEAD = """# How often the rules that decide are wrong
 

@@ -145,6 +145,7 @@ class Diagnosis(Section):
     judged: int = Field(2_500, ge=1)
     negatives: int = Field(20, ge=1)
     rounds: int = Field(50, ge=1)
+    seeds: int = Field(5, ge=2)
 
 
 class Stream(Section):

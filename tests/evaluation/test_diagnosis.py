@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nextclick.evaluation.diagnosis import SOURCES, Laboratory, _ndcg, expected_gain, misses
+from nextclick.evaluation.diagnosis import SOURCES, Laboratory, misses
+from nextclick.evaluation.group_ndcg import expected_gain, ndcg_of_groups
 from nextclick.events.prefixes import next_clicks
 from nextclick.events.sessions import SessionLog, Vocabulary
 from nextclick.features import candidate_features
@@ -16,7 +17,7 @@ from nextclick.ranking.ranker import Examples
 from nextclick.ranking.snapshot import Snapshot
 from nextclick.retrieval.candidates import COLUMNS
 
-SIZE = Diagnosis(groups=400, judged=300, negatives=10, rounds=15)
+SIZE = Diagnosis(groups=400, judged=300, negatives=10, rounds=15, seeds=3)
 
 
 def random_log(n: int, seed: int) -> SessionLog:
@@ -69,15 +70,23 @@ def test_only_the_part_that_knows_the_answer_is_missed(laboratory):
 
 
 def test_shap_names_the_feature_that_knows_the_answer(laboratory):
-    assert laboratory.contributions(laboratory.fit(laboratory.examples)).index[0] == "answer"
+    assert laboratory.contributions(laboratory.fit(laboratory.examples[0])).index[0] == "answer"
 
 
 def test_curves_and_transfer_have_a_row_for_each_case(laboratory):
-    curve = laboratory.learning_curve((0.5, 1.0))
-    assert curve["examples"].tolist()[0] < curve["examples"].tolist()[1]
-    assert laboratory.capacity_curve((1, 3))["max_depth"].tolist() == [1, 3]
+    for curve, axis in (
+        (laboratory.learning_curve((0.5, 1.0)), "examples"),
+        (laboratory.capacity_curve((1, 3)), "max_depth"),
+    ):
+        assert curve[axis].is_monotonic_increasing
+        assert curve["step"][1] == pytest.approx(curve["held out"][1] - curve["held out"][0])
+        assert curve["low"][1] <= curve["step"][1] <= curve["high"][1]
+        assert curve[["step", "low", "high"]].iloc[0].isna().all()
+    negatives = laboratory.imbalance((2, 10))
+    assert negatives["step"][1] == pytest.approx(negatives["mrr@20"].diff()[1])
     labels = [np.where(part.lengths > 1, "long", "short") for part in (laboratory.training, laboratory.evaluation)]
-    table = laboratory.transfer(*labels)
+    table, better = laboratory.transfer(*labels)
+    assert better.low < better.mean < better.high
     assert table.index.tolist() == table.columns.tolist() == ["long", "short"]
     assert table.notna().all(axis=None)
 
@@ -132,7 +141,7 @@ def test_a_group_is_worth_as_much_in_any_order_of_its_rows():
         places = np.add.reduceat(ahead, first)
         shuffled.append(np.where(places < 20, 1 / np.log2(places + 2), 0).mean())
     error = np.std(shuffled) / np.sqrt(len(shuffled))
-    assert _ndcg(ranker, examples) == pytest.approx(np.mean(shuffled), abs=5 * error)
+    assert ndcg_of_groups(ranker, examples).mean() == pytest.approx(np.mean(shuffled), abs=5 * error)
     better = np.add.reduceat(scores > np.repeat(scores[first], groups), first)
     planted = np.where(better < 20, 1 / np.log2(better + 2), 0).mean()  # ties that the positive wins
     assert planted > np.mean(shuffled) + 50 * error

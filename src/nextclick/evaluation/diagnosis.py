@@ -2,7 +2,8 @@
 capacity.
 
 Small rankers answer each question. They are trained and evaluated on predictions of the training log, since the test
-log is for the final metrics. All of them are evaluated on the same predictions, so that two are compared in pairs.
+log is for the final metrics. All of them are evaluated on the same predictions, so that two are compared in pairs, and
+each setting is trained with several seeds, since another seed alone moves a metric as much as many a part.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ import numpy as np
 import pandas as pd
 import xgboost as xgb
 
+from nextclick.evaluation.group_ndcg import ndcg_of_groups
 from nextclick.evaluation.metrics import per_prediction
-from nextclick.evaluation.statistics.bootstrap import resampled_means, resampled_sessions
+from nextclick.evaluation.statistics.seeds import Effect, effect_over_seeds
 from nextclick.events.prefixes import Prefixes
 from nextclick.params import Diagnosis, Ranker, Run
 from nextclick.progress import progress_bar
@@ -32,6 +34,7 @@ SOURCES = {
     "encoder": ("encoder",),
 }
 LOSS_COLUMNS = ("lost", "low", "high")
+STEP_COLUMNS = ("step", "low", "high")
 
 
 @dataclass(frozen=True)
@@ -65,126 +68,169 @@ class DiagnosedPredictions:
 class Laboratory:
     """Trains small rankers on `training` and evaluates each on `evaluation`, by a metric such as mrr@20.
 
-    `evaluation` samples the newest quarter of the sessions, `training` the sessions before them. `examples` and
-    `held_out` are the examples that either makes, and `predictions` is `evaluation` with all candidates.
+    `evaluation` samples the newest quarter of the sessions, `training` the sessions before them. A seed draws the
+    negatives and the trees' rows and columns. `examples` are those that each seed draws, the first seed that of the
+    run, `held_out` those that the first draws of `evaluation`, and `predictions` is `evaluation` with all candidates.
     """
 
     def __init__(
         self, snapshot: Snapshot, prefixes: Prefixes, ranker: Ranker, size: Diagnosis, metric: str, run: Run
     ) -> None:
-        self.snapshot, self.size, self.seed, self.threads = snapshot, size, run.seed, run.threads
+        self.snapshot, self.size, self.threads = snapshot, size, run.threads
+        self.seed, self.seeds = run.seed, range(run.seed, run.seed + size.seeds)
         self.params = ranker.model_copy(update={"rounds": size.rounds, "negatives": size.negatives})
         self.metric = metric
         sessions = np.unique(prefixes.sessions)
         newest = np.isin(prefixes.sessions, sessions[int(len(sessions) * 0.75) :])
         self.training = _sample(prefixes.take(np.flatnonzero(~newest)), size.groups, run.seed)
         self.evaluation = _sample(prefixes.take(np.flatnonzero(newest)), size.judged, run.seed)
-        self.examples = training_examples(snapshot, self.training, size.negatives, run.seed)
+        self.examples = self._drawn(snapshot, self.training, size.negatives)
         self.held_out = training_examples(snapshot, self.evaluation, size.negatives, run.seed)
         self.predictions = DiagnosedPredictions.of(snapshot, self.evaluation)
 
-    def fit(self, examples: Examples, **changes: float) -> xgb.Booster:
-        """Train a ranker on the examples, with some params of the laboratory's ranker changed."""
-        return train_ranker(examples, self.params.model_copy(update=changes), self.seed, self.threads)[0]
+    def fit(self, examples: Examples, seed: int | None = None, **changes: float) -> xgb.Booster:
+        """Train a ranker on the examples, with some params of the laboratory's ranker changed; seed: the run's."""
+        params = self.params.model_copy(update=changes)
+        return train_ranker(examples, params, self.seed if seed is None else seed, self.threads)[0]
 
     def values(self, booster: xgb.Booster) -> np.ndarray:
         """(n,) the metric of each prediction of `evaluation`."""
         return _metric_values(self.predictions.ranks(booster.inplace_predict), self.metric)
 
-    def learning_curve(self, shares: tuple[float, ...] = (0.125, 0.25, 0.5, 1.0)) -> pd.DataFrame:
-        """NDCG@20 within sampled candidates, of the training and the held-out groups, by number of training examples.
+    def effect(self, differences: np.ndarray, together: int = 1) -> Effect:
+        """See `effect_over_seeds`. differences: (n_seeds, n) of the metric, for each prediction of `evaluation`."""
+        return effect_over_seeds(differences, self.evaluation.sessions, together)
 
-        shares: of the training examples; each takes the newest.
-        """
-        rows = []
-        for share in progress_bar(shares, desc="learning curve", unit="ranker"):
-            n = len(self.examples.groups)
-            newest = self.examples.take_groups(n - max(1, int(n * share)), n)
-            rows.append((len(newest.groups), *self._both(self.fit(newest), newest)))
-        return pd.DataFrame(rows, columns=["examples", "train", "held out"])
+    def learning_curve(self, shares: tuple[float, ...] = (0.125, 0.25, 0.5, 1.0)) -> pd.DataFrame:
+        """`_curve` by number of training examples. shares: of them; each takes the newest."""
+        n = min(len(examples.groups) for examples in self.examples)
+        cases: dict[int, dict[str, float]] = {max(1, int(n * share)): {} for share in shares}
+        return self._curve("examples", cases, "learning curve")
 
     def capacity_curve(self, depths: tuple[int, ...] = (1, 3, 5, 7, 9)) -> pd.DataFrame:
-        """NDCG@20 within sampled candidates, of the training and the held-out groups, by depth of the trees."""
-        rows = [
-            (depth, *self._both(self.fit(self.examples, max_depth=depth), self.examples))
-            for depth in progress_bar(depths, desc="capacity", unit="ranker")
-        ]
-        return pd.DataFrame(rows, columns=["max_depth", "train", "held out"])
+        """`_curve` by depth of the trees."""
+        return self._curve("max_depth", {depth: {"max_depth": depth} for depth in depths}, "capacity")
 
-    def _both(self, booster: xgb.Booster, examples: Examples) -> tuple[float, float]:
-        """NDCG@20 within sampled candidates, of the training groups and of held-out groups sampled alike."""
-        return _ndcg(booster, examples), _ndcg(booster, self.held_out)
+    def _curve(self, axis: str, cases: dict[int, dict[str, float]], said: str) -> pd.DataFrame:
+        """NDCG@20 within sampled candidates, of the training groups ("train") and of groups held out and sampled alike,
+        a row for each case; and the step of the latter from the row before, with an interval over seeds and sessions
+        that is corrected for the number of steps.
 
-    def ablation(self, *others: str) -> pd.DataFrame:
-        """The loss of the metric without each candidate source and each feature group: the difference to a ranker that
-        has them all, paired by prediction, with a 95 % interval from resampled sessions. The greatest loss comes first.
+        cases: params of the ranker by value of the axis. Along "examples" the value is how many are trained on.
+        """
+        sessions, before, rows = self._held_out_sessions(), None, []
+        for value, changes in progress_bar(cases.items(), desc=said, unit="setting"):
+            train, held_out = [], []
+            for seed, examples in zip(self.seeds, self.examples, strict=True):
+                n = len(examples.groups)
+                some = examples.take_groups(n - value, n) if axis == "examples" else examples
+                booster = self.fit(some, seed, **changes)
+                train.append(ndcg_of_groups(booster, some).mean())
+                held_out.append(ndcg_of_groups(booster, self.held_out))
+            now = np.array(held_out)
+            step = (
+                Effect(*[np.nan] * 3) if before is None else effect_over_seeds(now - before, sessions, len(cases) - 1)
+            )
+            rows.append((value, np.mean(train), now.mean(), *step))
+            before = now
+        return pd.DataFrame(rows, columns=[axis, "train", "held out", *STEP_COLUMNS])
 
+    def _held_out_sessions(self) -> np.ndarray:
+        """(n_groups,) the session of each group of `held_out`: a prediction without its next item has none."""
+        return self.evaluation.sessions[self.predictions.hits.any(axis=1)]
+
+    def ablation(self, *others: str, tables: int = 1) -> pd.DataFrame:
+        """The loss of the metric without each candidate source and each feature group: the difference to rankers of the
+        same seeds that have them all, paired by prediction. The greatest loss comes first.
+
+        The intervals hold other seeds and sessions, and all those of the table, and of `tables` of them, at once.
         others: further metrics, whose columns are prefixed with their names.
         """
-        whole = self.predictions.ranks(self.fit(self.examples).inplace_predict)
-        draws = resampled_sessions(self.evaluation.sessions, self.seed)
+        whole = self._ranks_without(set(), self.examples, self.predictions)
         rows = []
         parts = [("source", name) for name in SOURCES] + [
             ("features", name) for name in self.snapshot.features_by_group
         ]
-        for kind, name in progress_bar(parts, desc="ablation", unit="ranker"):
+        metrics = (self.metric, *others)
+        for kind, name in progress_bar(parts, desc="ablation", unit="part"):
             without = self._without_source(name) if kind == "source" else self._without_features(name)
             row = {"kind": kind, "without": name}
-            for metric in (self.metric, *others):
+            for metric in metrics:
                 lost = _metric_values(whole, metric) - _metric_values(without, metric)
-                low, high = np.percentile(resampled_means(lost, *draws), [2.5, 97.5])
+                found = self.effect(lost, len(parts) * len(metrics) * tables)
                 prefix = "" if metric == self.metric else f"{metric} "
-                row |= {
-                    f"{prefix}{column}": float(value)
-                    for column, value in zip(LOSS_COLUMNS, (lost.mean(), low, high), strict=True)
-                }
+                row |= {f"{prefix}{column}": value for column, value in zip(LOSS_COLUMNS, found, strict=True)}
             rows.append(row)
         return pd.DataFrame(rows).sort_values("lost", ascending=False, ignore_index=True)
 
     def _without_source(self, source: str) -> np.ndarray:
-        """(n,) the ranks with neither the candidates of a source nor the features made of its scores."""
+        """(n_seeds, n) the ranks with neither the candidates of a source nor the features made of its scores."""
         left_out = {COLUMNS.index(name) for name in SOURCES[source]}
         retriever = self.snapshot.retriever
         fewer = replace(retriever, fused=tuple(k for k in retriever.fused if k not in left_out))
         snapshot = replace(self.snapshot, retriever=fewer)
         hidden = {f"{name}_{kind}" for name in SOURCES[source] for kind in ("score", "share", "rank")}
-        examples = training_examples(snapshot, self.training, self.size.negatives, self.seed)
+        examples = self._drawn(snapshot, self.training, self.size.negatives)
         return self._ranks_without(hidden, examples, DiagnosedPredictions.of(snapshot, self.evaluation))
 
     def _without_features(self, group: str) -> np.ndarray:
-        """(n,) the ranks without the features of a group."""
+        """(n_seeds, n) the ranks without the features of a group."""
         return self._ranks_without(set(self.snapshot.features_by_group[group]), self.examples, self.predictions)
 
-    def _ranks_without(self, hidden: set[str], examples: Examples, predictions: DiagnosedPredictions) -> np.ndarray:
-        """(n,) the ranks by a ranker that is trained without the hidden features."""
-        columns = [column for column, name in enumerate(examples.names) if name not in hidden]
-        names = tuple(examples.names[column] for column in columns)
-        booster = self.fit(replace(examples, features=examples.features[:, columns], names=names))
-        return replace(predictions, features=predictions.features[:, :, columns]).ranks(booster.inplace_predict)
+    def _ranks_without(self, hidden: set[str], drawn: list[Examples], predictions: DiagnosedPredictions) -> np.ndarray:
+        """(n_seeds, n) the ranks by rankers that are trained without the hidden features, one for each seed."""
+        columns = [column for column, name in enumerate(self.snapshot.feature_names) if name not in hidden]
+        names = tuple(self.snapshot.feature_names[column] for column in columns)
+        seen = replace(predictions, features=predictions.features[:, :, columns])
+        found = []
+        for seed, examples in zip(self.seeds, drawn, strict=True):
+            booster = self.fit(replace(examples, features=examples.features[:, columns], names=names), seed)
+            found.append(seen.ranks(booster.inplace_predict))
+        return np.array(found)
 
-    def imbalance(self, counts: tuple[int, ...] = (5, 20, 80)) -> pd.Series:
-        """The mean metric by negatives per positive; the positives are the same in all of them."""
-        means = {}
-        for count in progress_bar(counts, desc="negatives", unit="ranker"):
-            examples = training_examples(self.snapshot, self.training, count, self.seed)
-            means[count] = float(self.values(self.fit(examples)).mean())
-        return pd.Series(means, name=self.metric)
+    def _drawn(self, snapshot: Snapshot, prefixes: Prefixes, negatives: int) -> list[Examples]:
+        """The examples that each seed draws."""
+        return [training_examples(snapshot, prefixes, negatives, seed) for seed in self.seeds]
 
-    def transfer(self, training_labels: np.ndarray, evaluation_labels: np.ndarray) -> pd.DataFrame:
-        """The mean metric when a ranker is trained on one slice and evaluated on another: a row for each slice of
-        `training`, with equally many predictions, and a column for each slice of `evaluation`.
+    def _values_of(self, drawn: list[Examples]) -> np.ndarray:
+        """(n_seeds, n) the metric of each prediction of `evaluation`, by the ranker of each seed."""
+        return _metric_values(self._ranks_without(set(), drawn, self.predictions), self.metric)
 
-        training_labels: (len(training),); evaluation_labels: (len(evaluation),).
+    def imbalance(self, counts: tuple[int, ...] = (5, 20, 80)) -> pd.DataFrame:
+        """The mean metric by negatives per positive, of which the positives are the same; and the difference of each to
+        the first, with intervals corrected for their number: columns negatives, the metric, and those of a step."""
+        first, rows = None, []
+        for count in progress_bar(counts, desc="negatives", unit="setting"):
+            values = self._values_of(self._drawn(self.snapshot, self.training, count))
+            first = values if first is None else first
+            step = self.effect(values - first, len(counts) - 1) if count != counts[0] else Effect(*[np.nan] * 3)
+            rows.append((count, values.mean(), *step))
+        return pd.DataFrame(rows, columns=["negatives", self.metric, *STEP_COLUMNS])
+
+    def transfer(self, training_labels: np.ndarray, evaluation_labels: np.ndarray) -> tuple[pd.DataFrame, Effect]:
+        """The mean metric when rankers are trained on one slice and evaluated on another: a row for each slice of
+        `training`, with equally many predictions, and a column for each slice of `evaluation`. And how much better
+        those do that learned from the slice of the prediction than the mean of the others.
+
+        training_labels: (len(training),); evaluation_labels: (len(evaluation),). At least two slices are in both.
         """
         kinds = sorted(set(training_labels) & set(evaluation_labels))
         size = min(int((training_labels == kind).sum()) for kind in kinds)
-        table = pd.DataFrame(index=kinds, columns=kinds, dtype=float)
-        for kind in progress_bar(kinds, desc="transfer", unit="ranker"):
+        values = {}
+        for kind in progress_bar(kinds, desc="transfer", unit="slice"):
             sample = _sample(self.training.take(np.flatnonzero(training_labels == kind)), size, self.seed)
-            booster = self.fit(training_examples(self.snapshot, sample, self.size.negatives, self.seed))
-            values = self.values(booster)
-            table.loc[kind] = [values[evaluation_labels == other].mean() for other in kinds]
-        return table.rename_axis(index="learned from", columns="judged on")
+            values[kind] = self._values_of(self._drawn(self.snapshot, sample, self.size.negatives))
+        table = pd.DataFrame(
+            {other: {kind: values[kind][:, evaluation_labels == other].mean() for kind in kinds} for other in kinds}
+        )
+        differences = np.zeros_like(values[kinds[0]])
+        for kind in kinds:
+            others = np.mean([values[other] for other in kinds if other != kind], axis=0)
+            chosen = evaluation_labels == kind
+            differences[:, chosen] = (values[kind] - others)[:, chosen]
+        within = np.isin(evaluation_labels, kinds)
+        better = effect_over_seeds(differences[:, within], self.evaluation.sessions[within])
+        return table.rename_axis(index="learned from", columns="judged on"), better
 
     def contributions(self, booster: xgb.Booster, max_rows: int = 5000) -> pd.Series:
         """Mean absolute SHAP value (Lundberg et al., 2020) of each feature, highest first.
@@ -215,26 +261,8 @@ def misses(ranks: np.ndarray, hits: np.ndarray, known: np.ndarray, k: int) -> pd
     return pd.Series(kinds).value_counts(normalize=True)
 
 
-def _ndcg(booster: xgb.Booster, examples: Examples) -> float:
-    scores = booster.inplace_predict(np.ascontiguousarray(examples.features))
-    ends = np.cumsum(examples.groups)
-    first = ends - examples.groups  # the index of the positive
-    positive = np.repeat(scores[first], examples.groups)
-    better, alike = (np.add.reduceat(rows, first) for rows in (scores > positive, scores == positive))
-    return float(expected_gain(better, alike).mean())
-
-
-def expected_gain(better: np.ndarray, alike: np.ndarray, k: int = 20) -> np.ndarray:
-    """(n,) NDCG@k of one positive each, averaged over the orders of those that score alike (McSherry and Najork, 2008).
-
-    better: (n,) how many score higher than the positive. alike: (n,) how many score as it does, itself among them.
-    """
-    gains = np.concatenate([[0.0], np.cumsum(1 / np.log2(np.arange(k) + 2))])
-    until = [gains[np.minimum(places, k)] for places in (better, better + alike)]
-    return np.asarray((until[1] - until[0]) / alike)
-
-
 def _metric_values(ranks: np.ndarray, metric: str) -> np.ndarray:
+    """The metric of each rank, in the shape of `ranks`."""
     return per_prediction(ranks, int(metric.partition("@")[2]))[metric]
 
 

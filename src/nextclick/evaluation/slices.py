@@ -61,16 +61,17 @@ def by_slice(values: np.ndarray, labelled: pd.DataFrame, sessions: np.ndarray, s
     return pd.DataFrame(rows, columns=["slice", "label", "predictions", "value", "low", "high"])
 
 
-def oracle_ranks(source: Path, test: Path, prefixes: Prefixes) -> np.ndarray | None:
+def oracle_ranks(source: Path, events: Path, prefixes: Prefixes) -> np.ndarray | None:
     """(n,) the rank of each next item in the oracle's list, 0 if it is not in it; None if the source has no oracle.
 
-    test: the canonical events that `prefixes` were made of.
+    events: canonical, of which the log of `prefixes` holds some sessions or all.
     """
     if not (source / "oracle.parquet").is_file():
         return None
     oracle = pd.read_parquet(source / "oracle.parquet").set_index("event_id")["rank"]
-    events = read_columns(test, ["event_id", "session_id", "timestamp"])
-    events["end"] = events.groupby("session_id")["timestamp"].transform("max")
+    rows = read_columns(events, ["event_id", "session_id", "timestamp"])
+    rows = rows[rows["session_id"].isin(prefixes.log.session_ids)]
     # the order of SessionLog.from_events
-    ordered = events.sort_values(["end", "session_id", *ORDER])["event_id"]
+    rows = rows.assign(end=rows.groupby("session_id")["timestamp"].transform("max"))
+    ordered = rows.sort_values(["end", "session_id", *ORDER])["event_id"]
     return oracle.reindex(ordered.iloc[prefixes.ends]).fillna(0).to_numpy(dtype=np.int64)
