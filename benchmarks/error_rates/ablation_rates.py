@@ -11,7 +11,7 @@ from nextclick.progress import progress_bar
 
 SESSIONS = 800  # of some 2,500 predictions, as in 05
 PARTS = 10
-METRICS = 0.65  # the mean of a hit, which is worth 0.3 to 1
+HIT_WORTH = 0.65  # on average, as a hit is worth 0.3 to 1
 
 
 def differences(
@@ -27,10 +27,10 @@ def differences(
     sessions = np.repeat(np.arange(n), counts)
     hits = random.random((2, seeds, len(sessions))) < random.beta(*taste, n)[sessions]
     changed = random.random((seeds, len(sessions))) < 0.1
-    base = METRICS * taste[0] / sum(taste)
+    base = HIT_WORTH * taste[0] / sum(taste)
     values = np.where(changed, (hits[0].astype(float) - hits[1]) * random.uniform(0.3, 1, changed.shape), 0.0)
     by_session = random.normal(0, of_seed * base, (seeds, n))[:, sessions]
-    return values + by_session + base * (random.normal(effect, of_seed, (seeds, 1))), sessions
+    return values + by_session + base * random.normal(effect, of_seed, (seeds, 1)), sessions
 
 
 def called(effect: float, taste: str, of_seed: float, together: int, trials: int, seed: int) -> int:

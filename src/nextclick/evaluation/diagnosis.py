@@ -22,7 +22,7 @@ from nextclick.events.prefixes import Prefixes
 from nextclick.params import Diagnosis, Ranker, Run
 from nextclick.progress import progress_bar
 from nextclick.ranking.ranker import Examples, train_ranker
-from nextclick.ranking.recommender import Recommender, training_examples
+from nextclick.ranking.recommender import Recommender, drawn_examples
 from nextclick.ranking.snapshot import Snapshot
 from nextclick.retrieval.candidates import COLUMNS
 
@@ -39,10 +39,11 @@ STEP_COLUMNS = ("step", "low", "high")
 
 @dataclass(frozen=True)
 class DiagnosedPredictions:
-    """Predictions with all their candidates. features: (n, width, n_features) float32; hits, present: (n, width) bool,
-    whether a candidate is the item clicked next, and whether there is a candidate at all."""
+    """Predictions with all their candidates. names: (n_features,); features: (n, width, n_features) float32; hits,
+    present: (n, width) bool, whether a candidate is the item clicked next, and whether there is a candidate at all."""
 
     prefixes: Prefixes
+    names: tuple[str, ...]
     features: np.ndarray
     hits: np.ndarray
     present: np.ndarray
@@ -51,7 +52,25 @@ class DiagnosedPredictions:
     def of(cls, snapshot: Snapshot, prefixes: Prefixes) -> DiagnosedPredictions:
         candidates, features = snapshot.features(prefixes)
         hits = candidates.present & (candidates.items == prefixes.targets[:, None])
-        return cls(prefixes, features, hits, candidates.present)
+        return cls(prefixes, snapshot.feature_names, features, hits, candidates.present)
+
+    def without(self, hidden: set[str]) -> DiagnosedPredictions:
+        """The same predictions without the hidden features."""
+        if not hidden:
+            return self
+        columns = [column for column, name in enumerate(self.names) if name not in hidden]
+        names = tuple(self.names[column] for column in columns)
+        return replace(self, names=names, features=self.features[:, :, columns])
+
+    def take(self, chosen: np.ndarray) -> DiagnosedPredictions:
+        """The chosen predictions."""
+        parts = (self.features, self.hits, self.present)
+        return DiagnosedPredictions(self.prefixes.take(chosen), self.names, *(part[chosen] for part in parts))
+
+    def examples(self, negatives: int, seed: int) -> Examples:
+        """See `drawn_examples`."""
+        random = np.random.default_rng(seed)
+        return drawn_examples(self.features, self.hits, self.present, negatives, random, self.names)
 
     def ranks(self, score: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
         """(n,) the rank of each next item, from 1, when `score` orders the candidates; 0 if it is not a candidate.
@@ -68,9 +87,9 @@ class DiagnosedPredictions:
 class Laboratory:
     """Trains small rankers on `training` and evaluates each on `evaluation`, by a metric such as mrr@20.
 
-    `evaluation` samples the newest quarter of the sessions, `training` the sessions before them. A seed draws the
-    negatives and the trees' rows and columns. `examples` are those that each seed draws, the first seed that of the
-    run, `held_out` those that the first draws of `evaluation`, and `predictions` is `evaluation` with all candidates.
+    `evaluation` samples the newest quarter of the sessions, `training` the sessions before them, `learned` and
+    `predictions` are the two with all candidates. A seed draws the negatives and the trees' rows and columns;
+    `examples` are those that each seed draws, the run's first, and `held_out` those that it draws of `evaluation`.
     """
 
     def __init__(
@@ -84,9 +103,10 @@ class Laboratory:
         newest = np.isin(prefixes.sessions, sessions[int(len(sessions) * 0.75) :])
         self.training = _sample(prefixes.take(np.flatnonzero(~newest)), size.groups, run.seed)
         self.evaluation = _sample(prefixes.take(np.flatnonzero(newest)), size.judged, run.seed)
-        self.examples = self._drawn(snapshot, self.training, size.negatives)
-        self.held_out = training_examples(snapshot, self.evaluation, size.negatives, run.seed)
+        self.learned = DiagnosedPredictions.of(snapshot, self.training)
         self.predictions = DiagnosedPredictions.of(snapshot, self.evaluation)
+        self.examples = self._drawn(self.learned)
+        self.held_out = self.predictions.examples(size.negatives, run.seed)
 
     def fit(self, examples: Examples, seed: int | None = None, **changes: float) -> xgb.Booster:
         """Train a ranker on the examples, with some params of the laboratory's ranker changed; seed: the run's."""
@@ -146,7 +166,7 @@ class Laboratory:
         The intervals hold other seeds and sessions, and all those of the table, and of `tables` of them, at once.
         others: further metrics, whose columns are prefixed with their names.
         """
-        whole = self._ranks_without(set(), self.examples, self.predictions)
+        whole = self._ranks(self.examples, self.predictions)
         rows = []
         parts = [("source", name) for name in SOURCES] + [
             ("features", name) for name in self.snapshot.features_by_group
@@ -170,38 +190,37 @@ class Laboratory:
         fewer = replace(retriever, fused=tuple(k for k in retriever.fused if k not in left_out))
         snapshot = replace(self.snapshot, retriever=fewer)
         hidden = {f"{name}_{kind}" for name in SOURCES[source] for kind in ("score", "share", "rank")}
-        examples = self._drawn(snapshot, self.training, self.size.negatives)
-        return self._ranks_without(hidden, examples, DiagnosedPredictions.of(snapshot, self.evaluation))
+        learned, judged = (DiagnosedPredictions.of(snapshot, part) for part in (self.training, self.evaluation))
+        return self._ranks_without(hidden, learned, judged)
 
     def _without_features(self, group: str) -> np.ndarray:
         """(n_seeds, n) the ranks without the features of a group."""
-        return self._ranks_without(set(self.snapshot.features_by_group[group]), self.examples, self.predictions)
+        return self._ranks_without(set(self.snapshot.features_by_group[group]), self.learned, self.predictions)
 
-    def _ranks_without(self, hidden: set[str], drawn: list[Examples], predictions: DiagnosedPredictions) -> np.ndarray:
-        """(n_seeds, n) the ranks by rankers that are trained without the hidden features, one for each seed."""
-        columns = [column for column, name in enumerate(self.snapshot.feature_names) if name not in hidden]
-        names = tuple(self.snapshot.feature_names[column] for column in columns)
-        seen = replace(predictions, features=predictions.features[:, :, columns])
-        found = []
-        for seed, examples in zip(self.seeds, drawn, strict=True):
-            booster = self.fit(replace(examples, features=examples.features[:, columns], names=names), seed)
-            found.append(seen.ranks(booster.inplace_predict))
-        return np.array(found)
+    def _ranks_without(
+        self, hidden: set[str], learned: DiagnosedPredictions, judged: DiagnosedPredictions
+    ) -> np.ndarray:
+        return self._ranks(self._drawn(learned.without(hidden)), judged.without(hidden))
 
-    def _drawn(self, snapshot: Snapshot, prefixes: Prefixes, negatives: int) -> list[Examples]:
+    def _ranks(self, drawn: list[Examples], judged: DiagnosedPredictions) -> np.ndarray:
+        """(n_seeds, n) the ranks by rankers that are trained on the examples of each seed."""
+        boosters = (self.fit(examples, seed) for seed, examples in zip(self.seeds, drawn, strict=True))
+        return np.array([judged.ranks(booster.inplace_predict) for booster in boosters])
+
+    def _drawn(self, learned: DiagnosedPredictions, negatives: int | None = None) -> list[Examples]:
         """The examples that each seed draws."""
-        return [training_examples(snapshot, prefixes, negatives, seed) for seed in self.seeds]
+        return [learned.examples(negatives or self.size.negatives, seed) for seed in self.seeds]
 
-    def _values_of(self, drawn: list[Examples]) -> np.ndarray:
+    def _values(self, drawn: list[Examples]) -> np.ndarray:
         """(n_seeds, n) the metric of each prediction of `evaluation`, by the ranker of each seed."""
-        return _metric_values(self._ranks_without(set(), drawn, self.predictions), self.metric)
+        return _metric_values(self._ranks(drawn, self.predictions), self.metric)
 
     def imbalance(self, counts: tuple[int, ...] = (5, 20, 80)) -> pd.DataFrame:
         """The mean metric by negatives per positive, of which the positives are the same; and the difference of each to
         the first, with intervals corrected for their number: columns negatives, the metric, and those of a step."""
         first, rows = None, []
         for count in progress_bar(counts, desc="negatives", unit="setting"):
-            values = self._values_of(self._drawn(self.snapshot, self.training, count))
+            values = self._values(self._drawn(self.learned, count))
             first = values if first is None else first
             step = self.effect(values - first, len(counts) - 1) if count != counts[0] else Effect(*[np.nan] * 3)
             rows.append((count, values.mean(), *step))
@@ -218,8 +237,8 @@ class Laboratory:
         size = min(int((training_labels == kind).sum()) for kind in kinds)
         values = {}
         for kind in progress_bar(kinds, desc="transfer", unit="slice"):
-            sample = _sample(self.training.take(np.flatnonzero(training_labels == kind)), size, self.seed)
-            values[kind] = self._values_of(self._drawn(self.snapshot, sample, self.size.negatives))
+            chosen = np.random.default_rng(self.seed).permutation(np.flatnonzero(training_labels == kind))[:size]
+            values[kind] = self._values(self._drawn(self.learned.take(np.sort(chosen))))
         table = pd.DataFrame(
             {other: {kind: values[kind][:, evaluation_labels == other].mean() for kind in kinds} for other in kinds}
         )

@@ -39,21 +39,37 @@ def examples_of(snapshot: Snapshot, chunk: Prefixes, negatives: int, seed: int) 
     random = np.random.default_rng([seed, len(chunk), *chunk.predicted_at[:1].tolist()])
     candidates, values = snapshot.features(chunk)
     hits = candidates.present & (candidates.items == chunk.targets[:, None])
+    return drawn_examples(values, hits, candidates.present, negatives, random, snapshot.feature_names)
+
+
+def drawn_examples(
+    features: np.ndarray,
+    hits: np.ndarray,
+    present: np.ndarray,
+    negatives: int,
+    random: np.random.Generator,
+    names: tuple[str, ...],
+) -> Examples:
+    """A group for each prediction with a hit: that candidate, and up to `negatives` others at random.
+
+    features: (n, width, n_features); hits, present: (n, width) bool, whether a candidate is the item clicked next, and
+    whether there is a candidate at all.
+    """
     # positives sort before all negatives, negatives at random, positions without a candidate last
     keys = np.where(hits, -1.0, random.random(hits.shape))
-    keys[~candidates.present] = 2.0
+    keys[~present] = 2.0
     order = np.argsort(keys, axis=1, kind="stable")[:, : negatives + 1]
-    chosen = np.take_along_axis(candidates.present, order, axis=1) & hits.any(axis=1)[:, None]
+    chosen = np.take_along_axis(present, order, axis=1) & hits.any(axis=1, keepdims=True)
     rows, columns = np.nonzero(chosen)
     sizes = chosen.sum(axis=1)[hits.any(axis=1)]
     labels = np.zeros(sizes.sum(), np.float32)
     labels[np.cumsum(sizes) - sizes] = 1
     return Examples(
-        features=values[rows, order[rows, columns]],
+        features=features[rows, order[rows, columns]],
         labels=labels,
         groups=sizes,
-        recall=len(sizes) / max(1, len(chunk)),
-        names=snapshot.feature_names,
+        recall=len(sizes) / max(1, len(features)),
+        names=names,
     )
 
 
