@@ -55,7 +55,7 @@ print(
 )
 
 # %% [markdown]
-# **Decision.** `ranker.rounds` is where the held-out curve is flat; `ranker.max_depth` keeps the gap small.
+# **Decision.** `ranker.rounds` is where the held-out curve is flat. What depth buys and costs is in [05](05_diagnose.ipynb).
 
 # %% [markdown]
 # ## What does it look at?
