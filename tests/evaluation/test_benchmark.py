@@ -12,8 +12,9 @@ from typer.testing import CliRunner
 
 from nextclick.cli import app
 from nextclick.errors import InputError
-from nextclick.evaluation.baselines import BASELINES
-from nextclick.evaluation.benchmark import read_sessions
+from nextclick.evaluation.baselines import STAN
+from nextclick.evaluation.benchmark import METHODS, SPACING, read_sessions
+from nextclick.events.prefixes import next_clicks
 from nextclick.events.sessions import SessionLog
 
 SHARED = Path(os.environ.get("NEXTCLICK_SHARED", Path(__file__).parents[3] / "shared")) / "data"
@@ -51,6 +52,28 @@ def test_ids_have_the_spelling_that_ingest_gives_them(tmp_path):
         ).to_parquet(path)
         with pytest.raises(InputError, match=said):
             read_sessions(path)
+
+
+def test_a_method_that_weighs_sessions_by_age_sees_the_test_after_the_training(tmp_path):
+    """Files without times: the newest session of two alike is the nearer one. The planted clock, the test's as the
+    training's, makes all past sessions equally old."""
+    train = tmp_path / "train.parquet"
+    rows = [(s, p, item) for s in range(40) for p, item in enumerate((1, 2) if s < 20 else (1, 3))]
+    pd.DataFrame(rows, columns=["session_id", "position", "item_id"]).to_parquet(train)
+    test = tmp_path / "test.parquet"
+    pd.DataFrame({"session_id": [1, 1], "position": [0, 1], "item_id": [1, 3]}).to_parquet(test)
+    log = SessionLog.from_events(read_sessions(train), ["view"])
+    stan = STAN(age=1e-3).fit(log)
+    nearer = {}
+    for begin in (int(log.ends[-1]) + SPACING, 0):
+        later = SessionLog.from_events(read_sessions(test, begin), ["view"], log.vocabulary)
+        prefixes = next_clicks(later)
+        nearer[begin] = stan.recommend(prefixes, 3)[0].tolist()
+    ours, planted = nearer.values()
+    assert ours.index(log.vocabulary.indices(np.array(["3"]))[0]) < ours.index(
+        log.vocabulary.indices(np.array(["2"]))[0]
+    )
+    assert planted != ours
 
 
 @pytest.fixture
@@ -103,7 +126,7 @@ def test_baselines_are_measured_on_the_same_predictions(tmp_path, small_benchmar
     train, test = write_sessions(tmp_path / "a.parquet", 0, 150), write_sessions(tmp_path / "b.parquet", 150, 30)
     command = ["benchmark", "--train", str(train), "--test", str(test), "--params", str(small_benchmark_params)]
     result = json.loads(CliRunner().invoke(app, [*command, "--baselines"]).stdout)
-    assert set(result["baselines"]) == set(BASELINES)
+    assert set(result["baselines"]) == set(METHODS)
     for figures in result["baselines"].values():
         low, high = figures["mrr@20_ratio"]
         assert low <= result["mrr@20"] / figures["mrr@20"] <= high

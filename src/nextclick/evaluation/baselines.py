@@ -2,7 +2,7 @@
 
 Hyperparameters: item-kNN's damping and sequential rules' reach are those of Ludewig and Jannach (UMUAI 2018) and its
 code, session-rec; V-SKNN's 100 neighbours out of the 1,000 newest likewise; STAN's decays are in the range of its paper
-(Garg et al., SIGIR 2019).
+(Garg et al., SIGIR 2019). `benchmark` has it with session-rec's tuned settings too.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 
@@ -10,7 +12,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from nextclick.errors import InputError
-from nextclick.evaluation.baselines import BASELINES
+from nextclick.evaluation.baselines import BASELINES, STAN, Baseline
 from nextclick.evaluation.metrics import per_prediction, ranks_of
 from nextclick.evaluation.statistics.bootstrap import bootstrap_interval, ratio_interval
 from nextclick.events.prefixes import Prefixes, next_clicks
@@ -30,11 +32,17 @@ METRICS = (f"hr@{K}", f"mrr@{K}")
 SPACING = MS_PER_MINUTE  # ms between sessions that have no times of their own
 
 
-def read_sessions(path: Path) -> pd.DataFrame:
+# each baseline as it ships, and STAN as session-rec tuned it for such logs
+METHODS: dict[str, Callable[[], Baseline]] = BASELINES | {
+    "STAN, tuned": partial(STAN, sample=5000, position=1.25, age=80, near=5)
+}
+
+
+def read_sessions(path: Path, begin: int = 0) -> pd.DataFrame:
     """Canonical events from a Parquet file with columns session_id, item_id and timestamp or position.
 
     Of clicks that share a timestamp the file's position says the order, without one the order of its rows.
-
+    begin: ms since 1970 UTC, of the first session of a file without times.
     Raises InputError, naming file, column and row, if the file does not fit.
     """
     try:
@@ -64,7 +72,8 @@ def read_sessions(path: Path) -> pd.DataFrame:
     elif "position" in rows:
         # order only: sessions in the order of their ids, a minute apart, clicks a millisecond
         order = np.unique(rows["session_id"], return_inverse=True)[1]
-        timestamps = pd.to_datetime(order.astype(np.int64) * SPACING + rows["position"].to_numpy(), unit="ms", utc=True)
+        ms = begin + order.astype(np.int64) * SPACING + rows["position"].to_numpy()
+        timestamps = pd.to_datetime(ms, unit="ms", utc=True)
     else:
         raise InputError(f"{path}: needs a column timestamp or position; it has {list(rows.columns)}")
     return pd.DataFrame(
@@ -114,19 +123,21 @@ def benchmark(
 ) -> tuple[dict, pd.DataFrame]:
     """The metrics of the papers in percent, and a frame with the rank of every prediction (session_id, position, rank).
 
-    min_prefix: the least number of clicks before a prediction. baselines: also measure `evaluation.baselines`, with the
+    min_prefix: the least number of clicks before a prediction. baselines: also measure METHODS, with the
     interval of our metric over theirs.
     Raises InputError if a file does not fit, if only one has times, or if there is nothing to predict.
     """
     seconds: dict[str, float] = {}
     start = perf_counter()
     train_log = SessionLog.from_events(read_sessions(train), ["view"])
-    test_log = SessionLog.from_events(read_sessions(test), ["view"], train_log.vocabulary)
+    # methods that weigh sessions by their age need a test that comes later
+    test_events = read_sessions(test, begin=int(train_log.ends[-1]) + SPACING)
+    test_log = SessionLog.from_events(test_events, ["view"], train_log.vocabulary)
     timed, test_timed = ("timestamp" in pq.read_schema(path).names for path in (train, test))
     if timed != test_timed:
         raise InputError(f"{test if timed else train}: no column timestamp, which the other file has")
     if (test_log.items < 0).all():
-        ids = read_sessions(test)["item_id"].iloc[0], train_log.vocabulary.ids[0]
+        ids = test_events["item_id"].iloc[0], train_log.vocabulary.ids[0]
         raise InputError(f"{test}: column item_id: no item of {train} is in it; such as {ids[0]!r}, there {ids[1]!r}")
     prefixes: Prefixes = next_clicks(test_log, min_known=min_prefix)
     if not len(prefixes):
@@ -160,7 +171,7 @@ def benchmark(
 def measured_baselines(train_log: SessionLog, prefixes: Prefixes, ours: dict[str, np.ndarray], seed: int) -> dict:
     """The metrics of each baseline in percent, and the interval of ours over each, paired by prediction."""
     measured = {}
-    for name, baseline in progress_bar(BASELINES.items(), desc="baselines", unit="method"):
+    for name, baseline in progress_bar(METHODS.items(), desc="baselines", unit="method"):
         theirs = _percent(ranks_of(baseline().fit(train_log).recommend(prefixes, K), prefixes.targets))
         measured[name] = _measured(theirs, prefixes.sessions, seed) | {
             f"{metric}_ratio": ratio_interval(ours[metric], theirs[metric], prefixes.sessions, seed)
