@@ -56,8 +56,7 @@ def main() -> None:
         lambda: thresholds(served, columns, sessions, many, rules.windows_to_false_alarm, params.run.seed),
     )
     timed("columns", lambda: column_drift(columns, limits, window[names], rules.effect))
-    moments = pd.to_datetime(window["moment"], unit="ms", utc=True)
-    timed("map by day", lambda: by_day(columns, window[names], moments))
+    timed("map by day", lambda: by_day(columns, window))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(json.dumps({"rows": len(window), "columns": len(names), "seconds": seconds, "peak_gib": round(peak, 2)}))
 

@@ -103,6 +103,7 @@ for what, names in {**evidence["said"], "served other than trained": evidence["s
 
 # %% [markdown]
 # ## Since when?
+# Days of fewer than 50 sessions are left out, and so are the weekday and the age of items, which have to differ by day.
 
 # %%
 chart = pd.DataFrame(evidence["map"]).T
@@ -119,7 +120,7 @@ if chart.size:
     feature, day = chart.astype(float).stack().idxmax()
     print(f"Farthest from the reference: {feature} on {day}, by {chart.loc[feature, day]:.2f}.")
 else:
-    print("Nothing was served: there is no map.")
+    print("No day has 50 sessions with a list: there is no map.")
 
 # %% [markdown]
 # ## Did it do harm?

@@ -8,7 +8,7 @@ import pytest
 from scipy.stats import binom
 
 from nextclick.monitoring import drift
-from nextclick.monitoring.drift import Column, by_day, column_drift, distance, shares_of, thresholds
+from nextclick.monitoring.drift import MIN_SESSIONS_A_DAY, Column, by_day, column_drift, distance, shares_of, thresholds
 
 from .conftest import ROOT
 
@@ -94,11 +94,24 @@ def test_odd_windows_are_said(reference):
 
 
 def test_the_map_shows_the_day_on_which_it_began(reference):
-    table, _ = frame(np.random.default_rng(7), 4000)
-    table.loc[2000:, "number"] += 2
-    days = pd.Series(pd.to_datetime(["2026-01-05", "2026-01-06"], utc=True).repeat(2000))
-    found = by_day(reference[0], table, days)
+    found = by_day(reference[0], by_days(4000))
     assert found.loc["number", "2026-01-06"] > 5 * found.loc["number", "2026-01-05"]
+
+
+def test_the_map_leaves_out_a_day_of_a_few_sessions(reference):
+    served = by_days(4000)
+    few = by_days(4000).iloc[2000 : 2000 + MIN_SESSIONS_A_DAY - 1].assign(session=range(MIN_SESSIONS_A_DAY - 1))
+    found = by_day(reference[0], pd.concat([served.iloc[:2000], few]))
+    assert found.columns.tolist() == ["2026-01-05"]
+    assert by_day(reference[0], few).empty
+
+
+def by_days(n: int) -> pd.DataFrame:
+    """Rows of two days, of which the second has other numbers."""
+    table, sessions = frame(np.random.default_rng(7), n)
+    table.loc[n // 2 :, "number"] += 2
+    days = pd.to_datetime(["2026-01-05", "2026-01-06"], utc=True).repeat(n // 2)
+    return table.assign(session=sessions, moment=days.astype("datetime64[ms, UTC]").astype(np.int64))
 
 
 def test_shares_are_of_all_rows():

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from warm_python import COLD
 
 from nextclick.cli import app
+from nextclick.monitoring import monitor as monitor_module
 from nextclick.monitoring.drift_report import load_monitor, replay_usable
 
 from .conftest import PARAMS
@@ -65,6 +66,22 @@ def test_a_feature_that_is_served_otherwise_is_named_as_skew(monitor, events):
     found = monitor(events, lambda served: served.assign(item_clicks_1d=served["item_clicks_1d"] * 3 + 50))
     assert found["skewed"] == ["item_clicks_1d"]
     assert found["decision"]["rule"] == "skew"
+
+
+def test_a_feature_that_only_ages_is_shown_and_decides_nothing(monitor, events, monkeypatch):
+    """Items are older in every later window. Planted: without the exemption the same window has a drifted column."""
+
+    def older(served):
+        return served.assign(item_hours_known=served["item_hours_known"] + 3)
+
+    found = monitor(events, older)
+    (row,) = (row for row in found["columns"] if row["column"] == "item_hours_known")
+    assert row["distance"] > 0.5
+    assert not row["drifted"]
+    assert found["drift"] == 0
+    assert not {"item_hours_known", "weekday"} & set(found["map"])
+    monkeypatch.setattr(monitor_module, "AGEING", ())
+    assert [row["column"] for row in monitor(events, older)["columns"] if row["drifted"]] == ["item_hours_known"]
 
 
 def test_missing_and_null_features_are_named(monitor, events):

@@ -19,6 +19,7 @@ BINS, MAX_VALUES = 10, 20  # columns of at most MAX_VALUES distinct values are c
 SAMPLE = 100_000  # rows of a window that are binned, evenly spaced; more change no distance by 0.01
 RESAMPLES = 2000  # of which chance in one of a hundred windows leaves some twenty
 RESAMPLES_AT_ONCE = 200
+MIN_SESSIONS_A_DAY = 50  # of a day that is shown by itself
 
 
 @dataclass(frozen=True)
@@ -151,13 +152,20 @@ def column_drift(
     return table.assign(drifted=table["drifted"].eq(True)), reported
 
 
-def by_day(columns: list[Column], current: pd.DataFrame, times: pd.Series) -> pd.DataFrame:
-    """A row a column, a column a day (UTC): the distance of that day from the reference. times: (n,) of each row."""
-    days, day_of = np.unique(times.dt.tz_localize(None).dt.floor("D").to_numpy(), return_inverse=True)
-    distances = {}
+def by_day(columns: list[Column], served: pd.DataFrame) -> pd.DataFrame:
+    """A row a column, a column a day (UTC): the distance of that day from the reference. Days of fewer than
+    MIN_SESSIONS_A_DAY sessions are left out, as chance alone takes these far away.
+
+    served: see `Replay.served`.
+    """
+    days = pd.to_datetime(served["moment"], unit="ms", utc=True).dt.strftime("%Y-%m-%d")
+    sessions = served["session"].groupby(days).nunique()
+    days = days[days.isin(sessions[sessions >= MIN_SESSIONS_A_DAY].index)]
+    names, day_of = np.unique(days.to_numpy(str), return_inverse=True)
+    current, distances = served.loc[days.index], {}
     for column in columns:
         if column.name in current:
             cells = day_of * column.width + column.bins(current[column.name])
-            counts = np.bincount(cells, minlength=len(days) * column.width).reshape(len(days), column.width)
+            counts = np.bincount(cells, minlength=len(names) * column.width).reshape(len(names), column.width)
             distances[column.name] = [distance(column.shares, day / day.sum()) for day in counts]
-    return pd.DataFrame.from_dict(distances, "index", columns=[str(day)[:10] for day in days])
+    return pd.DataFrame.from_dict(distances, "index", columns=names.tolist())

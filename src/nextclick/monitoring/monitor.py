@@ -21,6 +21,7 @@ from nextclick.result import Result
 
 EARLIEST_SHARE = 0.01  # the window begins behind so many of its events, whatever some clocks say
 WEEK_DAYS, CALENDAR = 6.5, ("weekday",)  # if window or reference has fewer days, these features have to differ
+AGEING = ("item_hours_known",)  # grow with the time since the training, whatever people do: shown, and never drifted
 
 
 class DriftFinding(Result):
@@ -87,8 +88,8 @@ class Monitor:
             profile = profile.model_copy(update={"behind": about.trained_until})
         if limits is None:
             limits = self.limits(served["session"].nunique())
-        if min(profile.days, about.facts.days) < WEEK_DAYS:
-            limits = limits | {name: 1.0 for name in CALENDAR if name in limits}
+        bound_to_differ = AGEING + (CALENDAR if min(profile.days, about.facts.days) < WEEK_DAYS else ())
+        limits = limits | {name: 1.0 for name in bound_to_differ if name in limits}
         features = served.drop(columns=list(NO_FEATURES), errors="ignore")
         columns, reported = column_drift(self.columns, limits, features, rules.effect)
         compared = not served.empty
@@ -103,7 +104,7 @@ class Monitor:
             limits=rules,
             service=service,
         )
-        times = pd.to_datetime(served["moment"], unit="ms", utc=True) if compared else None
+        mapped = [column for column in self.columns if column.name not in AGEING + CALENDAR]
         rows = columns.sort_values("distance", ascending=False).to_dict("records")
         return DriftFinding(
             decision=decide(evidence),
@@ -117,7 +118,7 @@ class Monitor:
             said=evidence.reported,
             skewed=evidence.skewed,
             columns=[ColumnDrift.model_validate(row) for row in rows],
-            map=by_day(self.columns, features, times).to_dict("index") if times is not None else {},
+            map=by_day(mapped, served).to_dict("index") if compared else {},
             days=profile_by_day(events, self._vocabulary) if set(REQUIRED_FIELDS) <= set(events) else {},
         )
 
