@@ -151,10 +151,11 @@ def _report(scope: Scope, status: int) -> None:
 
 
 async def _send(refusal: RequestRefusedError, request_id: str, send: Send) -> None:
-    headers = {"content-type": "application/json", **refusal.headers}
+    body = refusal.body(request_id)
+    headers = {"content-type": "application/json", "content-length": str(len(body)), **refusal.headers}
     encoded = [(name.encode(), value.encode()) for name, value in headers.items()]
     await send({"type": "http.response.start", "status": refusal.status, "headers": encoded})
-    await send({"type": "http.response.body", "body": refusal.body(request_id)})
+    await send({"type": "http.response.body", "body": body})
 
 
 class AdmissionQueue:

@@ -10,6 +10,7 @@ import sys
 from typing import Any, cast
 
 import bentoml
+import uvicorn.config
 
 from nextclick.errors import InputError
 from nextclick.params import Params
@@ -27,6 +28,8 @@ try:
     WORKERS = ServiceSettings.read().workers
 except InputError as error:
     sys.exit(str(error))
+# BentoML lets uvicorn choose a protocol, and has no setting for it
+uvicorn.config.HTTP_PROTOCOLS["auto"] = "nextclick.serving.connection:BoundedConnection"
 
 
 @bentoml.service(
