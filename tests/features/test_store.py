@@ -19,7 +19,6 @@ from nextclick.params import Params
 from nextclick.units import MS_PER_HOUR
 
 TYPES = ["view", "cart", "purchase"]
-EXPIRES = {"session_id": {True}, "user_id": {False}, "item_id": {False}}
 
 
 @pytest.fixture
@@ -67,14 +66,13 @@ def test_a_point_in_time_join_by_feast_gives_what_the_ranker_learns_from(store, 
     assert priced["price"].eq(1.5).all()
 
 
-def test_materialising_gives_each_session_and_user_their_newest_clicks_and_twice_is_once(store, shop):
+def test_materialising_gives_each_session_its_newest_clicks_and_twice_is_once(store, shop):
     for _ in range(2):
         materialise(store, shop, TYPES, None, None)
-        for view, key in (("session_state", "session_id"), ("user_history", "user_id")):
-            expected = dict(states_of(shop, key, TYPES))
-            read = OnlineStates(store, view).read(list(expected))
-            assert [found.state for found in read] == list(expected.values())
-            assert max(len(state) for state in expected.values()) == KEPT_EVENTS
+        expected = dict(states_of(shop, "session_id", TYPES))
+        read = OnlineStates(store).read(list(expected))
+        assert [found.state for found in read] == list(expected.values())
+        assert max(len(state) for state in expected.values()) == KEPT_EVENTS
     statistics = store.get_online_features(["item_statistics:clicks"], [{"item_id": "i07"}]).to_dict()
     latest = pd.read_parquet(store.config.repo_path / "data/features/store/item_statistics.parquet")
     assert statistics["clicks"] == latest[latest["item_id"] == "i07"]["clicks"].tail(1).tolist()
@@ -124,7 +122,9 @@ def test_what_is_there_is_asked_of_the_store_and_not_of_what_was_loaded_before(
         assert written["item_statistics"] == shop["item_id"].nunique()
 
 
-def test_on_redis_only_what_has_a_time_to_live_expires(project, redis_params, redis_server, monkeypatch, shop):
+def test_on_redis_every_row_expires_so_that_a_full_one_has_what_may_go(
+    project, redis_params, redis_server, monkeypatch, shop
+):
     import redis
 
     server = redis_server()
@@ -133,11 +133,10 @@ def test_on_redis_only_what_has_a_time_to_live_expires(project, redis_params, re
     apply_definitions(project, redis_params)
     materialise(connect(project, redis_params, timeout=5), shop, TYPES, None, None)
     client = redis.Redis(port=server.port)
-    lives = {entity: {client.ttl(key) > 0 for key in client.keys(f"*{entity}*")} for entity in EXPIRES}
-    assert lives == EXPIRES
-    someone = (Click(1, 0, "e", "i", 0),)
-    OnlineStates(connect(project, redis_params, timeout=5), "user_history").write({"someone": someone})
-    assert {client.ttl(key) for key in client.keys("*someone*")} == {-1}
+    assert client.keys("*session_id*")
+    assert client.keys("*item_id*")
+    assert client.keys("*user_id*") == []
+    assert all(client.ttl(key) > 0 for key in client.keys("*"))
 
 
 def connect_again(store):

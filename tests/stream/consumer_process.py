@@ -12,6 +12,7 @@ import signal
 from bisect import insort
 
 import pyarrow.compute as pc
+from redis.exceptions import ResponseError
 
 from nextclick.cli import app
 from nextclick.events.prefixes import KEPT_EVENTS
@@ -23,6 +24,7 @@ from nextclick.stream import kafka
 from nextclick.stream.consumer import StreamConsumer
 from nextclick.stream.live_events import LiveEvents
 from nextclick.stream.quarantine import Quarantine
+from nextclick.stream.topic import TopicIdentity
 
 
 def die_after(owner: type, name: str, calls: int) -> None:
@@ -56,7 +58,7 @@ def sleep_before_it_writes(calls: int) -> None:
 
 STEPS = {
     "states": (LiveEvents, "apply", 3),  # in the store, nothing else
-    "sessions": (OnlineStates, "merge", 5),  # the states of sessions, not those of users
+    "sessions": (OnlineStates, "merge", 5),
     "positions": (StreamConsumer, "_move_positions", 3),
     "file": (EventLog, "_write", 2),  # the file of one date, not of the next
     "log": (LiveEvents, "flush", 2),  # in the log, not committed
@@ -115,6 +117,19 @@ def forgets_the_broken() -> None:
     Quarantine.put = lambda *_: None
 
 
+def takes_all_topics_of_a_name_for_one() -> None:
+    TopicIdentity.read = lambda *_: "the same"
+
+
+def waits_for_rows_that_nobody_can_read() -> None:
+    def refuse(error):
+        if isinstance(error, ResponseError):
+            raise error
+        return False
+
+    redis_rows.is_of_one_row = refuse
+
+
 BUGS = {
     bug.__name__: bug
     for bug in (
@@ -125,6 +140,8 @@ BUGS = {
         drops_what_is_late_from_the_log,
         applies_what_is_too_late,
         forgets_the_broken,
+        takes_all_topics_of_a_name_for_one,
+        waits_for_rows_that_nobody_can_read,
     )
 }
 

@@ -15,7 +15,7 @@ from nextclick.events.schema import FIELDS
 from nextclick.events.session_state import EMPTY
 from nextclick.events.sessions import SessionLog
 from nextclick.features.store.connect import apply_definitions, connect
-from nextclick.features.store.offline import KEYS, states_of
+from nextclick.features.store.offline import states_of
 from nextclick.features.store.online import OnlineStates
 from nextclick.logs.event_log import LIVE_EVENTS, QUARANTINE
 from nextclick.params import Ingest
@@ -58,10 +58,9 @@ def test_several_workers_at_once_lead_to_the_batch(project, params, recent):
     assert sum(receipt.accepted for receipt in accepted) == len(twice)
     assert all(receipt.late == 0 for receipt in accepted)
     assert [one.reason for receipt in accepted for one in receipt.invalid] == ["not a JSON object"] * 12
-    for view, key in KEYS.items():
-        expected = dict(states_of(recent, key, TYPES))
-        found = OnlineStates(connect(project, params, timeout=5), view).read(list(expected))
-        assert [row.state for row in found] == list(expected.values())
+    expected = dict(states_of(recent, "session_id", TYPES))
+    found = OnlineStates(connect(project, params, timeout=5)).read(list(expected))
+    assert [row.state for row in found] == list(expected.values())
     ingest(Ingest(path=str(LIVE_EVENTS)), project, project / "ingested")
     logged = pd.read_parquet(project / "ingested/events.parquet")[list(FIELDS)]
     expected = recent.sort_values("event_id")[list(FIELDS)]

@@ -127,7 +127,7 @@ def test_an_emptied_store_gets_them_back_at_a_start_and_now_and_then_without_a_c
     project, redis_params, versions, monkeypatch
 ):
     files, store = versions
-    live = LiveEvents(project, redis_params, store)
+    live = LiveEvents(project, redis_params, store, set_aside=pytest.fail)
     for due in (False, True):
         redis_client(store).flushall()
         monkeypatch.setattr(live_events, "CHECK_EVERY", -1.0 if due else 60.0)

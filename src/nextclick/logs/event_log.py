@@ -76,6 +76,23 @@ class EventLog:
         """The partitions, oldest first."""
         return partitions(self._folder)
 
+    def of_session(self, session: str, since: datetime) -> pa.Table:
+        """The events of a session since then that did not come too late, with the columns of `EVENT_SCHEMA`. Raises
+        LogUnavailableError if a file cannot be read."""
+        with locked(lock_of(self._folder), shared=True), utc_database(threads=1) as database:
+            days = [day for day in self.days() if day_of(day) >= f"{since:%Y-%m-%d}"]
+            files = [file for day in days for file in parquet_files(day)]
+            if not files:
+                return EVENT_SCHEMA.empty_table()
+            try:
+                rows = database.sql(
+                    f"SELECT {', '.join(EVENT_SCHEMA.names)} FROM {_events_of(files)} "
+                    f"WHERE session_id = {quoted(session)} AND NOT late AND timestamp >= {sql_time(since)}"
+                )
+                return rows.to_arrow_table().cast(EVENT_SCHEMA)
+            except duckdb.Error as error:
+                raise LogUnavailableError(f"{self._folder}: a file cannot be read: {error}") from error
+
     def compact(self, day: Path, max_files: int = 1) -> bool:
         """Replace the files of a partition by one that holds each event once, ordered by time, if they are more than
         `max_files`, or, where that is 1, if the only file holds an event twice. Returns whether it did.

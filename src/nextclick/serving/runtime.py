@@ -6,6 +6,7 @@ import gc
 import logging
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,7 +91,7 @@ class RecommendationEngine:
         in_time = len(queries) > 1 or self.budget.fits(read - began)
         if in_time:
             try:
-                answers = self._ranked(queries, sessions, at_ms, None if stored else "store")
+                answers = self._ranked(queries, sessions, at_ms, stored)
             except Exception:  # a bug must not leave the visitor without recommendations; it is logged and counted
                 log.exception("ranking failed")
         if answers is None:
@@ -104,15 +105,20 @@ class RecommendationEngine:
             self._predictions.put(answer)
         return answers
 
-    def _ranked(
-        self, queries: Sequence[Query], sessions: list[StoredState], at_ms: int, degraded: str | None
-    ) -> list[Answer]:
-        """The answers in the order of the queries; those that name the same bundle are computed together."""
+    def _ranked(self, queries: Sequence[Query], sessions: list[StoredState], at_ms: int, stored: bool) -> list[Answer]:
+        """The answers in the order of the queries; those of one bundle are computed together, if their sessions come
+        from the store."""
         answers: dict[int, Answer] = {}
-        for bundle in {id(query.bundle): query.bundle for query in queries}.values():
-            chosen = [i for i, query in enumerate(queries) if query.bundle is bundle]
+        alike: dict[tuple[int, bool], list[int]] = defaultdict(list)
+        for i, (query, session) in enumerate(zip(queries, sessions, strict=True)):
+            alike[id(query.bundle), stored and not session.unreadable].append(i)
+        for (_, known), chosen in alike.items():
             together = recommend(
-                [queries[i] for i in chosen], [sessions[i] for i in chosen], at_ms, self._max_staleness_ms, degraded
+                [queries[i] for i in chosen],
+                [sessions[i] for i in chosen],
+                at_ms,
+                self._max_staleness_ms,
+                None if known else "store",
             )
             self.budget.observe(sum(together[0].milliseconds.values()) / 1e3 / len(together))
             answers.update(zip(chosen, together, strict=True))

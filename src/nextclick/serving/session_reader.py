@@ -6,6 +6,7 @@ import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import replace
 
 from nextclick.errors import StoreUnavailableError
 from nextclick.events.session_state import EMPTY, SessionState
@@ -32,7 +33,8 @@ class SessionReader:
         return self._available.is_set()
 
     def read(self, sessions: Sequence[str], at_ms: int) -> tuple[list[StoredState], bool]:
-        """The states at `at_ms`, and whether they come from the store; if not, they are the last ones read here."""
+        """The states at `at_ms`, and whether they come from the store; if not, they are the last ones read here, as is
+        that of a row that cannot be read."""
         if self._available.is_set():
             try:
                 states = self._online.read(sessions, at_ms)
@@ -41,11 +43,21 @@ class SessionReader:
                 self._available.clear()
                 threading.Thread(target=self._probe, name="store probe", daemon=True).start()
             else:
-                for session, stored in zip(sessions, states, strict=True):
-                    self._remember(session, stored.state)
-                return states, True
-        remembered = (self._last.get(session, EMPTY) for session in sessions)
-        return [StoredState(state, at_ms - state[-1].timestamp if state else None) for state in remembered], False
+                return [
+                    self._readable(session, stored, at_ms) for session, stored in zip(sessions, states, strict=True)
+                ], True
+        return [self._remembered(session, at_ms) for session in sessions], False
+
+    def _readable(self, session: str, stored: StoredState, at_ms: int) -> StoredState:
+        if stored.unreadable:  # the consumer makes the row again when the next click of the session comes
+            log.warning("unreadable row", extra={"session_id": session, "reason": stored.unreadable})
+            return replace(self._remembered(session, at_ms), unreadable=stored.unreadable)
+        self._remember(session, stored.state)
+        return stored
+
+    def _remembered(self, session: str, at_ms: int) -> StoredState:
+        state = self._last.get(session, EMPTY)
+        return StoredState(state, at_ms - state[-1].timestamp if state else None)
 
     def warm_up(self) -> None:
         """Connect, so that the first request does not wait for it."""

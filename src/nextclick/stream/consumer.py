@@ -4,7 +4,8 @@
 2. the store's own position moves on; if it is not what it was, the store has lost data, and Kafka replays it;
 3. every `log_seconds` the offline log and the quarantine are written, and only then the offsets committed.
 
-If it is killed between any two steps, the next owner of the partition repeats what was not committed.
+If it is killed between any two steps, the next owner of the partition repeats what was not committed. Offsets and
+positions are those of one topic, known by its id: a topic that was made anew is read from its beginning.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import cast
 
-from confluent_kafka import OFFSET_STORED, Consumer, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, TopicPartition
 from confluent_kafka import Message as KafkaMessage
 
 from nextclick.errors import BrokerUnavailableError, LogUnavailableError, StoreUnavailableError
@@ -23,17 +24,20 @@ from nextclick.events.prefixes import IDLE
 from nextclick.features.statistics_versions import lateness_ms
 from nextclick.features.store.connect import BATCH_TIMEOUT, check_store_setting, connect
 from nextclick.features.store.feast_internals import redis_client
+from nextclick.features.store.redis_rows import UnreadableRow
 from nextclick.params import Params
 from nextclick.stream.kafka import ARRIVED, BROKER_TIMEOUT, MAX_MESSAGE, Received, client_config, unavailable_or_refused
 from nextclick.stream.live_events import LiveEvents
 from nextclick.stream.metrics import StreamMetrics
 from nextclick.stream.positions import Positions
 from nextclick.stream.quarantine import Quarantine
-from nextclick.stream.validation import CLOCK_SKEW_MS, Message
+from nextclick.stream.topic import TopicIdentity
+from nextclick.stream.validation import CLOCK_SKEW_MS, ROW_FIELD, InvalidMessage, Message
 from nextclick.units import MS_PER_SECOND
 
 STORE_RETRY = 0.2  # seconds between two attempts to reach the online store
 LOG_EVERY = 10.0  # seconds between two warnings while the store does not answer
+ASK_TIMEOUT = 1.0  # seconds that a broker may take to answer while the consumer has messages to attend to
 SESSION_TIMEOUT_MS = 6_000  # a consumer that is silent for so long loses its partitions; the minimum that Kafka allows
 
 log = logging.getLogger(__name__)
@@ -47,10 +51,11 @@ class StreamConsumer:
         self._metrics = metrics
         check_store_setting(params)
         store = connect(root, params, BATCH_TIMEOUT)
-        self._live = LiveEvents(root, params, store)
-        client = redis_client(store)
-        # SQLite loses no data
-        self._positions = Positions(client, self._params.group, self._params.topic) if client else None
+        self._live = LiveEvents(root, params, store, self._set_aside)
+        self._redis = redis_client(store)
+        self._identity = TopicIdentity(self._params.topic)
+        self._topic_id: str | None = None  # None until a partition is assigned
+        self._positions: Positions | None = None  # None before that, and with SQLite, which loses no data
         self._session_ttl = IDLE + lateness_ms(params.features)
         self._quarantine = Quarantine(self._params.topic)
         self._consumer = Consumer(
@@ -79,9 +84,7 @@ class StreamConsumer:
         """
         self._running = running
         try:
-            self._consumer.subscribe(
-                [self._params.topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost
-            )
+            self._subscribe()
             due = time.monotonic() + self._params.log_seconds
             while running():
                 messages = self._consumer.consume(self._params.batch_events, self._params.batch_ms / MS_PER_SECOND)
@@ -91,12 +94,37 @@ class StreamConsumer:
                 if time.monotonic() >= due:
                     self._flush_and_commit()
                     self._check_store()
+                    self._check_topic()
                     due = time.monotonic() + self._params.log_seconds
             self._flush_and_commit()
         except KafkaException as error:
             raise unavailable_or_refused(error) from error
         finally:
             self._consumer.close()
+
+    def _subscribe(self) -> None:
+        self._consumer.subscribe(
+            [self._params.topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost
+        )
+
+    def _check_topic(self) -> None:
+        """Begin anew if the topic was deleted and made anew while this consumer ran."""
+        if self._topic_id is None:
+            return
+        try:
+            now = self._identity.read(ASK_TIMEOUT)
+        except KafkaException as error:  # no broker answers, or the topic is not made anew yet
+            log.warning("%s: cannot be looked up: %s", self._params.topic, error)
+            return
+        if now != self._topic_id:
+            log.warning("%s was deleted and made anew: its partitions are taken anew", self._params.topic)
+            # what is committed on the way bears the id of the topic that is gone, and is not taken for the new one's
+            self._consumer.unsubscribe()
+            self._subscribe()
+
+    def _set_aside(self, row: UnreadableRow) -> None:
+        self._quarantine.put(row.content, InvalidMessage(0, ROW_FIELD, f"{row.name}: {row.reason}"))
+        self._metrics.unreadable_rows.inc()
 
     def _process(self, batch: list[Received]) -> None:
         start = time.monotonic()
@@ -184,13 +212,19 @@ class StreamConsumer:
 
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         committed = consumer.committed(partitions, timeout=BROKER_TIMEOUT) if partitions else []
+        if partitions:
+            self._topic_id = self._identity.read(BROKER_TIMEOUT)
+            if self._redis:
+                self._positions = Positions(self._redis, self._params.group, self._params.topic, self._topic_id)
         positions = self._read_positions() if partitions else {}
         for assigned in committed:
             partition, position = assigned.partition, positions.get(assigned.partition)
             if self._positions:
                 self._store_offset[partition] = position
-            if assigned.offset < 0:  # never committed: from the beginning
-                assigned.offset = OFFSET_STORED
+            if assigned.offset >= 0:
+                self._keep_within(assigned)
+            if assigned.offset < 0:  # never committed, or of a topic that is gone: from the beginning
+                assigned.offset = OFFSET_BEGINNING
             elif self._positions and (position is None or position < assigned.offset):
                 self._logged_until[partition] = assigned.offset
                 assigned.offset = self._replay_start(partition, assigned.offset, position)
@@ -200,6 +234,24 @@ class StreamConsumer:
                 self._next_offset[partition] = assigned.offset
         log.info("assigned partitions %s", {assigned.partition: assigned.offset for assigned in committed})
         consumer.incremental_assign(committed)
+
+    def _keep_within(self, committed: TopicPartition) -> None:
+        """Move a committed offset on behind what the broker has deleted; to OFFSET_BEGINNING if it is of another topic
+        of this name, or beyond the end of one that has lost messages, so that what comes is not taken for known."""
+        first, end = self._consumer.get_watermark_offsets(committed, timeout=BROKER_TIMEOUT)
+        name = f"{committed.topic}, partition {committed.partition}"
+        # without metadata it was committed before topics were told apart
+        if (committed.metadata or self._topic_id) != self._topic_id or committed.offset > end:
+            log.warning("%s: offset %d is not of this topic; read from the beginning", name, committed.offset)
+            self._metrics.resets.inc()
+            committed.offset = OFFSET_BEGINNING
+        elif committed.offset < first:
+            self._skipped(name, committed.offset, first)
+            committed.offset = first
+
+    def _skipped(self, name: str, expected: int, first: int) -> None:
+        log.error("%s: messages %d to %d were deleted before they were read", name, expected, first - 1)
+        self._metrics.skipped.inc(first - expected)
 
     def _read_positions(self) -> dict[int, int]:
         while self._positions:
@@ -237,7 +289,12 @@ class StreamConsumer:
             self._quarantine.flush()
             # what is replayed was committed before, and stays so
             offsets = [
-                TopicPartition(self._params.topic, partition, max(offset, self._logged_until.get(partition, 0)))
+                TopicPartition(
+                    self._params.topic,
+                    partition,
+                    max(offset, self._logged_until.get(partition, 0)),
+                    metadata=self._topic_id,
+                )
                 for partition, offset in self._next_offset.items()
             ]
             if offsets:
@@ -252,11 +309,27 @@ class StreamConsumer:
         """How many messages are still to come from the assigned partitions, as far as is known."""
         total = 0
         for assigned in self._consumer.assignment():
+            partition = assigned.partition
             first, end = self._consumer.get_watermark_offsets(assigned, cached=True)
-            lag = max(0, end - self._next_offset.get(assigned.partition, max(0, first)))
-            self._metrics.lag(assigned.partition, lag)
+            lag = max(0, end - self._next_offset.get(partition, max(0, first)))
+            if lag:
+                lag -= self._deleted(assigned)
+            self._metrics.lag(partition, lag)
             total += lag
         return total
+
+    def _deleted(self, assigned: TopicPartition) -> int:
+        """Pass the messages that wait and that the broker has deleted, and return how many they were."""
+        expected = self._next_offset.get(assigned.partition)
+        try:
+            first, _ = self._consumer.get_watermark_offsets(assigned, timeout=ASK_TIMEOUT)
+        except KafkaException:
+            return 0
+        if expected is None or first <= expected:
+            return 0
+        self._skipped(f"{assigned.topic}, partition {assigned.partition}", expected, first)
+        self._next_offset[assigned.partition] = first
+        return first - expected
 
 
 def _failed(message: KafkaMessage) -> bool:

@@ -11,12 +11,13 @@ from typing import Protocol
 import pyarrow as pa
 
 from nextclick.features.store.connect import connect
+from nextclick.features.store.redis_rows import UnreadableRow
 from nextclick.logs.event_log import QUARANTINE, EventLog
 from nextclick.logs.parquet_log import TIMESTAMP_MS
 from nextclick.params import Params
 from nextclick.settings import KafkaSettings
 from nextclick.stream.live_events import LiveEvents
-from nextclick.stream.validation import InvalidMessage, Message, Receipt
+from nextclick.stream.validation import ROW_FIELD, InvalidMessage, Message, Receipt
 
 STORE_TIMEOUT = 0.5  # seconds that Redis may take
 
@@ -45,7 +46,7 @@ class EmbeddedIntake:
     """An `Intake` without a broker: states, offline log and quarantine are written before `accept` returns."""
 
     def __init__(self, root: Path, params: Params) -> None:
-        self._live = LiveEvents(root, params, connect(root, params, STORE_TIMEOUT))
+        self._live = LiveEvents(root, params, connect(root, params, STORE_TIMEOUT), self._set_aside)
         self._quarantine = EventLog(root / QUARANTINE)
         self._one_at_a_time = Lock()
         self._next_position = 0
@@ -69,6 +70,10 @@ class EmbeddedIntake:
             if validated.invalid:
                 self._quarantine.append(_rows(validated.invalid, messages, now))
         return validated.receipt()
+
+    def _set_aside(self, row: UnreadableRow) -> None:
+        invalid = [InvalidMessage(0, ROW_FIELD, f"{row.name}: {row.reason}")]
+        self._quarantine.append(_rows(invalid, [row.content], time.time_ns() // 1_000_000))
 
     def close(self) -> None:
         """Nothing is buffered."""

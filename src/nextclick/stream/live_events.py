@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from threading import Thread
 from uuid import uuid4
@@ -16,18 +17,19 @@ import pyarrow.compute as pc
 from feast import FeatureStore
 
 from nextclick.errors import UnavailableError
+from nextclick.events.prefixes import IDLE
 from nextclick.events.session_state import Click
 from nextclick.features.statistics_versions import lateness_ms
 from nextclick.features.store.connect import BATCH_TIMEOUT, connect
-from nextclick.features.store.offline import KEYS
 from nextclick.features.store.online import OnlineStates
+from nextclick.features.store.redis_rows import UnreadableRow
 from nextclick.files import scratch_folder
 from nextclick.logs.event_log import LIVE_EVENTS, EventLog
 from nextclick.logs.published_statistics import published_at, published_versions
 from nextclick.params import Params
 from nextclick.stream.publish_statistics import publish_due
 from nextclick.stream.validation import Message, ValidatedEvents, Validator
-from nextclick.units import MS_PER_HOUR
+from nextclick.units import MS_PER_HOUR, MS_PER_SECOND
 
 log = logging.getLogger(__name__)
 
@@ -43,11 +45,15 @@ def validator(params: Params) -> Validator:
 class LiveEvents:
     """Not for several threads at once; for any number of processes at once."""
 
-    def __init__(self, root: Path, params: Params, store: FeatureStore) -> None:
-        self._root, self._params = root, params
+    def __init__(
+        self, root: Path, params: Params, store: FeatureStore, set_aside: Callable[[UnreadableRow], None]
+    ) -> None:
+        """set_aside: is called with each row of the online store that cannot be read, before it is made again."""
+        self._root, self._params, self._set_aside = root, params, set_aside
         self._types = {name: index for index, name in enumerate(params.ingest.event_types)}
         self._validator = validator(params)
-        self._states = {key: OnlineStates(store, view) for view, key in KEYS.items()}
+        # users have no rows: no feature reads any, and whoever may post could fill the store with them
+        self._sessions = OnlineStates(store)
         self._log = EventLog(root / LIVE_EVENTS)
         self._buffered: list[pa.Table] = []
         self._files: Counter[Path] = Counter()  # written by this process, by partition
@@ -61,29 +67,41 @@ class LiveEvents:
         return self._validator.validate(messages)
 
     def apply(self, events: pa.Table) -> None:
-        """Bring events that are not late into the states of their sessions and users; idempotent.
+        """Bring events that are not late into the states of their sessions; idempotent.
 
         Raises StoreUnavailableError; some of them may then have been applied.
         """
         timely = events.filter(pc.invert(events["late"]))
-        clicks = [
+        by_session: dict[str, list[Click]] = defaultdict(list)
+        for session, click in zip(timely["session_id"].to_pylist(), self._clicks(timely), strict=True):
+            by_session[session].append(click)
+        if by_session:
+            self._sessions.merge(by_session, self._rebuild)
+
+    def _clicks(self, events: pa.Table) -> list[Click]:
+        return [
             Click(*click)
             for click in zip(
-                timely["timestamp"].to_numpy().astype("datetime64[ms]").astype(np.int64).tolist(),
-                timely["position"].to_pylist(),
-                timely["event_id"].to_pylist(),
-                timely["item_id"].to_pylist(),
-                map(self._types.__getitem__, timely["event_type"].to_pylist()),
+                events["timestamp"].to_numpy().astype("datetime64[ms]").astype(np.int64).tolist(),
+                events["position"].to_pylist(),
+                events["event_id"].to_pylist(),
+                events["item_id"].to_pylist(),
+                map(self._types.__getitem__, events["event_type"].to_pylist()),
                 strict=True,
             )
         ]
-        for key, states in self._states.items():
-            by_name: dict[str, list[Click]] = defaultdict(list)
-            for name, click in zip(timely[key].to_pylist(), clicks, strict=True):
-                if name is not None:
-                    by_name[name].append(click)
-            if by_name:
-                states.merge(by_name)
+
+    def _rebuild(self, row: UnreadableRow) -> list[Click]:
+        """The clicks of a session whose row cannot be read: those of the log, and those that are not in it yet."""
+        log.warning("the row of session %s cannot be read (%s): it is made again of the log", row.name, row.reason)
+        self._set_aside(row)
+        since = datetime.fromtimestamp(time.time() - IDLE / MS_PER_SECOND, UTC)
+        logged = self._log.of_session(row.name, since)
+        return self._clicks(pa.concat_tables([logged, *(self._timely_of(row.name, some) for some in self._buffered)]))
+
+    @staticmethod
+    def _timely_of(session: str, events: pa.Table) -> pa.Table:
+        return events.filter(pc.and_(pc.equal(events["session_id"], session), pc.invert(events["late"])))
 
     def buffer(self, events: pa.Table) -> None:
         """Hold events for the next `flush`."""

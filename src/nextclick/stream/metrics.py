@@ -33,6 +33,9 @@ class StreamMetrics:
         )
         self._lag = Gauge("lag", "Messages that wait.", labelnames=["partition"], **about)
         self.store_down = Counter("store_unavailable", "Times that the online store did not answer.", **about)
+        self.skipped = Counter("skipped", "Messages that the broker deleted before they were read.", **about)
+        self.resets = Counter("resets", "Partitions read from the beginning, as their topic was made anew.", **about)
+        self.unreadable_rows = Counter("unreadable_rows", "Rows of the online store that were made again.", **about)
         self._replayed = Counter("replayed", "Messages played again because the online store forgot them.", **about)
 
     def serve(self, port: int) -> None:
@@ -65,8 +68,8 @@ class StreamMetrics:
 
     def counts(self) -> dict[str, int]:
         """What this consumer did since its start, which its command prints."""
-        names = {"events": "events", "late": "late_events", "quarantined": "quarantined", "replayed": "replayed"}
-        return {name: int(self._total(counter)) for name, counter in names.items()}
+        names = ("events", "late_events", "quarantined", "replayed", "skipped", "resets", "unreadable_rows")
+        return {name.removesuffix("_events"): int(self._total(name)) for name in names}
 
     def _total(self, name: str) -> float:
         families = self._registry.collect()

@@ -26,9 +26,10 @@ return ARGV[3]
 class Positions:
     """The offset of the next message by partition. All methods raise StoreUnavailableError."""
 
-    def __init__(self, client: Redis, group: str, topic: str) -> None:
+    def __init__(self, client: Redis, group: str, topic: str, topic_id: str) -> None:
+        """topic_id: see `TopicIdentity`; a topic that was made anew has no positions yet."""
         self._client = client
-        self._key = f"nextclick:positions:{group}:{topic}"
+        self._key = f"nextclick:positions:{group}:{topic}:{topic_id}"
         self._advance = client.register_script(_ADVANCE)
 
     def read(self) -> dict[int, int]:

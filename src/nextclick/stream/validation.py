@@ -17,6 +17,7 @@ from nextclick.units import MS_PER_MINUTE
 
 MAX_BYTES = 64 * 1024  # of a message; an event takes some 200
 LIST_OF_ITEMS = "item_id: a list of items: send one event for each"
+ROW_FIELD = "row of the online store"  # what is named instead of a field where no message is at fault
 CLOCK_SKEW_MS = MS_PER_MINUTE  # by which the clock of a sender may be ahead
 
 

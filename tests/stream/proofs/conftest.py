@@ -20,7 +20,7 @@ from nextclick.events.session_state import SessionState, advance_all
 from nextclick.events.tables import parquet_files
 from nextclick.features.store.connect import apply_definitions, connect
 from nextclick.features.store.feast_internals import redis_client
-from nextclick.features.store.offline import KEYS, states_of
+from nextclick.features.store.offline import states_of
 from nextclick.features.store.online import OnlineStates
 from nextclick.logs.event_log import LIVE_EVENTS
 from nextclick.params import Ingest, Params
@@ -69,7 +69,7 @@ class Trial:
         times = self._coming["timestamp"].to_numpy("datetime64[ms]").astype(np.int64)
         timely = self._coming[self._coming["arrives"] - times <= minutes * 60_000]
         assert timely["event_id"].nunique() < len(self.events)
-        self._states = {view: dict(states_of(timely, key, self._types)) for view, key in KEYS.items()}
+        self._states = dict(states_of(timely, "session_id", self._types))
         self.timely_ids = set(timely["event_id"])
         apply_definitions(root, self.params)
         self._sent = 0
@@ -112,13 +112,12 @@ class Trial:
 
     def _states_violated(self) -> list[str]:
         found = []
-        for view, expected in self._states.items():
-            online, names = OnlineStates(connect(self.root, self.params, timeout=5), view), list(expected)
-            for first in range(0, len(names), 500):
-                chunk = names[first : first + 500]
-                for name, row in zip(chunk, online.read(chunk), strict=True):
-                    if row.state != expected[name]:
-                        found.append(f"{view} {name}: {_difference(row.state, expected[name])}")
+        online, names = OnlineStates(connect(self.root, self.params, timeout=5)), list(self._states)
+        for first in range(0, len(names), 500):
+            chunk = names[first : first + 500]
+            for name, row in zip(chunk, online.read(chunk), strict=True):
+                if row.state != self._states[name]:
+                    found.append(f"session {name}: {_difference(row.state, self._states[name])}")
         return found
 
     def _log_violated(self) -> list[str]:

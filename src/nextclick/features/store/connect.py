@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 import sqlite3
 from pathlib import Path
@@ -41,14 +40,6 @@ def connect(root: Path, params: Params, timeout: float = READ_TIMEOUT) -> Featur
     else:
         sqlite_connection(store).execute(f"PRAGMA busy_timeout = {round(timeout * MS_PER_SECOND)}")
     return store
-
-
-def without_ttl(config: RepoConfig) -> RepoConfig:
-    """A copy for views whose rows do not expire, since Feast has one time to live for all views on a Redis."""
-    config = copy.deepcopy(config)
-    if config.online_store.type == "redis":
-        config.online_store.key_ttl_seconds = None
-    return config
 
 
 def repository_config(root: Path, params: Params, timeout: float = READ_TIMEOUT) -> RepoConfig:

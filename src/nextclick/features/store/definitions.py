@@ -49,7 +49,7 @@ def definitions(root: Path, params: Params) -> Definitions:
             timedelta(hours=IDLE_HOURS),
             "the newest events of a session; gone when it is idle",
         ),
-        _newest_clicks(root, "user_history", user, NO_TTL, "the newest events of a user over all sessions"),
+        _newest_clicks(root, "user_history", user, NO_TTL, "the newest events of a user over all sessions; offline"),
         FeatureView(
             name="item_statistics",
             entities=[item],

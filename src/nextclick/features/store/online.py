@@ -1,5 +1,5 @@
-"""Rows in Feast's online store: newest clicks of sessions and users, replaced whole and read once a request; and
-statistics of items, all of them replaced when a newer version is published."""
+"""Rows in Feast's online store: newest clicks of sessions, replaced whole and read once a request; and statistics of
+items, all of them replaced when a newer version is published. Each expires, so that a full Redis has what may go."""
 
 from __future__ import annotations
 
@@ -17,9 +17,16 @@ from redis.exceptions import RedisError
 
 from nextclick.errors import StoreUnavailableError
 from nextclick.events.session_state import EMPTY, Click, SessionState, advance_all
-from nextclick.features.store.connect import without_ttl
 from nextclick.features.store.feast_internals import delete_sqlite_rows, entity_key, redis_client
-from nextclick.features.store.redis_rows import COLUMNS, RedisRows, decoded, encoded
+from nextclick.features.store.redis_rows import (
+    COLUMNS,
+    Rebuild,
+    RedisRows,
+    UnreadableRow,
+    decoded,
+    encoded,
+    is_of_one_row,
+)
 from nextclick.files import locked
 from nextclick.progress import progress_bar
 from nextclick.units import MS_PER_SECOND
@@ -32,10 +39,12 @@ PROBED = 100  # items whose version in the store is read before a write; at most
 
 @dataclass(frozen=True)
 class StoredState:
-    """A state as it was read. age: ms from its newest click to `now`; None without a row, or without `now`."""
+    """A state as it was read. age: ms from its newest click to `now`; None without a row, or without `now`. unreadable:
+    why the row cannot be read, in which case the state is EMPTY."""
 
     state: SessionState
     age: int | None
+    unreadable: str | None = None
 
 
 class OnlineStates:
@@ -46,22 +55,45 @@ class OnlineStates:
         self._view = store.get_feature_view(view)
         self._join_key = self._view.join_keys[0]
         self._ttl = int(self._view.ttl.total_seconds()) * MS_PER_SECOND if self._view.ttl else 0
-        self._config = store.config if self._ttl else without_ttl(store.config)
         client = redis_client(store)
         self._redis = RedisRows(store, self._view, client) if client else None
 
     def read(self, keys: Sequence[str], now: int | None = None) -> list[StoredState]:
         """The state of each entity; EMPTY without a row, or if at `now` (ms) it was idle for longer than the ttl.
 
-        Without `now`, states have no age and never expire.
+        Without `now`, states have no age and never expire. A row that cannot be read is `unreadable`, and no concern of
+        the others.
+        """
+        try:
+            return [self._stored(decoded(row), now) for row in self._rows(keys)]
+        except Exception as error:
+            if not is_of_one_row(error):
+                raise
+            return [self._read_one(key, now) for key in keys]
+
+    def _read_one(self, key: str, now: int | None) -> StoredState:
+        try:
+            (row,) = self._rows([key])
+            return self._stored(decoded(row), now)
+        except Exception as error:
+            if not is_of_one_row(error):
+                raise
+            return StoredState(EMPTY, None, unreadable=str(error))
+
+    def _rows(self, keys: Sequence[str]) -> list[Mapping[str, Value] | None]:
+        """The values of each entity's row as Feast reads them.
+
+        Raises StoreUnavailableError, or an error that `is_of_one_row`.
         """
         entities = [entity_key(self._join_key, key) for key in keys]
         try:
             # what get_online_features calls; twice as fast as with the answer that it makes of it
-            rows = self._store.provider.online_read(self._config, self._view, entities, list(COLUMNS))
+            rows = self._store.provider.online_read(self._store.config, self._view, entities, list(COLUMNS))
         except FAILURES as error:
+            if is_of_one_row(error):
+                raise
             raise self._unavailable(error) from error
-        return [self._stored(decoded(row), now) for _, row in rows]
+        return [row for _, row in rows]
 
     def _stored(self, state: SessionState, now: int | None) -> StoredState:
         if not state:
@@ -86,7 +118,7 @@ class OnlineStates:
         if not rows:
             return
         try:
-            self._store.provider.online_write_batch(self._config, self._view, rows, None)
+            self._store.provider.online_write_batch(self._store.config, self._view, rows, None)
         except FAILURES as error:
             raise self._unavailable(error) from error
 
@@ -101,18 +133,26 @@ class OnlineStates:
         except (RedisError, OSError, sqlite3.OperationalError) as error:
             raise self._unavailable(error) from error
 
-    def merge(self, clicks: Mapping[str, Sequence[Click]]) -> None:
-        """Advance the states of entities by their clicks, whoever else does so at the same time."""
+    def merge(self, clicks: Mapping[str, Sequence[Click]], rebuild: Rebuild = lambda _: ()) -> None:
+        """Advance the states of entities by their clicks, whoever else does so at the same time.
+
+        rebuild: is called with each row that cannot be read, before it is replaced, and returns the clicks that it
+        should hold.
+        """
         if self._redis:
             try:
-                self._redis.merge(clicks)
+                self._redis.merge(clicks, rebuild)
             except FAILURES as error:
                 raise self._unavailable(error) from error
         else:
             with locked(Path(self._store.config.online_store.path).with_suffix(".lock")):
-                rows = self.read(list(clicks))
-                advanced = (advance_all(row.state, new) for row, new in zip(rows, clicks.values(), strict=True))
-                self.write(dict(zip(clicks, advanced, strict=True)))
+                rows = dict(zip(clicks, self.read(list(clicks)), strict=True))
+                lost = {
+                    key: rebuild(UnreadableRow(key, row.unreadable, b"")) for key, row in rows.items() if row.unreadable
+                }
+                self.write(
+                    {key: advance_all(row.state, [*lost.get(key, ()), *clicks[key]]) for key, row in rows.items()}
+                )
 
     def _unavailable(self, error: Exception) -> StoreUnavailableError:
         return StoreUnavailableError(f"{self._view.name}: {error}")
@@ -125,7 +165,6 @@ def bring_version(store: FeatureStore, version: pd.DataFrame) -> None:
     are probed are written last, so that a version of which only a part was written does not count as held. Raises
     StoreUnavailableError; a second call then writes the rest.
     """
-    store = FeatureStore(config=without_ttl(store.config))
     try:
         if _holds(store, version["item_id"][:PROBED].tolist(), version["event_timestamp"].iloc[0]):
             return

@@ -14,7 +14,7 @@ from nextclick.events.known_items import known_items
 from nextclick.events.sessions import SessionLog
 from nextclick.features.item_statistics import ItemStatistics
 from nextclick.features.statistics_versions import ItemHistory
-from nextclick.features.store.offline import KEYS, OFFLINE_STORE, states_of, statistics_rows, write_history
+from nextclick.features.store.offline import OFFLINE_STORE, states_of, statistics_rows, write_history
 from nextclick.features.store.online import ITEM_STATISTICS, OnlineStates, bring_version
 from nextclick.params import Params
 from nextclick.progress import progress_bar
@@ -62,15 +62,11 @@ def materialise(
     if start >= end:
         raise InputError(f"no events from {start} to {end}: they go from {times.min()} to {times.max()}")
     window = events[(times >= start) & (times < end)]
-    written = {}
-    for view, key in KEYS.items():
-        online = OnlineStates(store, view)
-        states = list(states_of(window, key, event_types))
-        for first in progress_bar(range(0, len(states), BATCH), desc=view, unit="batch"):
-            online.merge(dict(states[first : first + BATCH]))
-        written[view] = len(states)
+    online, states = OnlineStates(store), list(states_of(window, "session_id", event_types))
+    for first in progress_bar(range(0, len(states), BATCH), desc="session_state", unit="batch"):
+        online.merge(dict(states[first : first + BATCH]))
     return {
-        **written,
+        "session_state": len(states),
         "item_statistics": _materialise_statistics(store, end),
         "from": start.isoformat(),
         "until": end.isoformat(),
