@@ -12,7 +12,7 @@ from stream.test_topic import clicks, ended
 
 from nextclick.events.tables import parquet_files
 from nextclick.features.store.connect import apply_definitions, connect
-from nextclick.features.store.feast_internals import entity_key, redis_client, redis_key
+from nextclick.features.store.feast_internals import entity_key, redis_client, redis_field, redis_key
 from nextclick.features.store.offline import states_of
 from nextclick.features.store.online import OnlineStates
 from nextclick.logs.event_log import QUARANTINE
@@ -41,7 +41,7 @@ def no_protobuf(client, key: bytes) -> None:
 
 
 def half_a_row(client, key: bytes) -> None:
-    client.hdel(key, client.hkeys(key)[-1])
+    client.hdel(key, redis_field("session_state", "item_ids"))
 
 
 ILL = [another_type, no_protobuf, half_a_row]
@@ -73,6 +73,7 @@ def test_a_row_that_cannot_be_read_is_made_again_and_nobody_waits_for_it(live, p
     spoil(live.root, params, ill, how)
     replay(schedule(after, 0), params.stream, 0)
     stored(live.root, params, events)
+    assert consumer.is_alive()
     said = ended(live, consumer)
     assert f"the row of session {ill} cannot be read" in said
     assert '"unreadable_rows": 1' in said
@@ -86,7 +87,8 @@ def test_the_planted_consumer_waits_for_a_row_that_nobody_can_read(live, params,
     spoil(live.root, params, ill, another_type)
     replay(schedule(events, 0), params.stream, 0)
     live.consume("--bug", "waits_for_rows_that_nobody_can_read")
-    wait_until(lambda: "waiting for the online store" in live.said_by(0).read_text())
+    said = live.said_by(0)
+    wait_until(lambda: said.exists() and "waiting for the online store" in said.read_text(), 40)
 
 
 @pytest.mark.parametrize("how", ILL)

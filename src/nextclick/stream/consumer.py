@@ -222,7 +222,8 @@ class StreamConsumer:
             if self._positions:
                 self._store_offset[partition] = position
             if assigned.offset >= 0:
-                self._keep_within(assigned)
+                first = self._keep_within(assigned)
+                position = max(position, first) if position is not None else None
             if assigned.offset < 0:  # never committed, or of a topic that is gone: from the beginning
                 assigned.offset = OFFSET_BEGINNING
             elif self._positions and (position is None or position < assigned.offset):
@@ -235,9 +236,10 @@ class StreamConsumer:
         log.info("assigned partitions %s", {assigned.partition: assigned.offset for assigned in committed})
         consumer.incremental_assign(committed)
 
-    def _keep_within(self, committed: TopicPartition) -> None:
+    def _keep_within(self, committed: TopicPartition) -> int:
         """Move a committed offset on behind what the broker has deleted; to OFFSET_BEGINNING if it is of another topic
-        of this name, or beyond the end of one that has lost messages, so that what comes is not taken for known."""
+        of this name, or beyond the end of one that has lost messages, so that what comes is not taken for known.
+        Returns the first offset that there is."""
         first, end = self._consumer.get_watermark_offsets(committed, timeout=BROKER_TIMEOUT)
         name = f"{committed.topic}, partition {committed.partition}"
         # without metadata it was committed before topics were told apart
@@ -248,6 +250,7 @@ class StreamConsumer:
         elif committed.offset < first:
             self._skipped(name, committed.offset, first)
             committed.offset = first
+        return first
 
     def _skipped(self, name: str, expected: int, first: int) -> None:
         log.error("%s: messages %d to %d were deleted before they were read", name, expected, first - 1)

@@ -6,7 +6,7 @@ import logging
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Thread
 from uuid import uuid4
@@ -17,7 +17,6 @@ import pyarrow.compute as pc
 from feast import FeatureStore
 
 from nextclick.errors import UnavailableError
-from nextclick.events.prefixes import IDLE
 from nextclick.events.session_state import Click
 from nextclick.features.statistics_versions import lateness_ms
 from nextclick.features.store.connect import BATCH_TIMEOUT, connect
@@ -35,6 +34,7 @@ log = logging.getLogger(__name__)
 
 PROBES = "freshness-"  # sessions of these names are clicked by `nextclick freshness`, not by visitors
 CHECK_EVERY = 60.0  # seconds between two checks whether the online store still has the item statistics
+REBUILT = timedelta(days=7)  # of a session's clicks before its newest are looked for, if its row is made again
 MAX_FILES = 500  # of one day, after which they are merged
 
 
@@ -76,7 +76,7 @@ class LiveEvents:
         for session, click in zip(timely["session_id"].to_pylist(), self._clicks(timely), strict=True):
             by_session[session].append(click)
         if by_session:
-            self._sessions.merge(by_session, self._rebuild)
+            self._sessions.merge(by_session, lambda row: self._rebuild(row, max(by_session[row.name]).timestamp))
 
     def _clicks(self, events: pa.Table) -> list[Click]:
         return [
@@ -91,11 +91,14 @@ class LiveEvents:
             )
         ]
 
-    def _rebuild(self, row: UnreadableRow) -> list[Click]:
-        """The clicks of a session whose row cannot be read: those of the log, and those that are not in it yet."""
+    def _rebuild(self, row: UnreadableRow, newest: int) -> list[Click]:
+        """The clicks of a session whose row cannot be read: those of the log, and those that are not in it yet.
+
+        newest: ms since 1970 UTC, of its newest click.
+        """
         log.warning("the row of session %s cannot be read (%s): it is made again of the log", row.name, row.reason)
         self._set_aside(row)
-        since = datetime.fromtimestamp(time.time() - IDLE / MS_PER_SECOND, UTC)
+        since = datetime.fromtimestamp(newest / MS_PER_SECOND, UTC) - REBUILT
         logged = self._log.of_session(row.name, since)
         return self._clicks(pa.concat_tables([logged, *(self._timely_of(row.name, some) for some in self._buffered)]))
 
