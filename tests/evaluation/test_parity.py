@@ -73,7 +73,7 @@ def test_nothing_differs_in_sessions_that_were_idle_for_long(snapshot, online, s
 def stored_rows(online: OnlineStates) -> int:
     if online._redis:
         return online._redis._client.dbsize()
-    with closing(sqlite3.connect(online._config.online_store.path)) as database:
+    with closing(sqlite3.connect(online._store.config.online_store.path)) as database:
         return database.execute(f'SELECT count(*) FROM "{online._config.project}_session_state"').fetchone()[0]
 
 

@@ -119,16 +119,17 @@ def test_a_folder_with_a_file_named_after_the_published_one_and_what_is_said_of_
         read(tmp_path, "diginetica", {"train-item-views-2.csv": text})
 
 
-def test_of_good_rows_with_the_same_id_the_first_by_file_name_and_row_is_kept(tmp_path):
+def test_of_good_rows_of_a_session_with_the_same_id_the_first_by_file_name_and_row_is_kept(tmp_path):
     head, end = "event_id,session_id,item_id,timestamp\n", ",1704067200\n"
     files = {
         "train.csv": head + f"e1,s1,{end}" + f"e1,s1,a{end}" + f"e2,s1,b{end}" + f"e1,s1,c{end}",
-        "test.csv": head + f"e1,s2,d{end}" + f"e3,s2,e{end}",
+        "test.csv": head + f"e1,s1,d{end}" + f"e1,s2,f{end}" + f"e3,s2,e{end}",
     }
     counts, events, _, bad = read(tmp_path, "generic", files)
-    assert (counts["rows"], counts["accepted"], counts["duplicates"], counts["quarantined"]) == (6, 3, 2, 1)
+    assert (counts["rows"], counts["accepted"], counts["duplicates"], counts["quarantined"]) == (7, 4, 2, 1)
     assert len(bad) == 1
-    assert dict(zip(events["event_id"], events["item_id"], strict=True)) == {"e1": "d", "e2": "b", "e3": "e"}
+    found = dict(zip(events["session_id"] + events["event_id"], events["item_id"], strict=True))
+    assert found == {"s1e1": "d", "s1e2": "b", "s2e1": "f", "s2e3": "e"}
 
 
 def test_nothing_is_left_of_a_run_that_was_killed_or_failed(tmp_path):

@@ -17,6 +17,7 @@ from numba import get_num_threads, set_num_threads
 
 from nextclick.events.click_order import with_positions
 from nextclick.events.prefixes import Prefixes
+from nextclick.events.schema import EVENT_IDENTITY
 from nextclick.events.session_state import Click, prefixes_of
 from nextclick.events.sessions import SessionLog
 from nextclick.features.store.offline import states_of
@@ -104,7 +105,7 @@ def _offline_prefixes(
     """A prediction for each list of rows, as a session of a log of its own: the way in which a batch computes."""
     names = np.repeat([f"{i:06d}" for i in range(len(rows))], list(map(len, rows)))
     table = arriving.iloc[np.concatenate(rows)].assign(session_id=names)
-    table = table.drop_duplicates(["session_id", "event_id"])
+    table = table.drop_duplicates(list(EVENT_IDENTITY))
     log = SessionLog.from_events(table, event_types, snapshot.vocabulary)
     order = np.argsort(log.session_ids)
     return Prefixes.of(log, order.astype(np.int32), log.offsets[1:][order])

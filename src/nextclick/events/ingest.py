@@ -16,7 +16,7 @@ from nextclick.events.ingest_report import report
 from nextclick.events.items import write_items
 from nextclick.events.left_out import create_left_out, without_left_out
 from nextclick.events.readers import Reader
-from nextclick.events.schema import FIELDS, quoted
+from nextclick.events.schema import EVENT_IDENTITY, FIELDS, quoted
 from nextclick.events.session_identity import create_events, part_users
 from nextclick.events.sources import open_source
 from nextclick.events.staging import create_staged, refuse_unknown_types, stage
@@ -116,24 +116,25 @@ def _ingest(database: duckdb.DuckDBPyConnection, source: Source, params: Ingest,
 
 
 def _create_repeated(database: duckdb.DuckDBPyConnection, given_ids: bool) -> int:
-    """Create the table `repeated` of the ids of events that come several times; returns how many there are.
+    """Create the table `repeated` of the events that come several times; returns how many there are.
 
     Hashes are counted first, as they take a fraction of the memory of ids, of which few are left to count."""
     several = f"FROM ({_VALID}) WHERE {given_ids} GROUP BY hash(event_id) HAVING count(*) > 1"
     database.execute(f"CREATE TEMP TABLE several AS SELECT hash(event_id) AS hashed {several}")
     database.execute(
-        f"CREATE TABLE repeated AS SELECT event_id, count(*) AS times FROM ({_VALID}) "
-        "WHERE hash(event_id) IN (SELECT hashed FROM several) GROUP BY event_id HAVING times > 1"
+        f"CREATE TABLE repeated AS SELECT {_IDENTITY}, count(*) AS times FROM ({_VALID}) "
+        f"WHERE hash(event_id) IN (SELECT hashed FROM several) GROUP BY {_IDENTITY} HAVING times > 1"
     )
     return database.execute("SELECT count(*) FROM repeated").fetchall()[0][0]
 
 
+_IDENTITY = ", ".join(EVENT_IDENTITY)
 _VALID = "SELECT * FROM rows_read WHERE reason IS NULL"
-# only rows whose id came more than once are compared with each other; all others pass through
+# only events that came more than once are compared with each other; all others pass through
 _FIRST_OF_EACH_ID = f"""
-    SELECT * FROM rows_read ANTI JOIN repeated USING (event_id) WHERE reason IS NULL
+    SELECT * FROM rows_read ANTI JOIN repeated USING ({_IDENTITY}) WHERE reason IS NULL
     UNION ALL
-    SELECT * FROM rows_read SEMI JOIN repeated USING (event_id) WHERE reason IS NULL
+    SELECT * FROM rows_read SEMI JOIN repeated USING ({_IDENTITY}) WHERE reason IS NULL
     {each_event_once("source_file, position, row")}
 """
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+# an event is the same if both are: else whoever guesses the id of another session's event could take its place
+EVENT_IDENTITY = ("session_id", "event_id")
 TEXT_FIELDS = ("event_id", "session_id", "user_id", "item_id", "event_type")
 FIELDS = (*TEXT_FIELDS, "timestamp", "position")
 REQUIRED_FIELDS = tuple(name for name in FIELDS if name not in ("user_id", "position"))

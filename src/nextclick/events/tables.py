@@ -7,7 +7,7 @@ from pathlib import Path
 
 import duckdb
 
-from nextclick.events.schema import quoted
+from nextclick.events.schema import EVENT_IDENTITY, quoted
 
 
 def parquet_files(folder: Path) -> list[Path]:
@@ -32,9 +32,9 @@ def parquet_rows(files: Iterable[Path], **options: str) -> str:
 
 
 def each_event_once(order: str = "timestamp, position, file, session_id") -> str:
-    """SQL: the clause that keeps one row of each event_id, the first in this order. By default it is the oldest, and of
-    those the first by the name of its `file`, since a writer that was killed may write an event again."""
-    return f"QUALIFY row_number() OVER (PARTITION BY event_id ORDER BY {order}) = 1"
+    """SQL: the clause that keeps one row of each EVENT_IDENTITY, the first in this order. By default it is the oldest,
+    and of those the first by the name of its `file`, since a writer that was killed may write an event again."""
+    return f"QUALIFY row_number() OVER (PARTITION BY {', '.join(EVENT_IDENTITY)} ORDER BY {order}) = 1"
 
 
 def utc_database(path: str = ":memory:", **config: int) -> duckdb.DuckDBPyConnection:

@@ -1,7 +1,7 @@
 """The offline log of live events: Parquet files by the date on which an event happened, which `ingest` reads.
 
 Every accepted event is in a file before its sender, or Kafka, receives the acknowledgement. A writer that was killed
-may write an event again, so the files hold each event at least once; `ingest` and `compact` keep one of each event_id.
+may write an event again, so the files hold each event at least once; `ingest` and `compact` keep each once.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from nextclick.errors import InputError, LogUnavailableError
 from nextclick.events.click_order import ORDER, positioned
-from nextclick.events.schema import FIELDS, REQUIRED_FIELDS, TEXT_FIELDS, quoted
+from nextclick.events.schema import EVENT_IDENTITY, FIELDS, REQUIRED_FIELDS, TEXT_FIELDS, quoted
 from nextclick.events.tables import each_event_once, lock_of, parquet_files, parquet_rows, utc_database
 from nextclick.files import locked, written_whole
 from nextclick.logs.parquet_log import TIMESTAMP_MS, day_of, partition, partitions, sql_time
@@ -174,5 +174,5 @@ def _events_of(files: list[Path]) -> str:
 
 
 def _has_repeats(file: Path) -> bool:
-    ids = pq.read_table(file, columns=["event_id"])["event_id"]
-    return pc.count_distinct(ids).as_py() < len(ids)
+    events = pq.read_table(file, columns=list(EVENT_IDENTITY))
+    return events.group_by(list(EVENT_IDENTITY)).aggregate([]).num_rows < events.num_rows

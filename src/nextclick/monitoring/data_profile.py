@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from nextclick.events.schema import REQUIRED_FIELDS
+from nextclick.events.schema import EVENT_IDENTITY, REQUIRED_FIELDS
 from nextclick.result import Result
 
 DAY = pd.Timedelta(days=1)
@@ -91,7 +91,7 @@ def _repeated(events: pd.DataFrame) -> np.ndarray:
     ordered = events.sort_values([*same, "timestamp"])
     before = ordered.shift()
     resent = (ordered[same] == before[same]).all(axis=1) & (ordered["timestamp"] - before["timestamp"] <= RESENT_WITHIN)
-    return (resent | (ordered["event_id"].duplicated() & ordered["event_id"].notna())).to_numpy()
+    return (resent | (ordered.duplicated(list(EVENT_IDENTITY)) & ordered["event_id"].notna())).to_numpy()
 
 
 def _least_a_day(times: pd.Series, since: pd.Timestamp, until: pd.Timestamp) -> int | None:

@@ -18,6 +18,7 @@ from nextclick.bundle.bundle import load_bundle
 from nextclick.bundle.pointer import Pointer, served_name
 from nextclick.errors import InputError
 from nextclick.events.click_order import with_positions
+from nextclick.events.schema import EVENT_IDENTITY
 from nextclick.events.tables import lock_of
 from nextclick.files import locked, sha256_of
 from nextclick.logs.event_log import events_before, live_events
@@ -183,7 +184,7 @@ def replay_usable(recommender: Recommender, events: pd.DataFrame, before: pd.Dat
     types = params.ingest.event_types
     usable, earlier = (
         table.dropna(subset=list(REQUIRED_FIELDS))
-        .drop_duplicates("event_id")
+        .drop_duplicates(list(EVENT_IDENTITY))
         .loc[lambda rows: rows["event_type"].isin(types)]
         for table in (events, before)
     )
