@@ -76,8 +76,8 @@ def json_text(value: Any, indent: int | None = None) -> str:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write `value` as an indented JSON file, in one step; see `json_text`."""
-    with written_whole(path) as scratch:
+    """Write `value` as an indented JSON file, in one step, on disk when it returns; see `json_text`."""
+    with written_whole(path, durable=True) as scratch:
         scratch.write_text(json_text(value, indent=1) + "\n")
 
 

@@ -74,7 +74,7 @@ def stored_rows(online: OnlineStates) -> int:
     if online._redis:
         return online._redis._client.dbsize()
     with closing(sqlite3.connect(online._store.config.online_store.path)) as database:
-        return database.execute(f'SELECT count(*) FROM "{online._config.project}_session_state"').fetchone()[0]
+        return database.execute(f'SELECT count(*) FROM "{online._store.config.project}_session_state"').fetchone()[0]
 
 
 class Forgetful(OnlineStates):

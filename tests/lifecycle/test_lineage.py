@@ -27,7 +27,7 @@ from nextclick.lifecycle.promotion import promote
 from nextclick.lifecycle.records import DeploymentRecord, Grounds, read_records
 from nextclick.lifecycle.registry import Registry
 from nextclick.logs.event_log import LIVE_EVENTS
-from nextclick.logs.prediction_log import FLUSH_SECONDS
+from nextclick.logs.prediction_log import FLUSH_SECONDS, with_feature_names
 
 from .conftest import Project, early
 from .test_retrain import happen
@@ -110,6 +110,26 @@ def remade(project):
     project.run("git", "commit", "-q", "-m", "With its sources")
     shutil.rmtree(project.root / "models/registry/recommender/v2.0.0")
     return project.registry.register()
+
+
+@pytest.mark.fault(
+    part="disk",
+    wrong="`nextclick forget` rewrites a file of the prediction log",
+    noticed="nobody has to",
+    lost="the rows of that person alone",
+    degraded="nothing: types and the names of features stay, so that `nextclick drift` reads the file as before",
+    heals="nothing to heal",
+)
+def test_a_file_that_loses_a_person_keeps_its_types_and_its_metadata(tmp_path):
+    file, schema = tmp_path / "a.parquet", with_feature_names(("price", "clicks"))
+    row = {"moment": datetime.now(UTC), "shown": ["i1", "i2"], "features": [1.0, 2.0, 3.0, 4.0], "stale": []}
+    rows = [row | {"request_id": f"r{i}", "session_id": f"s{i % 3}"} for i in range(9)]
+    pq.write_table(pa.Table.from_pylist(rows, schema=schema), file)
+    assert forgetting._rewrite(file, None, {"s1"}) == 3
+    assert pq.read_schema(file).equals(schema, check_metadata=True)
+    left = pq.read_table(file).to_pylist()
+    assert [one["request_id"] for one in left] == ["r0", "r2", "r3", "r5", "r6", "r8"]
+    assert all(one["shown"] == row["shown"] and one["features"] == row["features"] for one in left)
 
 
 @pytest.mark.ml_test("data-5")

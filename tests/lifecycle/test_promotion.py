@@ -3,6 +3,7 @@
 import json
 import shutil
 from concurrent.futures import ThreadPoolExecutor, wait
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +11,7 @@ from nextclick.bundle.bundle import load_bundle
 from nextclick.bundle.pointer import FOLDER, Pointer
 from nextclick.errors import InputError
 from nextclick.files import locked
+from nextclick.lifecycle import promotion
 from nextclick.lifecycle.promotion import champion, promotable, promote, rollback, shadow, split
 from nextclick.lifecycle.records import DeploymentRecord, GateRecord, Grounds, read_records, write_record
 from nextclick.monitoring.reference import reference_of
@@ -110,6 +112,46 @@ def test_a_promotion_that_was_killed_half_way_ends_the_same_when_it_comes_again(
     again = promote(project.registry, second, Grounds(reason="r"))
     assert again == once
     assert Pointer.read(project.root, "recommender") == pointer
+
+
+@pytest.mark.fault(
+    part="process",
+    wrong="`nextclick rollback` is killed after the pointer moved, and run again",
+    noticed="the second run, by what the pointer says changed it",
+    lost="nothing",
+    degraded="nothing",
+    heals="by the second run, which ends the first instead of going one champion further back",
+)
+@pytest.mark.parametrize("killed_before", ["the tag", "the record"])
+def test_a_rollback_that_was_killed_ends_the_same_when_it_comes_again(project, monkeypatch, killed_before):
+    """Planted: a pointer that does not say what changed it, as before, and the second run goes further back."""
+    registry = project.registry
+    for version in (project.first, project.second, project.first):
+        promote(registry, version, Grounds(reason="to and fro"))
+
+    class KilledError(BaseException):
+        pass
+
+    def die(*_, **__):
+        raise KilledError
+
+    with monkeypatch.context() as patched:
+        if killed_before == "the tag":
+            patched.setattr(type(registry), "assign", die)
+        else:
+            patched.setattr(promotion, "write_record", die)
+        with pytest.raises(KilledError):
+            rollback(registry, None, Grounds(reason="worse"))
+    half_done = Pointer.read(project.root, "recommender")
+    assert half_done.version == project.second.bundle
+    told = rollback(registry, None, Grounds(reason="worse"))
+    assert Path(told.record).name.startswith("rollback-")
+    assert (told.version, told.before, told.reason) == ("v2.0.0", "v1.0.0", "worse")
+    assert Pointer.read(project.root, "recommender") == half_done
+    assert registry.staged() == "v2.0.0"
+    half_done.model_copy(update={"change": None}).write(project.root, "recommender")
+    (project.root / told.record).unlink()
+    assert rollback(registry, None, Grounds(reason="worse")).version == "v1.0.0"
 
 
 @pytest.mark.ml_test("infra-4")

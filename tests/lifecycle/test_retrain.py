@@ -197,6 +197,98 @@ def test_two_at_once_are_refused(begun, tmp_path):
             retrain(begun.registry, begun.params)
 
 
+UNDER_WAY = {
+    "a merge": ["merge", "--no-commit", "-s", "ours", "side"],
+    "a cherry-pick": ["cherry-pick", "--no-commit", "side"],
+    "a bisect": ["bisect", "start"],
+}
+
+
+@pytest.mark.fault(
+    part="git",
+    wrong="somebody's merge, cherry-pick or bisect is under way, or no branch is checked out",
+    noticed="`nextclick retrain`, at its start: one line, exit 2",
+    lost="nothing",
+    degraded="that round does not run",
+    heals="when it is concluded or aborted",
+)
+@pytest.mark.parametrize("said", [*UNDER_WAY, "no branch"])
+def test_what_somebody_has_begun_is_not_concluded_for_him(begun, tmp_path, said):
+    project = copied(begun, tmp_path / "begun")
+    project.run("git", "branch", "side")
+    if said == "no branch":
+        project.run("git", "checkout", "-q", "--detach")
+    else:
+        project.run("git", "checkout", "-q", "side")
+        project.run("git", "commit", "-q", "--allow-empty", "-m", "another's work")
+        project.run("git", "checkout", "-q", "-")
+        project.run("git", *UNDER_WAY[said])
+        if said == "a cherry-pick":  # of a change that conflicts, git keeps this itself
+            head = project.run("git", "rev-parse", "side")
+            (project.root / ".git/CHERRY_PICK_HEAD").write_text(head)
+    head = project.run("git", "rev-parse", "HEAD")
+    with pytest.raises(InputError, match=said):
+        retrain(project.registry, project.params)
+    assert project.run("git", "rev-parse", "HEAD") == head
+    assert not (project.root / module.JOURNAL).exists()
+
+
+@pytest.mark.fault(
+    part="disk",
+    wrong="models/retrain.json is empty after a power cut",
+    noticed="`nextclick retrain`: one line that names the file and the remedy, exit 2",
+    lost="nothing",
+    degraded="no round runs until it is removed",
+    heals="when the file is removed; it is on disk before a round goes on, so that a cut does not empty it",
+)
+def test_a_journal_that_is_no_journal_is_named_with_the_remedy(begun, tmp_path):
+    project = copied(begun, tmp_path / "empty")
+    (project.root / module.JOURNAL).write_text("")
+    with pytest.raises(InputError, match=r"retrain\.json: expected the JSON of the round.* Remove it"):
+        retrain(project.registry, project.params)
+
+
+@pytest.mark.fault(
+    part="clock",
+    wrong="a clock that was ahead left a day of live events that is yet to come",
+    noticed="`nextclick retrain`: a line that names the day",
+    lost="nothing",
+    degraded="nothing: the window ends with today",
+    heals="by itself",
+)
+def test_a_day_that_is_yet_to_come_ends_no_window(days, tmp_path, caplog):
+    for part in days:
+        happen(tmp_path, part)
+    expected = newest_day(tmp_path)
+    happen(tmp_path, days[0].head(3).assign(timestamp=pd.Timestamp.now("UTC").floor("ms") + pd.Timedelta(days=400)))
+    assert newest_day(tmp_path) == expected
+    assert "yet to come" in caplog.text
+
+
+@pytest.mark.fault(
+    part="disk",
+    wrong="a file of the live log is cut off, or a folder in it is no day",
+    noticed="`nextclick retrain` and `compact`: one line that names the file, exit 2",
+    lost="nothing",
+    degraded="retraining and compaction wait",
+    heals="when it is restored or moved away",
+)
+def test_what_does_not_belong_into_the_log_is_named(days, tmp_path):
+    happen(tmp_path, days[0])
+    until, log = newest_day(tmp_path), EventLog(tmp_path / LIVE_EVENTS)
+    stray = tmp_path / LIVE_EVENTS / "date=backup"
+    stray.mkdir()
+    for work in (log.days, lambda: newest_day(tmp_path)):
+        with pytest.raises(InputError, match="date=backup: expected a folder date=YYYY-MM-DD"):
+            work()
+    stray.rmdir()
+    file = next(log.days()[0].glob("*.parquet"))
+    file.write_bytes(file.read_bytes()[:-20])
+    for work in (lambda: cut_window(tmp_path, 30, until), lambda: log.compact(log.days()[0])):
+        with pytest.raises(InputError, match=f"{file.name}: no whole Parquet file"):
+            work()
+
+
 @pytest.mark.ml_test("model-1")
 def test_code_that_is_in_no_commit_is_not_trained(begun, tmp_path):
     project = copied(begun, tmp_path / "changed")

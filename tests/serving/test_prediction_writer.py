@@ -1,6 +1,7 @@
 """What was served can be read again, is what the same state gives, and what is lost is counted."""
 
 import time
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -127,9 +128,38 @@ def test_what_cannot_be_written_is_counted_and_the_next_is_written(tmp_path, bun
     assert [row["request_id"] for row in rows(tmp_path)] == ["r2"]
 
 
+@pytest.mark.fault(
+    part="clock",
+    wrong="the service's clock jumps ahead by 400 days for a minute",
+    noticed="the writer of the prediction log: no other day near its own has answers",
+    lost="nothing: no day of the log is deleted",
+    degraded="nothing",
+    heals="by itself, as the clock comes back",
+)
+def test_a_clock_that_jumped_ahead_deletes_no_day(tmp_path, bundle, monkeypatch):
+    now = datetime.now(UTC)
+    before = [tmp_path / f"data/predictions/date={(now - timedelta(days=ago)).date()}" for ago in (1, 0)]
+    for day in before:
+        day.mkdir(parents=True)
+
+    class Ahead(datetime):
+        @classmethod
+        def now(cls, zone=None):
+            return now + timedelta(days=400)
+
+    monkeypatch.setattr(prediction_writer, "datetime", Ahead)
+    log = PredictionWriter(tmp_path, days=30)
+    log.put(answer(bundle, 1, int((now + timedelta(days=400)).timestamp() * 1000)))
+    log.close()
+    assert len(rows(tmp_path)) == 1
+    assert all(day.exists() for day in before)
+
+
 def test_days_that_are_over_are_forgotten(tmp_path, bundle):
     old = tmp_path / "data/predictions/date=2020-01-01"
     old.mkdir(parents=True)
+    yesterday = datetime.now(UTC).date() - timedelta(days=1)
+    (tmp_path / f"data/predictions/date={yesterday}").mkdir()
     log = PredictionWriter(tmp_path, days=10)
     log.put(answer(bundle, 1, time.time_ns() // 1_000_000))
     log.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hashlib import blake2b
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -29,15 +30,25 @@ class TrafficSplit(DeployedBundle):
     share: float = Field(gt=0, lt=1)
 
 
+class Change(BaseModel):
+    """What made the champion the champion. before: the number of the version that it replaced, None if none."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    kind: Literal["promote", "rollback"]
+    before: str | None = None
+
+
 class Pointer(DeployedBundle):
     """bundle, version: of the champion. shadow: its answers are logged and never shown. history: the folders of the
     champions, oldest first, each with the time at which it took over (ISO text); the last is the present one.
-    withdrawn: bundles that were rolled back, for which the gate's verdict no longer counts."""
+    withdrawn: bundles that were rolled back, for which the gate's verdict no longer counts. change: the last of the
+    champion, by which a command that was killed and is run again knows what it has done already."""
 
     shadow: DeployedBundle | None = None
     split: TrafficSplit | None = None
     history: tuple[tuple[str, str], ...] = ()
     withdrawn: tuple[str, ...] = ()
+    change: Change | None = None
 
     @classmethod
     def parse(cls, text: str, path: Path) -> Pointer:

@@ -19,11 +19,12 @@ from nextclick.events.schema import quoted
 from nextclick.events.tables import lock_of, parquet_files, utc_database
 from nextclick.features.store.connect import apply_definitions, connect
 from nextclick.features.store.online import OnlineStates
-from nextclick.files import locked, written_whole
+from nextclick.files import locked
 from nextclick.lifecycle.git_dvc import dvc, git
 from nextclick.lifecycle.records import Record, write_record
 from nextclick.lifecycle.registry import Registry, registries
 from nextclick.logs.event_log import LIVE_EVENTS, QUARANTINE
+from nextclick.logs.parquet_log import rewrite_without
 from nextclick.logs.prediction_log import FLUSH_SECONDS, PREDICTIONS, SHADOW
 from nextclick.params import Params
 from nextclick.progress import progress_bar
@@ -170,10 +171,10 @@ def _rewrite(file: Path, user: str | None, sessions: set[str]) -> int:
     """Rewrite the file without them; returns how many rows they had."""
     count = _count(file, user, sessions)
     if count:
-        with written_whole(file) as scratch, utc_database(threads=1) as database:
-            table = database.read_parquet(str(file), hive_partitioning=False)
-            remaining = table.filter(f"NOT coalesce({_theirs(table, user, sessions)}, false)")
-            remaining.write_parquet(str(scratch), compression="zstd")
+        with utc_database(threads=1) as database:
+            table = database.read_parquet(str(file), hive_partitioning=False, file_row_number=True)
+            theirs = table.filter(_theirs(table, user, sessions) or "false").project("file_row_number")
+            rewrite_without(file, theirs.to_arrow_table()["file_row_number"].to_numpy())
     return count
 
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from nextclick.bundle.bundle import load_bundle
-from nextclick.bundle.pointer import FOLDER, DeployedBundle, Pointer, TrafficSplit
+from nextclick.bundle.pointer import FOLDER, Change, DeployedBundle, Pointer, TrafficSplit
 from nextclick.errors import InputError
 from nextclick.files import locked
 from nextclick.lifecycle.records import DeploymentRecord, GateRecord, Grounds, read_record, read_records, write_record
@@ -97,6 +97,9 @@ def rollback(registry: Registry, to: Version | None, grounds: Grounds) -> Deploy
 def _roll_back(registry: Registry, to: Version | None, grounds: Grounds) -> DeploymentRecord:
     pointer = Pointer.read(registry.root, registry.name)
     present, earlier = champion(registry), pointer.history[:-1]
+    rolled_back = pointer.change is not None and pointer.change.kind == "rollback"
+    if to is None and rolled_back and _record_of(registry, pointer.history[-1][1]) is None:
+        to = present  # a run that was killed had come so far, and this one ends it
     if to is None and not earlier:
         before = "before this one" if present else "yet"
         raise InputError(f"{registry.name}: there was no champion {before}; name a version with --to")
@@ -139,7 +142,7 @@ def _alone(registry: Registry) -> AbstractContextManager[None]:
 
 def _take_over(
     registry: Registry,
-    kind: str,
+    kind: Literal["promote", "rollback"],
     version: Version,
     history: tuple[tuple[str, str], ...],
     withdrawn: tuple[str, ...],
@@ -151,12 +154,17 @@ def _take_over(
     deployed = _deployed(registry, version)
     if not (history and history[-1][0] == deployed.bundle):
         history = (*history, (deployed.bundle, datetime.now(UTC).isoformat()))
-    # shadow and split end: what was compared with the old champion says nothing of the new one
-    pointer = Pointer(**deployed.model_dump(), history=history, withdrawn=withdrawn)
-    if Pointer.read(registry.root, registry.name).history != history:
-        pointer.write(registry.root, registry.name)
-    registry.assign(version)
     number = before.number if before else Path(history[-2][0]).name if len(history) > 1 else None
+    was = Pointer.read(registry.root, registry.name)
+    if was.history != history:
+        # shadow and split end: what was compared with the old champion says nothing of the new one
+        change = Change(kind=kind, before=number)
+        Pointer(**deployed.model_dump(), history=history, withdrawn=withdrawn, change=change).write(
+            registry.root, registry.name
+        )
+    elif was.change:
+        number = was.change.before
+    registry.assign(version)
     if existing := _record_of(registry, history[-1][1]):
         return existing
     return _record(registry, kind, version, _record_name(history[-1][1]), before=number, **grounds.to_dict())

@@ -28,6 +28,15 @@ from nextclick.result import Result
 
 JOURNAL, LOCK = Path("models/retrain.json"), Path("models/.retrain.lock")
 STALE_LOCK_SECONDS = 10  # after which a lock of git counts as left behind
+# what git keeps in its folder while a person has something begun
+UNFINISHED = {
+    "MERGE_HEAD": "a merge",
+    "CHERRY_PICK_HEAD": "a cherry-pick",
+    "REVERT_HEAD": "a revert",
+    "rebase-merge": "a rebase",
+    "rebase-apply": "a rebase",
+    "BISECT_LOG": "a bisect",
+}
 COMMITTED = ("dvc.lock", "reports", f"{TRAINING_WINDOW}.dvc")  # what a retraining commits
 
 
@@ -63,6 +72,7 @@ def retrain(registry: Registry, params: Params) -> RetrainResult:
     """Run one round. Raises InputError if another one runs, or if code or params are not committed."""
     root = registry.root
     with _alone(root):
+        _refuse_unfinished(root)
         _recover(root)
         _refuse_changes(root)
         _commit(root, "Decisions so far", str(RECORDS))
@@ -128,7 +138,13 @@ def _begin(registry: Registry, params: Params) -> Round:
             champion=present.bundle if present else None,
         )
         write_json(journal, begun.to_dict())
-    return Round.from_dict(json.loads(journal.read_text()))
+    try:
+        return Round.from_dict(json.loads(journal.read_text()))
+    except ValueError as error:
+        raise InputError(
+            f"{journal}: expected the JSON of the round that it says is under way, got {journal.read_text()[:40]!r}. "
+            "Remove it, and the next `nextclick retrain` begins a new round"
+        ) from error
 
 
 @contextmanager
@@ -164,6 +180,16 @@ def _recover(root: Path) -> None:
             git(root, "checkout", "HEAD", "--", name)
         else:
             (root / name).unlink(missing_ok=True)
+
+
+def _refuse_unfinished(root: Path) -> None:
+    """Raises InputError if a commit now would conclude what a person began, or would be on no branch."""
+    folder = Path(git(root, "rev-parse", "--absolute-git-dir").strip())
+    for name, said in UNFINISHED.items():
+        if (folder / name).exists():
+            raise InputError(f"{root}: {said} is under way; conclude or abort it first, then run this again")
+    if git(root, "branch", "--show-current").strip() == "":
+        raise InputError(f"{root}: no branch is checked out, so commits would be lost; run `git switch` to one first")
 
 
 def _refuse_changes(root: Path) -> None:

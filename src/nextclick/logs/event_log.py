@@ -6,8 +6,9 @@ may write an event again, so the files hold each event at least once; `ingest` a
 
 from __future__ import annotations
 
+import logging
 import time
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from uuid import uuid4
 
@@ -26,6 +27,7 @@ from nextclick.files import locked, written_whole
 from nextclick.logs.parquet_log import TIMESTAMP_MS, day_of, partition, partitions, sql_time
 from nextclick.units import SECONDS_PER_HOUR
 
+log = logging.getLogger(__name__)
 LIVE_EVENTS, QUARANTINE = Path("data/live/events"), Path("data/live/quarantine")
 INGESTED = Path("data/interim/events.parquet")  # what was known before events came live
 SCRATCH_SECONDS = SECONDS_PER_HOUR  # a scratch file that is older belongs to a writer that was killed
@@ -105,6 +107,7 @@ class EventLog:
                 if scratch.stat().st_mtime < time.time() - SCRATCH_SECONDS:
                     scratch.unlink()
             files = parquet_files(day)
+            _refuse_unreadable(files)
             if len(files) <= max_files and not (max_files == 1 and files and _has_repeats(files[0])):
                 return False
             with utc_database(threads=1) as database:
@@ -118,16 +121,22 @@ class EventLog:
 
 
 def newest_day(root: Path) -> date:
-    """The date of the newest event, a day that is not over yet. Raises InputError if the log is empty."""
-    days = [day for day in partitions(root / LIVE_EVENTS) if parquet_files(day)]
-    if not days:
+    """The date of the newest event, a day that is not over yet. Days that are yet to come, which only a clock that was
+    ahead can have written, are left out. Raises InputError if the log is empty."""
+    days = [date.fromisoformat(day_of(day)) for day in partitions(root / LIVE_EVENTS) if parquet_files(day)]
+    today = datetime.now(UTC).date()
+    if ahead := [str(day) for day in days if day > today]:
+        log.warning("%s: days that are yet to come are left out: %s", root / LIVE_EVENTS, ", ".join(ahead))
+    past = [day for day in days if day <= today]
+    if not past:
         raise InputError(f"{root / LIVE_EVENTS}: no live events; ingest.path asks for a window of them")
-    return date.fromisoformat(day_of(days[-1]))
+    return past[-1]
 
 
 def write_events_once(files: list[Path], out: Path) -> int:
     """Write the events of log files to one Parquet file `out`, each event once and ordered by time, in the columns that
     ingest reads; returns how many they are. The caller holds the log's lock."""
+    _refuse_unreadable(files)
     with utc_database(threads=1) as database:
         database.execute(
             f"COPY (SELECT * EXCLUDE (arrived, late, file) FROM {_events_of(files)} "
@@ -171,6 +180,17 @@ def _events_of(files: list[Path]) -> str:
     """SQL: the table of the events of files, of which older ones may lack a column. `file` is the name of each one's
     file, by which `each_event_once` orders them."""
     return positioned(parquet_rows(files, filename="'file'", union_by_name="true"))
+
+
+def _refuse_unreadable(files: list[Path]) -> None:
+    """Raises InputError, which names the file."""
+    for file in files:
+        try:
+            pq.read_metadata(file)
+        except (OSError, pa.ArrowException) as error:
+            raise InputError(
+                f"{file}: no whole Parquet file: {error}. Restore it from a backup, or move it away to go on without it"
+            ) from error
 
 
 def _has_repeats(file: Path) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pandas as pd
@@ -13,13 +14,18 @@ from nextclick.events.sessions import Vocabulary
 from nextclick.features.item_statistics import ItemStatistics
 from nextclick.features.store.offline import statistics_of
 from nextclick.files import written_whole
+from nextclick.units import MS_PER_HOUR
 
+CLOCK_SKEW_MS = MS_PER_HOUR  # by which the clocks of those who publish and read may differ
 STATISTICS = Path("data/live/statistics")
 
 
 def published_versions(root: Path) -> list[Path]:
-    """The files of the versions, oldest first."""
-    return sorted((root / STATISTICS).glob("[!.]*.parquet"), key=published_at)
+    """The files of the versions, oldest first. Those that are yet to come, which only a clock that was ahead can have
+    written, are left out: the newest of them would keep all others from being published and used."""
+    now = time.time_ns() // 1_000_000 + CLOCK_SKEW_MS
+    files = (root / STATISTICS).glob("[!.]*.parquet")
+    return sorted((file for file in files if published_at(file) <= now), key=published_at)
 
 
 def published_at(version: Path) -> int:

@@ -89,10 +89,15 @@ class PredictionWriter:
         self._delete_old_days()
 
     def _delete_old_days(self) -> None:
-        oldest = (datetime.now(UTC).date() - timedelta(days=self._days)).isoformat()
-        for folder in partitions(self._folder):
-            if day_of(folder) < oldest:
-                shutil.rmtree(folder, ignore_errors=True)
+        """A clock that jumped ahead would have it delete all: nothing goes until a second day within `days` of now has
+        answers, besides today."""
+        now = datetime.now(UTC).date()
+        oldest, today = (now - timedelta(days=self._days)).isoformat(), now.isoformat()
+        folders = partitions(self._folder)
+        if any(oldest <= day_of(folder) < today for folder in folders):
+            for folder in folders:
+                if day_of(folder) < oldest:
+                    shutil.rmtree(folder, ignore_errors=True)
 
 
 def table_of(answers: list[Answer]) -> pa.Table:

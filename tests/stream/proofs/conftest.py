@@ -27,6 +27,7 @@ from nextclick.params import Ingest, Params
 from nextclick.stream.kafka import client_config, quarantine_of
 from nextclick.stream.positions import Positions
 from nextclick.stream.replay import replay, schedule
+from nextclick.stream.topic import TopicIdentity
 
 SEED = 5
 SHARES = {"shuffle": 0.2, "duplicate": 0.1, "late": 0.05}
@@ -90,7 +91,8 @@ class Trial:
     def wait_until_consumed(self, *, stored: bool = True) -> None:
         """Until all that was produced is committed, and `stored`."""
         stream = self.params.stream
-        positions = Positions(redis_client(connect(self.root, self.params)), stream.group, stream.topic)
+        topic_id = TopicIdentity(stream.topic).read(30)
+        positions = Positions(redis_client(connect(self.root, self.params)), stream.group, stream.topic, topic_id)
         asking = Consumer(client_config(**{"group.id": stream.group, "enable.auto.commit": False}))
         try:
             parts = [TopicPartition(stream.topic, number) for number in range(stream.partitions)]
