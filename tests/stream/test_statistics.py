@@ -1,5 +1,6 @@
 """Live item statistics are those that the offline store makes of the same events."""
 
+import shutil
 import time
 
 import numpy as np
@@ -121,6 +122,25 @@ def test_an_emptied_store_and_one_that_was_written_in_part_are_filled_again(
     monkeypatch.setattr(FeatureStore, "write_to_online_store", whole)
     assert publish_due(project, redis_params, store, int(files[-1].stem)) == []
     assert stored(store, files[-1])["clicks"].notna().all()
+
+
+@pytest.mark.fault(
+    part="clock",
+    wrong="a clock that was ahead published item statistics of days that are yet to come",
+    noticed="nobody has to: the publisher and the service leave them out",
+    lost="nothing",
+    degraded="nothing",
+    heals="by itself, as the clock comes back",
+)
+def test_versions_that_are_yet_to_come_keep_no_other_from_being_published(project, redis_params, versions):
+    files, store = versions
+    ahead = time.time_ns() // 1_000_000 + 400 * 24 * MS_PER_HOUR
+    future = files[-1].with_name(f"{ahead}.parquet")
+    shutil.copy(files[-1], future)
+    assert published_versions(project) == files
+    files[-1].unlink()
+    assert publish_due(project, redis_params, store, int(files[-1].stem)) == files[-1:]
+    assert future.exists()
 
 
 def test_an_emptied_store_gets_them_back_at_a_start_and_now_and_then_without_a_click(
