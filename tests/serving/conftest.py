@@ -21,8 +21,9 @@ from stream.conftest import kafka as kafka
 from stream.conftest import mortal_broker as mortal_broker
 from stream.conftest import the_mortal_broker as the_mortal_broker
 
-from nextclick.bundle.bundle import save_bundle
+from nextclick.bundle.bundle import _version_of, save_bundle
 from nextclick.events.sessions import SessionLog
+from nextclick.files import sha256_of
 from nextclick.params import Features, Params, Ranker, Retrieval
 from nextclick.ranking.recommender import train_recommender
 from nextclick.serving import deployment
@@ -85,6 +86,16 @@ def deployed(shop, monkeypatch):
 
 def write_params(root: Path, params: Params) -> None:
     (root / "params.yaml").write_text(yaml.safe_dump(json.loads(params.model_dump_json())))
+
+
+def tampered(folder: Path, name: str, change: Callable[[np.ndarray], np.ndarray]) -> None:
+    """Change an array of a bundle, and its manifest so that it fits."""
+    file, about = folder / f"{name}.npy", folder / "manifest.json"
+    np.save(file, change(np.load(file)), allow_pickle=False)
+    manifest = json.loads(about.read_text())
+    manifest["files"][file.name] = sha256_of(file)
+    manifest.pop("version")
+    about.write_text(json.dumps({"version": _version_of(manifest), **manifest}))
 
 
 def free_port() -> int:

@@ -1,6 +1,7 @@
 """A new bundle takes over in one step; one that is broken never does."""
 
 import json
+import os
 import shutil
 
 import pytest
@@ -9,7 +10,7 @@ from nextclick.errors import InputError
 from nextclick.serving import deployment
 from nextclick.serving.deployment import Deployment
 
-from .conftest import PARAMS
+from .conftest import PARAMS, tampered
 
 
 @pytest.fixture
@@ -50,7 +51,7 @@ def test_a_pointer_that_cannot_be_read_is_refused_once(deployed, caplog):
         made.poll()
     assert made.champion is serving
     (refused,) = [record.reason for record in caplog.records if record.message == "bundle refused"]
-    assert "Is a directory" in refused
+    assert "expected a file of at most" in refused
 
 
 @pytest.mark.parametrize("part", ["index-items.npy", "ranker.ubj", "items.parquet", "manifest.json"])
@@ -95,6 +96,50 @@ def test_a_pointer_that_names_no_bundle_changes_nothing(deployed, caplog, text):
     made.poll()
     assert made.champion is serving
     assert caplog.records[-1].reason
+
+
+@pytest.mark.fault(
+    part="registry",
+    wrong="the pointer is a link to a device without an end, or a huge file",
+    noticed="the service, within a second: a line, metric nextclick_bundles_refused_total",
+    lost="nothing",
+    degraded="nothing: the bundles that answer go on",
+    heals="when the pointer is written again",
+)
+def test_a_pointer_without_an_end_is_not_read(deployed, caplog):
+    made, root = deployed
+    serving, pointer = made.champion, root / "models/deployed/recommender.json"
+    pointer.parent.mkdir()
+    pointer.symlink_to("/dev/zero")
+    made.poll()
+    pointer.unlink()
+    pointer.write_bytes(b" " * (2**20 + 1))
+    made.poll()
+    assert made.champion is serving
+    assert [record.reason.count("expected a file of at most") for record in caplog.records] == [1, 1]
+
+
+@pytest.mark.fault(
+    part="registry",
+    wrong="compiled code ends the process that loads a bundle (SIGSEGV)",
+    noticed="the service: a line that names the signal, metric nextclick_bundles_refused_total",
+    lost="nothing",
+    degraded="nothing: it happens in a process of its own, and the bundles that answer go on",
+    heals="when the pointer names another bundle",
+)
+def test_a_bundle_that_ends_its_process_ends_no_service(deployed, caplog, tmp_path, monkeypatch):
+    """The checks of arrays are taken out, so that compiled code reads memory that is not the bundle's."""
+    made, root = deployed
+    serving = made.champion
+    tampered(root / "models/second", "index-posting_events", lambda events: events + 2**40)
+    (tmp_path / "sitecustomize.py").write_text(
+        "import nextclick.bundle.array_checks as checks\nchecks.check_arrays = lambda *_: None\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
+    point(root, bundle="models/second")
+    made.poll()
+    assert made.champion is serving
+    assert "ended with SIGSEGV" in caplog.records[-1].reason
 
 
 def test_another_version_than_the_pointer_names_is_refused(deployed, caplog):

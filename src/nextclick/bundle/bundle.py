@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import xgboost as xgb
 
+from nextclick.bundle.array_checks import check_arrays
 from nextclick.bundle.signature import SIGNATURE, sign, verify
 from nextclick.errors import InputError
 from nextclick.events.known_items import known_items
@@ -72,10 +73,26 @@ def save_bundle(
 def load_bundle(folder: Path) -> tuple[Recommender, dict]:
     """The recommender and its manifest.
 
-    Raises InputError, naming the file or the feature, if the required signature is missing, a file is missing or not
-    the one that the manifest names, or the features that the ranker was trained on are not those that this code
-    computes.
+    Raises InputError, naming the file or the feature, if the bundle is not complete (see `check_files`), its arrays do
+    not fit together, or the features that the ranker was trained on are not those that this code computes.
     """
+    manifest = check_files(folder)
+    try:
+        retrieval, bundled = Retrieval(**manifest["params"]["retrieval"]), dict(manifest["features"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{folder / 'manifest.json'}: params.retrieval or features: {error!r}") from error
+    try:
+        snapshot = Snapshot.load(folder, retrieval)
+    except (OSError, EOFError, ValueError, TypeError) as error:
+        raise InputError(f"{folder}: an array cannot be read: {error}; make it again with `dvc repro`") from error
+    check_arrays(folder, snapshot)
+    _check_features(folder, bundled, snapshot.features_by_group)
+    return Recommender.of(snapshot, xgb.Booster(model_file=folder / "ranker.ubj")), manifest
+
+
+def check_files(folder: Path) -> dict:
+    """The manifest of a bundle. Raises InputError, naming the file, if the required signature is missing, or a file is
+    missing or not the one that the manifest names."""
     manifest = _verified_manifest(folder)
     version = manifest.get("version")
     if version != _version_of({name: value for name, value in manifest.items() if name != "version"}):
@@ -89,13 +106,7 @@ def load_bundle(folder: Path) -> tuple[Recommender, dict]:
     for path in folder.iterdir():
         if path.name not in manifest["files"] and path.name not in ("manifest.json", SIGNATURE):
             raise InputError(f"{path}: the manifest of bundle {version} does not name it")
-    try:
-        retrieval, bundled = Retrieval(**manifest["params"]["retrieval"]), dict(manifest["features"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{folder / 'manifest.json'}: params.retrieval or features: {error!r}") from error
-    snapshot = Snapshot.load(folder, retrieval)
-    _check_features(folder, bundled, snapshot.features_by_group)
-    return Recommender.of(snapshot, xgb.Booster(model_file=folder / "ranker.ubj")), manifest
+    return manifest
 
 
 def _verified_manifest(folder: Path) -> dict:

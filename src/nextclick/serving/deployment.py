@@ -9,14 +9,18 @@ import logging
 import threading
 from dataclasses import dataclass, replace
 from pathlib import Path
+from stat import S_ISREG
 
+from nextclick.bundle.bundle import check_files
 from nextclick.bundle.pointer import DeployedBundle, Pointer, in_challenger_arm, pointer_path, served_name
 from nextclick.errors import InputError
 from nextclick.logs.published_statistics import published_versions
 from nextclick.params import Features
+from nextclick.serving.bundle_trial import try_bundle
 from nextclick.serving.loaded_bundle import LoadedBundle
 from nextclick.serving.observability import BUNDLE, REFUSED_BUNDLES, STATISTICS_AT, SWAPS
 
+MAX_POINTER_BYTES = 2**20
 POLL_SECONDS = 1.0  # between two polls of the pointer and of the published statistics
 log = logging.getLogger(__name__)
 
@@ -90,9 +94,10 @@ class Deployment:
         self._seen = pointer
         try:
             now = self._load(pointer, self.now.bundles)
-        except (InputError, OSError, ValueError, KeyError, TypeError) as error:
+        except Exception as error:  # whatever it is, the old bundles go on
             REFUSED_BUNDLES.inc()
-            log.error("bundle refused", extra={"reason": str(error), "kept": self.champion.version})
+            reason = str(error) if isinstance(error, InputError) else repr(error)
+            log.error("bundle refused", extra={"reason": reason, "kept": self.champion.version})
             return
         old, new = ([bundle.version for bundle in served.bundles] for served in (self.now, now))
         log.info("bundles swapped", extra={"old": old, "new": new})
@@ -115,7 +120,10 @@ class Deployment:
         """The text of the pointer file and when it was written, in ns; touching the file is enough to try again."""
         path = pointer_path(self._root, self._name)
         try:
-            return path.read_text(errors="replace"), path.stat().st_mtime_ns
+            about = path.stat()
+            if not S_ISREG(about.st_mode) or about.st_size > MAX_POINTER_BYTES:
+                return f"expected a file of at most {MAX_POINTER_BYTES} bytes", about.st_mtime_ns
+            return path.read_text(errors="replace"), about.st_mtime_ns
         except FileNotFoundError:
             return Pointer.read(self._root, self._name).model_dump_json(), 0
         except OSError as error:  # a folder, or one without permission: refused once, not at every poll
@@ -136,6 +144,9 @@ class Deployment:
         for bundle in loaded:  # a copy in another folder is loaded, and so checked
             if bundle.folder == folder and bundle.version == _version(folder) == (wanted.version or bundle.version):
                 return bundle
+        if loaded or pointer_path(self._root, self._name).exists():  # the pipeline's own has been evaluated
+            check_files(folder)  # which takes no process of its own, and tells most of what may be wrong
+            try_bundle(folder)
         bundle = LoadedBundle.load(folder)
         if wanted.version not in (None, bundle.version):
             raise InputError(f"{folder}: holds bundle {bundle.version}, where the pointer names {wanted.version}")
