@@ -29,6 +29,7 @@ from nextclick.settings import ServiceSettings
 from nextclick.stream.intake import Intake, open_intake
 from nextclick.units import MS_PER_HOUR
 
+STORE_SHARE = 0.25  # of the budget, that a read of the store may usually take
 SMOOTHING = 0.05  # weight of the newest in the usual time of a ranking
 FADING = 0.01  # by which that time falls with each answer that it keeps from being ranked
 MAX_BUDGETS = 2  # as which a longer ranking counts: a pause of the machine says nothing of the next one
@@ -166,7 +167,7 @@ class Runtime:
         apply_definitions(root, params)
         serving = params.serving
         deployment = Deployment(root, params.features)
-        sessions = SessionReader(OnlineStates(connect(root, params)))
+        sessions = SessionReader(OnlineStates(connect(root, params)), STORE_SHARE * serving.budget_ms)
         sessions.warm_up()
         shown, unseen = (PredictionWriter(root, serving.log_days, folder) for folder in (PREDICTIONS, SHADOW))
         max_staleness_ms = serving.max_staleness * MS_PER_HOUR

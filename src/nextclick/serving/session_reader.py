@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,17 +13,26 @@ from nextclick.errors import StoreUnavailableError
 from nextclick.events.session_state import EMPTY, SessionState
 from nextclick.features.store.online import OnlineStates, StoredState
 
-PROBE_SECONDS = 0.2  # between two probes of a store that did not answer
+PROBE_SECONDS = 0.2  # between two probes of a store that did not answer, or too slowly
+PROBES = 3  # in succession that have to be fast enough
+SLOW_MS = 12.5  # a quarter of the usual budget: reads that usually take longer cost more lists than they improve
+SMOOTHING = 0.2  # weight of the newest read in the usual time: one pause of the machine tells nothing of the store
 WARM_UPS = 20
 MAX_REMEMBERED = 10_000  # sessions whose last state is used meanwhile
 log = logging.getLogger(__name__)
 
 
 class SessionReader:
-    """Reads states of sessions. After the store fails, no request waits for it until a thread finds it available."""
+    """Reads states of sessions. After the store fails or becomes slow, no request waits for it until a thread finds it
+    fast enough: a read keeps the event loop from everybody, and so a slow store is worse than none.
 
-    def __init__(self, online: OnlineStates) -> None:
-        self._online = online
+    Circuit breakers of libraries count errors, which a slow store does not make.
+    """
+
+    def __init__(self, online: OnlineStates, slow_ms: float = SLOW_MS) -> None:
+        """slow_ms: reads that usually take longer are too slow."""
+        self._online, self._slow = online, slow_ms / 1e3
+        self._usual = 0.0  # seconds of a read
         self._available = threading.Event()
         self._available.set()
         self._stopped = threading.Event()
@@ -37,12 +47,14 @@ class SessionReader:
         that of a row that cannot be read."""
         if self._available.is_set():
             try:
+                began = time.perf_counter()
                 states = self._online.read(sessions, at_ms)
+                self._usual += SMOOTHING * (time.perf_counter() - began - self._usual)
             except StoreUnavailableError as error:
-                log.warning("store unavailable", extra={"reason": str(error)})
-                self._available.clear()
-                threading.Thread(target=self._probe, name="store probe", daemon=True).start()
+                self._leave_alone(str(error))
             else:
+                if self._usual > self._slow:
+                    self._leave_alone(f"a read usually takes {self._usual * 1e3:.1f} ms")
                 return [
                     self._readable(session, stored, at_ms) for session, stored in zip(sessions, states, strict=True)
                 ], True
@@ -74,12 +86,22 @@ class SessionReader:
             if len(self._last) > MAX_REMEMBERED:
                 self._last.popitem(last=False)
 
+    def _leave_alone(self, reason: str) -> None:
+        log.warning("store unavailable", extra={"reason": reason})
+        self._available.clear()
+        threading.Thread(target=self._probe, name="store probe", daemon=True).start()
+
     def _probe(self) -> None:
-        while not self._stopped.wait(PROBE_SECONDS):
+        fast = 0
+        while fast < PROBES and not self._stopped.wait(PROBE_SECONDS if fast == 0 else 0):
+            began = time.perf_counter()
             try:
                 self._online.read(["probe"])
             except StoreUnavailableError:
+                fast = 0
                 continue
+            fast = fast + 1 if time.perf_counter() - began <= self._slow else 0
+        if fast == PROBES:
+            self._usual = 0.0
             self._available.set()
             log.info("store available again")
-            return
