@@ -158,3 +158,24 @@ def test_a_store_that_is_gone_is_an_error_and_the_same_events_can_be_sent_again(
     expected = dict(states_of(recent, "session_id", TYPES))
     found = OnlineStates(connect(project, redis_params, timeout=5)).read(list(expected))
     assert [row.state for row in found] == list(expected.values())
+
+
+@pytest.mark.fault(
+    part="disk",
+    wrong="a client posts junk without an end",
+    noticed="the service's log, when the oldest of the quarantine goes",
+    lost="the oldest of what is no event, beyond 256 MiB",
+    degraded="nothing",
+    heals="nothing to heal",
+)
+def test_junk_fills_no_disk(project, params, monkeypatch, caplog):
+    apply_definitions(project, params)
+    monkeypatch.setattr(intake_module, "QUARANTINE_BYTES", 300_000)
+    monkeypatch.setattr(intake_module, "BOUND_EVERY", 0.0)
+    intake, random = open_intake(project, params), np.random.default_rng(0)
+    for _ in range(20):
+        assert intake.accept([random.bytes(2**20)]).invalid[0].reason.startswith("larger than")
+    files = list((project / QUARANTINE).rglob("*.parquet"))
+    assert 0 < sum(file.stat().st_size for file in files) <= 300_000
+    assert "the quarantine is beyond 300000 bytes" in caplog.text
+    assert all(len(raw) <= 65536 for file in files for raw in pd.read_parquet(file)["raw"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 # an event is the same if both are: else whoever guesses the id of another session's event could take its place
@@ -29,12 +30,18 @@ class Rule:
     violation: str
 
 
-def rules(event_types: list[str], latest: str, no_session: tuple[str, str] = NO_SESSION, made: str = "") -> list[Rule]:
+def rules(
+    event_types: list[str],
+    latest: str,
+    no_session: tuple[str, str] = NO_SESSION,
+    made: str = "",
+    more: Sequence[Rule] = (),
+) -> list[Rule]:
     """The rules of all fields, in the order in which they are checked.
 
     latest: SQL of the ms after which an event cannot have happened yet. no_session: the field and
     the reason of an event without a session, others where a user's events are cut into sessions.
-    made: a field that is made later, and has no rules yet.
+    made: a field that is made later, and has no rules yet. more: further rules, which are checked last.
     """
     types = ", ".join(quoted(name) for name in event_types)
     empty = {"session_id": no_session, "item_id": ("item_id", "empty"), "event_id": ("event_id", "empty")}
@@ -76,18 +83,24 @@ def rules(event_types: list[str], latest: str, no_session: tuple[str, str] = NO_
             "position IS NOT NULL AND NOT (regexp_full_match(position, '[0-9]+([.]0+)?') "
             f"AND coalesce(TRY_CAST(position AS BIGINT) <= {MAX_POSITION}, false))",
         ),
+        *more,
     ]
 
 
 def validated(
-    rows: str, event_types: list[str], latest: str, no_session: tuple[str, str] = NO_SESSION, made: str = ""
+    rows: str,
+    event_types: list[str],
+    latest: str,
+    no_session: tuple[str, str] = NO_SESSION,
+    made: str = "",
+    more: Sequence[Rule] = (),
 ) -> str:
     """SQL: `rows` with the `field` and `reason` of the first rule that each breaks, null for a valid one.
 
     rows: SQL that yields an event's fields as text, ids by `id_text`, its `moment`, and a `problem` where it could not
-    be read at all. latest, no_session, made: see `rules`.
+    be read at all. latest, no_session, made, more: see `rules`.
     """
-    checked = rules(event_types, latest, no_session, made)
+    checked = rules(event_types, latest, no_session, made, more)
     # each rule is tested once: its number first, and what it says of the few rows that break one
     broken = " ".join(f"WHEN {rule.violation} THEN {number}" for number, rule in enumerate(checked, 1))
     field = " ".join(f"WHEN {number} THEN {quoted(rule.field)}" for number, rule in enumerate(checked, 1))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 import time
@@ -29,6 +28,7 @@ from nextclick.serving.observability import EVENTS
 from nextclick.serving.query import Answer, Query
 from nextclick.serving.runtime import Runtime
 from nextclick.serving.schema import RETRY_LATER, Detail, RequestRefusedError
+from nextclick.stream.validation import TooManyDatesError
 from nextclick.units import MS_PER_MINUTE
 
 log = logging.getLogger(__name__)
@@ -109,7 +109,10 @@ async def recommend_batch(body: schema.BatchQuery, request: Request) -> Response
 async def events(request: Request) -> Response:
     """One event or a list of them. What is accepted is durable when this answers; an event sent twice counts once."""
     messages = _messages(await request.body())
-    receipt = await asyncio.to_thread(_runtime(request).intake.accept, messages)
+    try:
+        receipt = await _runtime(request).events.accept(messages, request.scope[BEGAN_KEY])
+    except TooManyDatesError as error:
+        raise RequestRefusedError(422, "does not fit", [Detail("body", str(error))]) from error
     EVENTS.labels("accepted").inc(receipt.accepted)
     EVENTS.labels("quarantined").inc(len(receipt.invalid))
     invalid = [{"place": one.place, "field": one.field, "reason": one.reason} for one in receipt.invalid]

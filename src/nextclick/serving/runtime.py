@@ -19,6 +19,7 @@ from nextclick.logs.prediction_log import PREDICTIONS, SHADOW
 from nextclick.params import Params
 from nextclick.serving.admission import AdmissionQueue
 from nextclick.serving.deployment import Deployment
+from nextclick.serving.event_queue import EventQueue
 from nextclick.serving.observability import FALLBACKS, STAGE, STALE, STATE_AGE
 from nextclick.serving.prediction_writer import PredictionWriter
 from nextclick.serving.query import Answer, Query
@@ -152,6 +153,7 @@ class Runtime:
     engine: RecommendationEngine
     queue: AdmissionQueue
     intake: Intake
+    events: EventQueue
     predictions: PredictionWriter
     shadow: Shadow
     shadow_predictions: PredictionWriter
@@ -180,12 +182,13 @@ class Runtime:
             max_staleness_ms=max_staleness_ms,
             shadow=shadow,
         )
-        key = ServiceSettings.read().api_key
+        key, intake = ServiceSettings.read().api_key, open_intake(root, params)
         return cls(
             params=params,
             engine=engine,
             queue=AdmissionQueue(serving.max_wait_ms),
-            intake=open_intake(root, params),
+            intake=intake,
+            events=EventQueue(intake),
             predictions=shown,
             shadow=shadow,
             shadow_predictions=unseen,

@@ -90,6 +90,8 @@ def unavailable_or_refused(error: KafkaException) -> Exception:
     reason = error.args[0]
     passing = (
         *(KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._RESOLVE, KafkaError._ALL_BROKERS_DOWN),
+        # deleted, and perhaps made anew soon
+        *(KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION, KafkaError.UNKNOWN_TOPIC_OR_PART),
         KafkaError._MSG_TIMED_OUT,  # a producer gave a message up
         # a consumer that did not poll for so long has lost its partitions, and is assigned others when it polls again
         KafkaError._MAX_POLL_EXCEEDED,

@@ -42,6 +42,7 @@ class KafkaIntake:
         with self._one_at_a_time:
             # where an event has no position, the consumer takes the offset that Kafka will give it
             validated = self._validator.validate([Message(value, now, position=0) for value in messages])
+        validated.require_few_dates()
         outcomes: list[KafkaError | None] = []  # one for each message of this call, whichever thread polls
         try:
             self._send(validated, messages, outcomes.append)

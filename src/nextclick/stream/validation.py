@@ -9,16 +9,30 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from nextclick.events.schema import FIELDS, TEXT_FIELDS, validated
+from nextclick.errors import InputError
+from nextclick.events.schema import FIELDS, TEXT_FIELDS, Rule, validated
 from nextclick.events.tables import utc_database
 from nextclick.events.values import macros
 from nextclick.logs.event_log import EVENT_SCHEMA
-from nextclick.units import MS_PER_MINUTE
+from nextclick.units import MS_PER_DAY, MS_PER_MINUTE
 
 MAX_BYTES = 64 * 1024  # of a message; an event takes some 200
 LIST_OF_ITEMS = "item_id: a list of items: send one event for each"
 ROW_FIELD = "row of the online store"  # what is named instead of a field where no message is at fault
 CLOCK_SKEW_MS = MS_PER_MINUTE  # by which the clock of a sender may be ahead
+
+
+OLDEST_DAYS = 366  # before its arrival; older events are history, which `ingest` reads from files
+TOO_OLD = Rule(
+    "timestamp",
+    f"more than {OLDEST_DAYS} days before it arrived: bring history as files, with `nextclick ingest`",
+    f"moment < arrived - {OLDEST_DAYS * MS_PER_DAY}",
+)
+MAX_DATES = 31  # of the events of one request, each of which gets a file
+
+
+class TooManyDatesError(InputError):
+    """A request has events of more than MAX_DATES dates."""
 
 
 class Message(NamedTuple):
@@ -53,6 +67,12 @@ class ValidatedEvents(NamedTuple):
     events: pa.Table
     invalid: list[InvalidMessage]
 
+    def require_few_dates(self) -> None:
+        """Raises TooManyDatesError."""
+        dates = pc.count_distinct(pc.floor_temporal(self.events["timestamp"], unit="day")).as_py()
+        if dates > MAX_DATES:
+            raise TooManyDatesError(f"events of at most {MAX_DATES} dates at once, got {dates}")
+
     def receipt(self) -> Receipt:
         return Receipt(self.events.num_rows, pc.sum(self.events["late"]).as_py() or 0, self.invalid)
 
@@ -82,7 +102,7 @@ class Validator:
             f"CASE WHEN {valid} THEN make_timestamptz(moment * 1000) END AS timestamp, "
             f"coalesce(TRY_CAST(position AS BIGINT), arrival_position) AS position, "
             f"CASE WHEN {valid} THEN arrived - moment > {lateness_ms} END AS late "
-            f"FROM ({validated(rows, event_types, latest=f'arrived + {CLOCK_SKEW_MS}')}) ORDER BY place"
+            f"FROM ({validated(rows, event_types, latest=f'arrived + {CLOCK_SKEW_MS}', more=[TOO_OLD])}) ORDER BY place"
         )
 
     def validate(self, messages: Sequence[Message]) -> ValidatedEvents:
