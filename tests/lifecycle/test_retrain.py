@@ -139,6 +139,14 @@ def state(project: Project) -> dict:
     }
 
 
+@pytest.mark.fault(
+    part="process",
+    wrong="`nextclick retrain` is killed at each of its steps",
+    noticed="the next run, by its journal",
+    lost="nothing",
+    degraded="nothing",
+    heals="by the next run, which goes on",
+)
 @pytest.mark.timeout(1800)  # ten rounds, however busy the machine
 @pytest.mark.parametrize("cold", [False, pytest.param(True, marks=pytest.mark.proof)], ids=["forked", "fresh Pythons"])
 def test_a_round_killed_at_every_step_ends_as_one_that_was_not(begun, tmp_path, cold):
@@ -188,6 +196,14 @@ def test_what_was_rolled_back_does_not_come_back_by_itself(begun, tmp_path):
     assert champion(project.registry).number == "v1.0.0"
 
 
+@pytest.mark.fault(
+    part="process",
+    wrong="two retrainings at once",
+    noticed="the second: one line, exit 2",
+    lost="nothing",
+    degraded="nothing",
+    heals="nothing to heal",
+)
 def test_two_at_once_are_refused(begun, tmp_path):
     import fcntl
 
@@ -289,6 +305,14 @@ def test_what_does_not_belong_into_the_log_is_named(days, tmp_path):
             work()
 
 
+@pytest.mark.fault(
+    part="git",
+    wrong="code or params are in no commit when a retraining begins",
+    noticed="`nextclick retrain`: one line, exit 2",
+    lost="nothing",
+    degraded="that round does not run",
+    heals="when they are committed",
+)
 @pytest.mark.ml_test("model-1")
 def test_code_that_is_in_no_commit_is_not_trained(begun, tmp_path):
     project = copied(begun, tmp_path / "changed")
