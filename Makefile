@@ -48,7 +48,7 @@ proofs: setup ## every claim at full size, some hours; writes docs/proofs.md
 	.venv/bin/python scripts/proofs.py $(if $(ONLY),--only $(ONLY)) $(if $(AGAIN),--again)
 
 faults: setup ## the table of faults in docs/faults.md, of the tests that inject them
-	.venv/bin/python -m pytest --collect-only -q --faults-page docs/faults.md > /dev/null
+	.venv/bin/python -m pytest --collect-only -q tests --faults-page docs/faults.md > /dev/null
 
 lint: setup ## style and types
 	.venv/bin/ruff check .

@@ -10,7 +10,7 @@
     )
 
 `wrong` names the fault as a row of the table does; `noticed` says by which sign and within what time.
-`pytest --collect-only --faults-page docs/faults.md` writes the table.
+`make faults` writes the table.
 """
 
 from pathlib import Path

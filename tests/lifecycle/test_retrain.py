@@ -220,15 +220,23 @@ UNDER_WAY = {
 }
 
 
-@pytest.mark.fault(
-    part="git",
-    wrong="somebody's merge, cherry-pick or bisect is under way, or no branch is checked out",
-    noticed="`nextclick retrain`, at its start: one line, exit 2",
-    lost="nothing",
-    degraded="that round does not run",
-    heals="when it is concluded or aborted",
+BEGUN = {
+    "part": "git",
+    "noticed": "`nextclick retrain`, at its start: one line, exit 2",
+    "lost": "nothing",
+    "degraded": "that round does not run",
+}
+WRONG = {said: (f"somebody's {said[2:]} is under way", "when it is concluded or aborted") for said in UNDER_WAY}
+WRONG["no branch"] = ("no branch is checked out, so that commits would be lost", "when one is")
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        pytest.param(said, marks=pytest.mark.fault(wrong=wrong, heals=heals, **BEGUN))
+        for said, (wrong, heals) in WRONG.items()
+    ],
 )
-@pytest.mark.parametrize("said", [*UNDER_WAY, "no branch"])
 def test_what_somebody_has_begun_is_not_concluded_for_him(begun, tmp_path, said):
     project = copied(begun, tmp_path / "begun")
     project.run("git", "branch", "side")
