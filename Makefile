@@ -1,6 +1,6 @@
 # The few commands that people type. Everything lives in .venv; uv is taken from the PATH or put into .uv.
 .DEFAULT_GOAL := all
-.PHONY: all help setup repro test proofs lint lab serve bento image
+.PHONY: all help setup repro test proofs faults lint lab serve bento image
 
 export UV_PYTHON_DOWNLOADS := never
 # where it is set, as in many containers, every import takes twice as long
@@ -46,6 +46,9 @@ test: setup ## every claim in its small form
 # ONLY=stream-chaos for one, AGAIN=1 for what is done already; see tests/claims.toml.
 proofs: setup ## every claim at full size, some hours; writes docs/proofs.md
 	.venv/bin/python scripts/proofs.py $(if $(ONLY),--only $(ONLY)) $(if $(AGAIN),--again)
+
+faults: setup ## the table of faults in docs/faults.md, of the tests that inject them
+	.venv/bin/python -m pytest --collect-only -q tests --faults-page docs/faults.md > /dev/null
 
 lint: setup ## style and types
 	.venv/bin/ruff check .

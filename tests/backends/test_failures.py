@@ -75,6 +75,14 @@ def kill_a_worker(folder: Path, process: subprocess.Popen, cluster: psutil.Proce
     wait_until(lambda: max(checkpoints(folder)) > before, process)
 
 
+@pytest.mark.fault(
+    part="process",
+    wrong="a worker and then the driver of a training on Ray are killed",
+    noticed="whoever runs it",
+    lost="the rounds since the last checkpoint, which are trained again",
+    degraded="nothing",
+    heals="when it is started again",
+)
 @pytest.mark.ml_test("infra-2")
 def test_when_a_worker_and_then_the_driver_are_killed_training_goes_on_from_the_last_checkpoint(
     on_ray, parts, ranker_params, trained, tmp_path
@@ -157,6 +165,14 @@ def cluster():
     made.shutdown()
 
 
+@pytest.mark.fault(
+    part="process",
+    wrong="a node of the Ray cluster is lost",
+    noticed="Ray",
+    lost="the work of that node, which is done again",
+    degraded="nothing",
+    heals="by itself, once another has come",
+)
 @pytest.mark.proof
 def test_a_lost_node_is_done_without_once_another_has_come(cluster, examples, whole, tmp_path):
     """Small: a killed worker, which to those that train is the same."""

@@ -24,6 +24,14 @@ def clicks() -> list[Click]:
     ]
 
 
+@pytest.mark.fault(
+    part="Redis",
+    wrong="several writers change one session at once",
+    noticed="nobody has to",
+    lost="nothing",
+    degraded="nothing",
+    heals="nothing to heal",
+)
 def test_writers_at_the_same_time_lose_no_click(project, params, clicks):
     apply_definitions(project, params)
     names = [f"s{i}" for i in range(5)]
@@ -42,6 +50,14 @@ def test_writers_at_the_same_time_lose_no_click(project, params, clicks):
     assert [row.state for row in found] == [advance_all(EMPTY, clicks)] * len(names)
 
 
+@pytest.mark.fault(
+    part="process",
+    wrong="a writer sleeps between reading and writing a session",
+    noticed="nobody has to",
+    lost="nothing",
+    degraded="nothing",
+    heals="nothing to heal",
+)
 @pytest.mark.parametrize("blind", [False, True], ids=["", "planted bug: it writes whatever is there"])
 def test_a_writer_that_slept_between_reading_and_writing_undoes_nothing_that_came_since(
     project, redis_params, redis_server, monkeypatch, clicks, blind

@@ -102,6 +102,14 @@ def test_the_address_of_a_redis_that_is_not_used_is_said(tmp_path, monkeypatch, 
     assert "NEXTCLICK_REDIS is not used: features.online_store is sqlite" in caplog.text
 
 
+@pytest.mark.fault(
+    part="Redis",
+    wrong="Redis comes back empty, and item statistics were loaded before",
+    noticed="nobody has to: the store itself is asked",
+    lost="nothing",
+    degraded="nothing",
+    heals="by the next load",
+)
 def test_what_is_there_is_asked_of_the_store_and_not_of_what_was_loaded_before(
     project, redis_params, redis_server, monkeypatch, shop
 ):
@@ -163,6 +171,14 @@ def test_repetitions_do_not_push_out_older_clicks(shop):
     )
 
 
+@pytest.mark.fault(
+    part="Redis",
+    wrong="Redis dies between two reads",
+    noticed="whoever reads or writes: a clear error",
+    lost="nothing",
+    degraded="nothing else",
+    heals="by itself",
+)
 def test_a_redis_that_dies_is_a_clear_error_and_is_used_again_when_it_is_back(
     project, redis_params, redis_server, monkeypatch, shop
 ):
@@ -202,6 +218,14 @@ def test_redis_forgets_an_idle_session_by_itself(project, redis_params, redis_se
     assert longest - 100 < client.ttl(key) <= longest
 
 
+@pytest.mark.fault(
+    part="Redis",
+    wrong="the environment lacks Redis's password",
+    noticed="whoever connects: a clear error",
+    lost="nothing",
+    degraded="that process",
+    heals="when the password is set",
+)
 def test_a_password_is_asked_for_and_taken_from_the_environment(project, redis_params, redis_server, monkeypatch):
     monkeypatch.setenv("NEXTCLICK_REDIS", redis_server("--requirepass", "s3cret=word").address)
     with pytest.raises(StoreUnavailableError):

@@ -47,6 +47,14 @@ def test_a_version_is_a_tag_that_a_clean_clone_brings_back(project, tmp_path_fac
         assert load_bundle(clone / stage)[1]["version"] == version.bundle
 
 
+@pytest.mark.fault(
+    part="git",
+    wrong="a bundle is registered whose commit does not hold what made it",
+    noticed="`nextclick register`: one line, exit 2",
+    lost="nothing",
+    degraded="it gets no version",
+    heals="when it is committed",
+)
 @pytest.mark.ml_test("model-1")
 def test_what_cannot_be_made_again_is_no_version(project):
     (project.root / "which").write_text("old")
@@ -60,6 +68,14 @@ def test_what_cannot_be_made_again_is_no_version(project):
         type(project.registry)(project.root, "other").register()
 
 
+@pytest.mark.fault(
+    part="process",
+    wrong="two changes of the pointer at once",
+    noticed="nobody has to: a lock",
+    lost="nothing",
+    degraded="nothing",
+    heals="nothing to heal",
+)
 def test_of_two_changes_at_once_neither_undoes_the_other(project):
     """As when the watch takes a champion back while somebody promotes."""
     registry = project.registry
@@ -103,6 +119,14 @@ def test_promotion_and_rollback_move_the_pointer_the_tag_and_the_record(project)
     ]
 
 
+@pytest.mark.fault(
+    part="process",
+    wrong="`nextclick promote` is killed half way, and run again",
+    noticed="nobody has to",
+    lost="nothing",
+    degraded="nothing",
+    heals="by the second run",
+)
 def test_a_promotion_that_was_killed_half_way_ends_the_same_when_it_comes_again(project):
     first, second = project.first, project.second
     promote(project.registry, first, Grounds())

@@ -82,6 +82,14 @@ def test_what_old_records_say_still_counts(root):
     assert concerned == set(OLD) - {"shadow"}
 
 
+@pytest.mark.fault(
+    part="disk",
+    wrong="a decision record is torn or no JSON",
+    noticed="whatever reads it: one line that names the file",
+    lost="nothing",
+    degraded="that command",
+    heals="when it is restored or removed",
+)
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"at": 1}', f'{{"at": "{AT}", "verdict": "perhaps"}}'])
 def test_what_is_no_record_is_named(root, text):
     (root / RECORDS / "gate-bad.json").write_text(text)

@@ -139,6 +139,14 @@ def state(project: Project) -> dict:
     }
 
 
+@pytest.mark.fault(
+    part="process",
+    wrong="`nextclick retrain` is killed at each of its steps",
+    noticed="the next run, by its journal",
+    lost="nothing",
+    degraded="nothing",
+    heals="by the next run, which goes on",
+)
 @pytest.mark.timeout(1800)  # ten rounds, however busy the machine
 @pytest.mark.parametrize("cold", [False, pytest.param(True, marks=pytest.mark.proof)], ids=["forked", "fresh Pythons"])
 def test_a_round_killed_at_every_step_ends_as_one_that_was_not(begun, tmp_path, cold):
@@ -188,6 +196,14 @@ def test_what_was_rolled_back_does_not_come_back_by_itself(begun, tmp_path):
     assert champion(project.registry).number == "v1.0.0"
 
 
+@pytest.mark.fault(
+    part="process",
+    wrong="two retrainings at once",
+    noticed="the second: one line, exit 2",
+    lost="nothing",
+    degraded="nothing",
+    heals="nothing to heal",
+)
 def test_two_at_once_are_refused(begun, tmp_path):
     import fcntl
 
@@ -204,15 +220,23 @@ UNDER_WAY = {
 }
 
 
-@pytest.mark.fault(
-    part="git",
-    wrong="somebody's merge, cherry-pick or bisect is under way, or no branch is checked out",
-    noticed="`nextclick retrain`, at its start: one line, exit 2",
-    lost="nothing",
-    degraded="that round does not run",
-    heals="when it is concluded or aborted",
+BEGUN = {
+    "part": "git",
+    "noticed": "`nextclick retrain`, at its start: one line, exit 2",
+    "lost": "nothing",
+    "degraded": "that round does not run",
+}
+WRONG = {said: (f"somebody's {said[2:]} is under way", "when it is concluded or aborted") for said in UNDER_WAY}
+WRONG["no branch"] = ("no branch is checked out, so that commits would be lost", "when one is")
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        pytest.param(said, marks=pytest.mark.fault(wrong=wrong, heals=heals, **BEGUN))
+        for said, (wrong, heals) in WRONG.items()
+    ],
 )
-@pytest.mark.parametrize("said", [*UNDER_WAY, "no branch"])
 def test_what_somebody_has_begun_is_not_concluded_for_him(begun, tmp_path, said):
     project = copied(begun, tmp_path / "begun")
     project.run("git", "branch", "side")
@@ -289,6 +313,14 @@ def test_what_does_not_belong_into_the_log_is_named(days, tmp_path):
             work()
 
 
+@pytest.mark.fault(
+    part="git",
+    wrong="code or params are in no commit when a retraining begins",
+    noticed="`nextclick retrain`: one line, exit 2",
+    lost="nothing",
+    degraded="that round does not run",
+    heals="when they are committed",
+)
 @pytest.mark.ml_test("model-1")
 def test_code_that_is_in_no_commit_is_not_trained(begun, tmp_path):
     project = copied(begun, tmp_path / "changed")

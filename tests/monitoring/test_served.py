@@ -226,6 +226,14 @@ def test_statistics_that_nobody_published_are_named_as_skew(live, copied):
     assert all(name == "score" or name.startswith("item_") for name in found["skewed"])
 
 
+@pytest.mark.fault(
+    part="process",
+    wrong="the service answers with degraded lists, or none, for a window",
+    noticed="`nextclick drift`: alert, and not retrain",
+    lost="nothing",
+    degraded="nothing",
+    heals="when the service is mended",
+)
 @pytest.mark.parametrize(
     ("fault", "words"),
     [({"degraded": "store"}, r"33\.\d% of the lists were degraded \(store\)"), ({"state": []}, "did not know a click")],
@@ -238,6 +246,14 @@ def test_a_fault_of_the_service_is_not_the_models(live, copied, fault, words):
     assert re.search(words, found["decision"]["words"])
 
 
+@pytest.mark.fault(
+    part="disk",
+    wrong="a file of the event log or of the prediction log is torn",
+    noticed="`nextclick drift`: one line that names the file",
+    lost="nothing",
+    degraded="that window is not judged",
+    heals="when it is restored or moved away",
+)
 @pytest.mark.parametrize("folder", ["data/predictions", "data/live/events"])
 @pytest.mark.parametrize("harm", ["truncated", "empty", "of something else"])
 def test_a_broken_file_of_a_log_is_named(live, copied, folder, harm):

@@ -59,6 +59,14 @@ def test_the_same_recommender_has_the_same_version(saved, tmp_path_factory):
     assert again == manifest
 
 
+@pytest.mark.fault(
+    part="registry",
+    wrong="one bit of any file of a bundle is changed",
+    noticed="whatever loads it: one line that names the file",
+    lost="nothing",
+    degraded="nothing",
+    heals="when it is restored",
+)
 def test_a_flipped_byte_in_any_file_is_refused(saved):
     folder, _, manifest = saved
     for name in manifest["files"]:
@@ -98,6 +106,14 @@ def test_a_manifest_that_was_changed_is_refused(saved, change):
         load_bundle(folder)
 
 
+@pytest.mark.fault(
+    part="registry",
+    wrong="a bundle's folder holds a file that the manifest does not name",
+    noticed="whatever loads it: one line that names the file",
+    lost="nothing",
+    degraded="nothing",
+    heals="when it is removed",
+)
 def test_a_file_that_nobody_bundled_is_refused(saved):
     folder, _, _ = saved
     (folder / "extra.npy").write_bytes(b"")

@@ -102,6 +102,14 @@ def test_answers_are_what_the_description_says(api):
     assert set(shown.categories) == {"Home", "Home/Kitchen", "Home/Kitchen/Pans", "Home/Light"}
 
 
+@pytest.mark.fault(
+    part="HTTP",
+    wrong="a request breaks the schema",
+    noticed="the client: 400 or 422 that names the field",
+    lost="nothing",
+    degraded="nothing",
+    heals="nothing to heal",
+)
 @pytest.mark.parametrize(
     ("body", "status", "field"),
     [
@@ -139,6 +147,14 @@ def test_events_that_are_no_json_are_refused_or_quarantined(api, body):
     assert answer.status_code == 400 or answer.json()["accepted"] == 0
 
 
+@pytest.mark.fault(
+    part="HTTP",
+    wrong="a body of more than 1 MiB",
+    noticed="the client: 413",
+    lost="nothing",
+    degraded="nothing",
+    heals="nothing to heal",
+)
 def test_too_much_is_refused_unread(api):
     assert api.post("/recommend", content=b" " * (MAX_BODY_BYTES + 1)).status_code == 413
     chunks = (b" " * 2**16 for _ in range(2**6))
@@ -186,6 +202,14 @@ def test_the_description_holds_all_that_it_refers_to():
             found = found[part]
 
 
+@pytest.mark.fault(
+    part="HTTP",
+    wrong="one client asks more often than serving.requests_per_second",
+    noticed="the client: 429; metric nextclick_shed{reason=rate}",
+    lost="nothing",
+    degraded="nothing for others",
+    heals="by itself",
+)
 def test_a_client_that_asks_too_often_is_told_when_to_come_back(open_api):
     api = open_api(requests_per_second=3)
     answers = [api.post("/recommend", json={"session_id": "s"}) for _ in range(6)]
@@ -202,6 +226,14 @@ def test_guessing_keys_is_slowed_down_and_keeps_nobody_from_his_own(open_api):
     assert api.post("/recommend", json={"session_id": "s"}, headers={"x-api-key": "s3cret"}).status_code == 200
 
 
+@pytest.mark.fault(
+    part="HTTP",
+    wrong="a body does not come",
+    noticed="the client, after 3 s: 408",
+    lost="nothing",
+    degraded="nothing",
+    heals="nothing to heal",
+)
 def test_a_body_that_does_not_come_is_given_up(api, monkeypatch):
     monkeypatch.setattr(admission, "BODY_TIMEOUT", 0.05)
 

@@ -43,6 +43,14 @@ def test_the_pointer_is_followed_there_and_back(deployed):
     assert made.champion.version == first
 
 
+@pytest.mark.fault(
+    part="registry",
+    wrong="the pointer is a folder",
+    noticed="the service: a line, once",
+    lost="nothing",
+    degraded="nothing",
+    heals="when the pointer is written again",
+)
 def test_a_pointer_that_cannot_be_read_is_refused_once(deployed, caplog):
     made, root = deployed
     serving = made.champion
@@ -54,6 +62,14 @@ def test_a_pointer_that_cannot_be_read_is_refused_once(deployed, caplog):
     assert "expected a file of at most" in refused
 
 
+@pytest.mark.fault(
+    part="registry",
+    wrong="a file of a bundle is cut off, changed or missing",
+    noticed="the service: a line that names the file, metric nextclick_bundles_refused",
+    lost="nothing",
+    degraded="nothing: the bundle that answers goes on",
+    heals="when it is mended",
+)
 @pytest.mark.parametrize("part", ["index-items.npy", "ranker.ubj", "items.parquet", "manifest.json"])
 @pytest.mark.parametrize("harm", ["truncated", "flipped", "missing"])
 def test_a_broken_bundle_is_refused_with_its_reason(deployed, caplog, part, harm):
@@ -86,6 +102,14 @@ def test_a_broken_copy_of_what_answers_is_refused_too(deployed, caplog):
     assert "ranker.ubj" in caplog.records[-1].reason
 
 
+@pytest.mark.fault(
+    part="registry",
+    wrong="the pointer is empty, torn, or names no bundle",
+    noticed="the service: a line, metric nextclick_bundles_refused",
+    lost="nothing",
+    degraded="nothing",
+    heals="when the pointer is written again",
+)
 @pytest.mark.parametrize(
     "text", ["", "{", "\udcff", "[]", '{"bundle": 3}', '{"folder": "models/second"}', '{"bundle": "models/nowhere"}']
 )
@@ -142,6 +166,14 @@ def test_a_bundle_that_ends_its_process_ends_no_service(deployed, caplog, tmp_pa
     assert "ended with SIGSEGV" in caplog.records[-1].reason
 
 
+@pytest.mark.fault(
+    part="registry",
+    wrong="the folder holds another bundle than the pointer names",
+    noticed="the service: a line that names both",
+    lost="nothing",
+    degraded="nothing",
+    heals="when the pointer is written again",
+)
 def test_another_version_than_the_pointer_names_is_refused(deployed, caplog):
     made, root = deployed
     serving = made.champion

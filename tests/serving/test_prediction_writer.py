@@ -80,6 +80,14 @@ def test_every_answer_is_a_row_whose_features_its_state_gives_again(tmp_path, bu
     assert pq.read_schema(file).metadata[b"features"].decode().split(",") == list(snapshot.feature_names)
 
 
+@pytest.mark.fault(
+    part="disk",
+    wrong="the disk under the prediction log is slower than the answers",
+    noticed="metric nextclick_predictions_dropped",
+    lost="those rows of the log, which are counted",
+    degraded="nothing: lists go on",
+    heals="by itself",
+)
 def test_a_full_queue_drops_and_counts(tmp_path, bundle, monkeypatch):
     monkeypatch.setattr(prediction_writer, "MAX_WAITING", 10)
     monkeypatch.setattr(prediction_writer, "CHECK_SECONDS", 60)
@@ -112,6 +120,14 @@ def test_what_comes_while_a_file_is_written_waits_for_the_next(tmp_path, bundle,
     assert len(sizes) == 4
 
 
+@pytest.mark.fault(
+    part="disk",
+    wrong="the prediction log cannot be written",
+    noticed="a line, metric nextclick_predictions_dropped",
+    lost="those rows of the log, which are counted",
+    degraded="nothing: lists go on",
+    heals="by itself",
+)
 def test_what_cannot_be_written_is_counted_and_the_next_is_written(tmp_path, bundle, monkeypatch):
     monkeypatch.setattr(prediction_writer, "CHECK_SECONDS", 0.01)
     monkeypatch.setattr(prediction_writer, "FLUSH_SECONDS", 0.0)

@@ -141,6 +141,14 @@ def test_every_list_is_as_long_as_can_be_and_holds_only_what_was_asked_for(
     assert ranked == sorted(ranked, reverse=True)
 
 
+@pytest.mark.fault(
+    part="Redis",
+    wrong="the store does not answer a read",
+    noticed="the answer: `degraded: store`",
+    lost="nothing",
+    degraded="that list, made of the last known state and the clicks given",
+    heals="by itself",
+)
 def test_without_the_store_the_last_known_state_and_the_given_clicks_go_on(engine, online):
     state = clicks("i03", "i07")
     online.real.write({"s": state})
@@ -158,6 +166,14 @@ def test_without_the_store_the_last_known_state_and_the_given_clicks_go_on(engin
         time.sleep(0.05)
 
 
+@pytest.mark.fault(
+    part="disk",
+    wrong="another process holds SQLite's file",
+    noticed="the answer: `degraded: store`",
+    lost="nothing",
+    degraded="lists while it is held",
+    heals="by itself",
+)
 def test_a_database_that_somebody_holds_costs_no_request_its_budget_nor_its_state(engine, online, shop):
     online.real.write({"s": clicks("i03", "i07")})
     before = ask(engine)
@@ -167,6 +183,14 @@ def test_a_database_that_somebody_holds_costs_no_request_its_budget_nor_its_stat
     assert (answer.items, answer.degraded, len(answer.state)) == (before.items, "store", 2)
 
 
+@pytest.mark.fault(
+    part="disk",
+    wrong="SQLite's file or Feast's registry is damaged",
+    noticed="whoever starts it: one line with the remedy",
+    lost="the states that SQLite held",
+    degraded="it does not start",
+    heals="when the folder is removed",
+)
 @pytest.mark.parametrize("part", ["online.db", "registry.db"])
 def test_a_damaged_store_is_named_with_the_way_out(online, shop, part):
     params = Params.read(shop / "params.yaml")
@@ -186,6 +210,14 @@ def test_while_the_store_is_gone_no_request_waits_for_it(engine, online, monkeyp
     assert "s" not in asked
 
 
+@pytest.mark.fault(
+    part="process",
+    wrong="a ranking would take longer than the budget",
+    noticed="the answer: `degraded: budget`, metric nextclick_fallbacks",
+    lost="nothing",
+    degraded="the list is what is popular",
+    heals="by itself",
+)
 def test_what_would_exceed_the_budget_is_popular_and_counted(engine):
     counted = fallbacks("budget")
     answer = ask(engine, began=time.perf_counter() - 2, clicks=clicks("i03"))
@@ -224,6 +256,14 @@ def test_while_ranking_is_too_slow_few_wait_for_it_and_soon_after_all_are_ranked
     assert None in [ask(engine).degraded for _ in range(30)][-5:]
 
 
+@pytest.mark.fault(
+    part="process",
+    wrong="the ranking raises an error",
+    noticed="the service: a trace in the log, metric nextclick_fallbacks{reason=error}",
+    lost="nothing",
+    degraded="the list is what is popular",
+    heals="with the next request",
+)
 def test_a_bug_costs_quality_not_the_list(engine, monkeypatch):
     counted = fallbacks("error")
     monkeypatch.setattr(Recommender, "scores_of", lambda *_: 1 / 0)

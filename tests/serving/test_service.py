@@ -66,6 +66,14 @@ class Load(threading.Thread):
         self.join()
 
 
+@pytest.mark.fault(
+    part="Redis",
+    wrong="Redis dies under the service, and comes back",
+    noticed="the service: `degraded: store`, metric nextclick_fallbacks",
+    lost="nothing",
+    degraded="lists are made of the last known states; events are refused (503)",
+    heals="by itself",
+)
 def test_redis_dies_and_comes_back_without_a_failed_request(running):
     service, redis, _ = running
     event = {"event_id": "e", "session_id": "s", "item_id": "i03", "event_type": "view"}
@@ -98,6 +106,14 @@ def counted(service: Service, name: str) -> str:
     return line.split()[1]
 
 
+@pytest.mark.fault(
+    part="registry",
+    wrong="the pointer names a broken bundle while requests come",
+    noticed="the service: metric nextclick_bundles_refused",
+    lost="nothing",
+    degraded="nothing: the bundle that answers goes on",
+    heals="when the pointer is written again",
+)
 @pytest.mark.parametrize("swaps", [2, pytest.param(20, marks=pytest.mark.proof)])
 def test_bundles_are_swapped_under_load_and_each_answer_is_its_bundles_own(running, swaps):
     """There and back, with a broken bundle between."""
@@ -198,6 +214,14 @@ assert compiled.double.stats.cache_hits
     subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True)
 
 
+@pytest.mark.fault(
+    part="process",
+    wrong="the service is asked to end while requests come",
+    noticed="the balancer: /readyz",
+    lost="nothing: it answers for serving.drain_seconds more",
+    degraded="nothing",
+    heals="nothing to heal",
+)
 def test_after_sigterm_it_still_answers_until_others_have_taken_over(running):
     service, _, root = running
     gone = threading.Event()
@@ -216,6 +240,14 @@ def test_after_sigterm_it_still_answers_until_others_have_taken_over(running):
     assert shown <= set(written["request_id"].to_pylist())
 
 
+@pytest.mark.fault(
+    part="process",
+    wrong="BentoML's parent is killed and its workers stay",
+    noticed="each worker, within a second",
+    lost="nothing",
+    degraded="nothing",
+    heals="by itself: the workers end",
+)
 def test_a_worker_whose_parent_is_killed_leaves_its_port_to_the_next_service(shop, services):
     service = services.any(lambda: Service(shop))
     workers = psutil.Process(service.process.pid).children(recursive=True)
@@ -251,6 +283,14 @@ def fault(request, shop):
         yield {name: value.replace("{taken}", port) for name, value in environment.items()}, words
 
 
+@pytest.mark.fault(
+    part="process",
+    wrong="the bundle is missing, or a port is taken, when the service starts",
+    noticed="whoever starts it: one line, and it ends",
+    lost="nothing",
+    degraded="it does not start",
+    heals="at the next start",
+)
 @pytest.mark.parametrize(
     "fault",
     ["no bundle", *(pytest.param(name, marks=pytest.mark.proof) for name in FAULTS if name != "no bundle")],

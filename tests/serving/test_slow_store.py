@@ -8,7 +8,8 @@ from nextclick.events.session_state import Click
 from nextclick.features.store.connect import apply_definitions, connect
 from nextclick.features.store.online import OnlineStates
 from nextclick.serving.session_reader import PROBES, SessionReader
-from serving.slow_proxy import SlowProxy
+
+from .slow_proxy import SlowProxy
 
 CLICK = Click(1_767_225_600_000, 5, "e1", "i01", 0)
 READS = 300

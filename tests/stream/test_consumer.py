@@ -79,6 +79,14 @@ def quarantined(params) -> list:
     return found
 
 
+@pytest.mark.fault(
+    part="Kafka",
+    wrong="thousands of messages are no events",
+    noticed="the consumer: metric nextclick_stream_quarantined, headers that name field and reason",
+    lost="nothing: the quarantine's topic keeps them whole",
+    degraded="nothing",
+    heals="nothing to heal",
+)
 @pytest.mark.parametrize(
     ("broken", "sessions"), [(1_000, 40), pytest.param(10_000, 400, marks=pytest.mark.proof)], ids=["1000", "10000"]
 )
@@ -130,6 +138,14 @@ def test_the_command_says_what_it_did_and_serves_metrics(live, params, shop_even
         running.kill()
 
 
+@pytest.mark.fault(
+    part="clock",
+    wrong="a producer's clock, or its header, is far off",
+    noticed="nobody has to: times ahead of now count as now",
+    lost="nothing",
+    degraded="nothing",
+    heals="nothing to heal",
+)
 def test_headers_and_times_of_records_neither_stop_it_nor_move_its_clock(live, params):
     """Whoever may produce may set them: to nothing, to no number, to a year that is far away."""
     ensure_topics(params.stream)
@@ -157,6 +173,14 @@ def test_headers_and_times_of_records_neither_stop_it_nor_move_its_clock(live, p
     assert arrived["arrived"].max() <= pd.Timestamp.now("UTC")
 
 
+@pytest.mark.fault(
+    part="Redis",
+    wrong="Redis is gone under a consumer",
+    noticed="the consumer: metrics nextclick_stream_store_unavailable and lag",
+    lost="nothing: the consumer waits",
+    degraded="states are as old as the outage",
+    heals="by itself",
+)
 def test_the_lag_is_told_while_the_store_is_gone_and_not_of_partitions_that_another_has(
     live, params, redis, shop_events, stored
 ):
@@ -175,6 +199,14 @@ def test_the_lag_is_told_while_the_store_is_gone_and_not_of_partitions_that_anot
     wait_until(lambda: len(lag(port)) < 3)
 
 
+@pytest.mark.fault(
+    part="Redis",
+    wrong="Redis is gone for longer than Kafka waits for a consumer",
+    noticed="the consumer: metric nextclick_stream_store_unavailable",
+    lost="nothing",
+    degraded="states are as old as the outage",
+    heals="by itself: the partitions are taken again",
+)
 def test_it_outlives_a_store_that_is_gone_for_longer_than_kafka_waits_for_it(
     live, params, redis, monkeypatch, shop_events, stored
 ):
@@ -238,6 +270,14 @@ def test_clicks_of_one_moment_stay_in_the_order_in_which_they_were_sent(live, pa
     assert dict(states_of(logged, "session_id", params.ingest.event_types)) == {"s": state}
 
 
+@pytest.mark.fault(
+    part="process",
+    wrong="a consumer is asked to end while the broker is gone",
+    noticed="nobody has to",
+    lost="nothing: the next one repeats what was not committed",
+    degraded="nothing",
+    heals="at the next start",
+)
 def test_it_ends_when_asked_though_the_broker_is_gone(
     mortal_broker, make_live, redis_server, tmp_path, monkeypatch, shop_events, stored
 ):
@@ -261,6 +301,14 @@ def test_it_ends_when_asked_though_the_broker_is_gone(
     assert rows_logged(live) == len(events)
 
 
+@pytest.mark.fault(
+    part="disk",
+    wrong="the live log cannot be written",
+    noticed="the consumer: one line, exit 2",
+    lost="nothing: offsets are not committed",
+    degraded="states wait for the next consumer",
+    heals="at the next start, once it can be written",
+)
 def test_a_log_that_cannot_be_written_ends_it_in_one_line_and_nothing_is_lost(live, params, shop_events):
     events = shop_events(30, 2).assign(user_id=None)
     replay(schedule(events, 0), params.stream, 0)

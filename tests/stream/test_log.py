@@ -108,6 +108,14 @@ def test_catalogue_beside_the_log(tmp_path, log, events):
     assert pd.read_parquet(tmp_path / "out/items.parquet")["title"].tolist() == ["Pan"]
 
 
+@pytest.mark.fault(
+    part="process",
+    wrong="a writer of the live log is killed while it writes a file",
+    noticed="nobody has to: unfinished files are not read",
+    lost="nothing",
+    degraded="nothing",
+    heals="by the next compaction, which deletes the file",
+)
 def test_a_file_that_a_killed_writer_left_is_not_read(tmp_path, log, events):
     log.append(table(events))
     expected = ingested(tmp_path)
@@ -116,6 +124,14 @@ def test_a_file_that_a_killed_writer_left_is_not_read(tmp_path, log, events):
     assert not log.compact(log.days()[0])
 
 
+@pytest.mark.fault(
+    part="process",
+    wrong="`nextclick compact` is killed at any step",
+    noticed="nobody has to",
+    lost="nothing: each event is in a file at least once",
+    degraded="nothing",
+    heals="by the next compaction",
+)
 @pytest.mark.parametrize("files_removed", [0, 1, 2])
 def test_compaction_that_is_killed_loses_nothing(tmp_path, log, events, monkeypatch, files_removed):
     for part in (events[::3], events[1::3], events[2::3]):

@@ -40,6 +40,14 @@ def event(name: str = "e") -> bytes:
     return json.dumps(about).encode()
 
 
+@pytest.mark.fault(
+    part="Kafka",
+    wrong="the quarantine's topic refuses a message",
+    noticed="whoever posted it: 503",
+    lost="nothing",
+    degraded="nothing for the next request",
+    heals="when the topic takes it",
+)
 def test_a_broken_event_that_is_refused_costs_the_next_request_nothing(live, params):
     make_small(quarantine_of(params.stream.topic))
     intake = open_intake(live.root, params)
@@ -49,6 +57,14 @@ def test_a_broken_event_that_is_refused_costs_the_next_request_nothing(live, par
     intake.close()
 
 
+@pytest.mark.fault(
+    part="Kafka",
+    wrong="the quarantine's topic refuses what a consumer found invalid",
+    noticed="the consumer: one line, exit 2",
+    lost="nothing: the offsets are not committed",
+    degraded="that consumer's partitions wait",
+    heals="when the topic takes it",
+)
 def test_the_consumer_does_not_commit_what_the_quarantine_was_refused(live, params):
     """Nor while it ends, when it settles once more."""
     make_small(quarantine_of(params.stream.topic))
@@ -72,6 +88,14 @@ def test_a_replayed_event_that_is_refused_is_said_in_one_line(live, params, shop
         replay(schedule(events.assign(item_id=TOO_LARGE), 0), params.stream, 0)
 
 
+@pytest.mark.fault(
+    part="Kafka",
+    wrong="the broker is gone under the intake",
+    noticed="whoever posts events: 503 with Retry-After",
+    lost="nothing that was accepted",
+    degraded="POST /events",
+    heals="by itself",
+)
 @pytest.mark.timed
 def test_while_the_broker_is_gone_an_event_waits_a_little_and_the_next_not_at_all(
     mortal_broker, make_live, redis, tmp_path, monkeypatch

@@ -56,6 +56,14 @@ def refused(monkeypatch) -> str:
     raise AssertionError("it is not refused")
 
 
+@pytest.mark.fault(
+    part="Kafka",
+    wrong="the environment has a wrong password, authority or protocol of Kafka",
+    noticed="whoever connects: one line without the password, exit 2",
+    lost="nothing",
+    degraded="that process",
+    heals="when the setting is mended",
+)
 @pytest.mark.parametrize(
     ("setting", "value", "said"),
     [

@@ -75,6 +75,14 @@ def stored(store, file) -> pd.DataFrame:
     return store.get_online_features(["item_statistics:clicks"], items).to_df().set_index("item_id")
 
 
+@pytest.mark.fault(
+    part="Redis",
+    wrong="Redis is gone when item statistics are published",
+    noticed="the consumer: a line",
+    lost="nothing: the files are written",
+    degraded="nothing: the service reads the files",
+    heals="by itself",
+)
 def test_where_the_store_is_gone_the_files_are_there_and_the_next_call_brings_them(
     project, redis_params, redis_server, monkeypatch, shop
 ):
@@ -143,6 +151,14 @@ def test_versions_that_are_yet_to_come_keep_no_other_from_being_published(projec
     assert future.exists()
 
 
+@pytest.mark.fault(
+    part="Redis",
+    wrong="Redis comes back without item statistics",
+    noticed="the consumer, within a minute",
+    lost="nothing",
+    degraded="nothing",
+    heals="by itself",
+)
 def test_an_emptied_store_gets_them_back_at_a_start_and_now_and_then_without_a_click(
     project, redis_params, versions, monkeypatch
 ):

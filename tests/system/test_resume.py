@@ -57,6 +57,14 @@ def hashes(lock: bytes, stage: str) -> dict[str, str]:
     return {out["path"]: out["md5"] for out in yaml.safe_load(lock)["stages"][stage]["outs"]}
 
 
+@pytest.mark.fault(
+    part="process",
+    wrong="a stage of the pipeline is killed, and run again",
+    noticed="nobody has to",
+    lost="nothing: the same bytes result",
+    degraded="nothing",
+    heals="by the next `dvc repro`",
+)
 @pytest.mark.parametrize(
     "stage", [stage if stage in KILLED else pytest.param(stage, marks=pytest.mark.proof) for stage in STAGES]
 )
@@ -97,6 +105,14 @@ def test_a_clone_that_compiles_all_for_itself_gives_the_same_lock_to_the_byte(cl
     assert alone.lock == made.lock
 
 
+@pytest.mark.fault(
+    part="process",
+    wrong="a stage is killed while it writes a file",
+    noticed="nobody has to: files appear whole",
+    lost="nothing",
+    degraded="nothing",
+    heals="by the next `dvc repro`",
+)
 def test_no_stage_shows_a_file_before_it_is_whole(tmp_path, small_params, monkeypatch):
     """Each makes its files aside and moves them at the end; here the move fails."""
     (tmp_path / "dvc.yaml").write_text("")

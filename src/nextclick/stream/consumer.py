@@ -29,6 +29,7 @@ from nextclick.params import Params
 from nextclick.stream.kafka import ARRIVED, BROKER_TIMEOUT, MAX_MESSAGE, Received, client_config, unavailable_or_refused
 from nextclick.stream.live_events import LiveEvents
 from nextclick.stream.metrics import StreamMetrics
+from nextclick.stream.offset_bounds import ASK_TIMEOUT, OffsetBounds
 from nextclick.stream.positions import Positions
 from nextclick.stream.quarantine import Quarantine
 from nextclick.stream.topic import TopicIdentity
@@ -37,7 +38,6 @@ from nextclick.units import MS_PER_SECOND
 
 STORE_RETRY = 0.2  # seconds between two attempts to reach the online store
 LOG_EVERY = 10.0  # seconds between two warnings while the store does not answer
-ASK_TIMEOUT = 1.0  # seconds that a broker may take to answer while the consumer has messages to attend to
 SESSION_TIMEOUT_MS = 6_000  # a consumer that is silent for so long loses its partitions; the minimum that Kafka allows
 
 log = logging.getLogger(__name__)
@@ -70,6 +70,7 @@ class StreamConsumer:
                 }
             )
         )
+        self._bounds = OffsetBounds(self._consumer, metrics)
         # all by partition, as offsets of the next message
         self._next_offset: dict[int, int] = {}  # behind what the states hold
         self._store_offset: dict[int, int | None] = {}  # what the store's position was when it was last read
@@ -222,7 +223,7 @@ class StreamConsumer:
             if self._positions:
                 self._store_offset[partition] = position
             if assigned.offset >= 0:
-                first = self._keep_within(assigned)
+                first = self._bounds.keep_within(assigned, self._topic_id or "")
                 position = max(position, first) if position is not None else None
             if assigned.offset < 0:  # never committed, or of a topic that is gone: from the beginning
                 assigned.offset = OFFSET_BEGINNING
@@ -235,26 +236,6 @@ class StreamConsumer:
                 self._next_offset[partition] = assigned.offset
         log.info("assigned partitions %s", {assigned.partition: assigned.offset for assigned in committed})
         consumer.incremental_assign(committed)
-
-    def _keep_within(self, committed: TopicPartition) -> int:
-        """Move a committed offset on behind what the broker has deleted; to OFFSET_BEGINNING if it is of another topic
-        of this name, or beyond the end of one that has lost messages, so that what comes is not taken for known.
-        Returns the first offset that there is."""
-        first, end = self._consumer.get_watermark_offsets(committed, timeout=BROKER_TIMEOUT)
-        name = f"{committed.topic}, partition {committed.partition}"
-        # without metadata it was committed before topics were told apart
-        if (committed.metadata or self._topic_id) != self._topic_id or committed.offset > end:
-            log.warning("%s: offset %d is not of this topic; read from the beginning", name, committed.offset)
-            self._metrics.resets.inc()
-            committed.offset = OFFSET_BEGINNING
-        elif committed.offset < first:
-            self._skipped(name, committed.offset, first)
-            committed.offset = first
-        return first
-
-    def _skipped(self, name: str, expected: int, first: int) -> None:
-        log.error("%s: messages %d to %d were deleted before they were read", name, expected, first - 1)
-        self._metrics.skipped.inc(first - expected)
 
     def _read_positions(self) -> dict[int, int]:
         while self._positions:
@@ -315,24 +296,13 @@ class StreamConsumer:
             partition = assigned.partition
             first, end = self._consumer.get_watermark_offsets(assigned, cached=True)
             lag = max(0, end - self._next_offset.get(partition, max(0, first)))
-            if lag:
-                lag -= self._deleted(assigned)
+            if lag and partition in self._next_offset:
+                deleted = self._bounds.deleted(assigned, self._next_offset[partition])
+                self._next_offset[partition] += deleted
+                lag -= deleted
             self._metrics.lag(partition, lag)
             total += lag
         return total
-
-    def _deleted(self, assigned: TopicPartition) -> int:
-        """Pass the messages that wait and that the broker has deleted, and return how many they were."""
-        expected = self._next_offset.get(assigned.partition)
-        try:
-            first, _ = self._consumer.get_watermark_offsets(assigned, timeout=ASK_TIMEOUT)
-        except KafkaException:
-            return 0
-        if expected is None or first <= expected:
-            return 0
-        self._skipped(f"{assigned.topic}, partition {assigned.partition}", expected, first)
-        self._next_offset[assigned.partition] = first
-        return first - expected
 
 
 def _failed(message: KafkaMessage) -> bool:

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from serving.conftest import bundles as bundles
-from serving.conftest import tampered
 
 from nextclick.bundle.bundle import load_bundle
 from nextclick.errors import InputError
 from nextclick.serving.loaded_bundle import LoadedBundle
+
+from .conftest import tampered
 
 
 def first(value):
