@@ -56,7 +56,7 @@ lint: setup ## style and types
 	.venv/bin/mypy
 
 lab: setup ## JupyterLab on the notebooks
-	.venv/bin/jupyter lab --ip 127.0.0.1 notebooks
+	.venv/bin/jupyter lab --ip 127.0.0.1 $(if $(filter 0,$(shell id -u)),--allow-root) notebooks
 
 serve: setup ## the service and its page on http://127.0.0.1:3000
 	.venv/bin/bentoml serve nextclick.serving.service:NextClick

@@ -214,9 +214,6 @@ def forget(
     return forget(project.root, project.params, user, session).to_dict()
 
 
-COMMANDS = (register, gate, promote, rollback, shadow, experiment, retrain, watch, lineage, reproduce, forget)
-
-
 def _registry(name: str) -> Registry:
     from nextclick.lifecycle.registry import Registry
     from nextclick.project import project_root

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from nextclick.cli.ending import EndedWithError
 from nextclick.cli.times import utc
 from nextclick.errors import InputError
 
@@ -43,7 +43,6 @@ def drift(
 
     Example: nextclick drift --events data/split/test.parquet --days 3 --no-exit-code
     """
-    from nextclick.files import json_text
     from nextclick.monitoring.drift_report import drift_live, drift_of_file
     from nextclick.monitoring.policy import EXIT_CODES
     from nextclick.project import Project
@@ -63,6 +62,5 @@ def drift(
     else:
         raise InputError("drift: expected --since and --until, or --days, or --events")
     if exit_code and (code := EXIT_CODES[found["outcome"]]):
-        print(json_text(found))
-        sys.exit(code)
+        raise EndedWithError(found, code)
     return found
