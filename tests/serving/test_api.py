@@ -257,6 +257,24 @@ def test_a_body_that_does_not_come_is_given_up(api, monkeypatch):
     assert json.loads(body["body"])["error"].startswith("expected the whole body")
 
 
+@pytest.mark.fault(
+    part="HTTP",
+    wrong="many times more requests come than can be answered",
+    noticed="the clients: 429 with Retry-After; metric nextclick_shed{reason=busy}",
+    lost="nothing",
+    degraded="what is answered is answered in time, the rest refused before it is read",
+    heals="by itself",
+)
+def test_a_full_queue_refuses_a_request_before_it_is_read(api, monkeypatch):
+    monkeypatch.setattr(app.state.runtime.queue, "_waiting", 10**6)
+    for path in ("/recommend", "/recommend_batch"):
+        refused = api.post(path, content=b"no JSON", headers={"content-type": "application/json"})
+        assert (refused.status_code, refused.headers["retry-after"]) == (429, "1")
+    assert api.get("/items").status_code == 200, "which waits for no slot"
+    monkeypatch.undo()
+    assert api.post("/recommend", content=b"no JSON").status_code == 400
+
+
 def test_a_batch_lets_others_have_their_turn(api, monkeypatch):
     acquired = []
     acquire = app.state.runtime.queue.acquire

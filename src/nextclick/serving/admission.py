@@ -22,6 +22,7 @@ BODY_TIMEOUT = 3.0  # seconds until a body must have arrived; BentoML gives up a
 MAX_CLIENTS = 10_000  # whose rates are remembered
 CLIENT_CLOSED = 499  # the status that proxies log for a request whose client went away
 HEALTH_ROUTES = frozenset({"/livez", "/healthz", "/readyz"})
+QUEUED_ROUTES = frozenset({"/recommend", "/recommend_batch"})
 OPEN_ROUTES = ("/page/", "/openapi.json")  # which need no key, as the page at / does not
 REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 REQUEST_ID_KEY = "nextclick.request_id"  # in the ASGI scope, where BentoML has a request_id of its own
@@ -95,6 +96,9 @@ class Traffic:
         if expected and not authorised and path != "/" and not path.startswith(OPEN_ROUTES):
             SHED.labels("key").inc()
             raise RequestRefusedError(401, "expected the API key in the header X-API-Key")
+        # before the body is read and parsed, which costs as much as the queue's answer to it
+        if path in QUEUED_ROUTES:
+            self._state.runtime.queue.require_room()
         length = headers.get(b"content-length", b"0")
         if length.isdigit() and int(length[:20]) > MAX_BODY_BYTES:
             raise RequestRefusedError(413, f"expected at most {MAX_BODY_BYTES} bytes")
@@ -184,9 +188,7 @@ class AdmissionQueue:
         Raises RequestRefusedError (429) if those before will take too long. It looks ahead, not at how long the last
         one waited: after a stall the queue is soon empty, and a refusal would only cost recommendations.
         """
-        if self._waiting * self._usual > self._max_wait:
-            SHED.labels("busy").inc()
-            raise RequestRefusedError(429, "too busy: try again", headers=RETRY_LATER)
+        self.require_room()
         waits = self._lock.locked()
         self._waiting += 1
         try:
@@ -202,6 +204,12 @@ class AdmissionQueue:
         if waits:
             self._usual += SMOOTHING * (now - self._began - self._usual)
         self._began = now
+
+    def require_room(self) -> None:
+        """Raises RequestRefusedError (429), see `acquire`."""
+        if self._waiting * self._usual > self._max_wait:
+            SHED.labels("busy").inc()
+            raise RequestRefusedError(429, "too busy: try again", headers=RETRY_LATER)
 
     def release(self) -> None:
         self._lock.release()
