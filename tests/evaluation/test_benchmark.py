@@ -54,7 +54,7 @@ def test_ids_have_the_spelling_that_ingest_gives_them(tmp_path):
             read_sessions(path)
 
 
-def test_a_method_that_weighs_sessions_by_age_sees_the_test_after_the_training(tmp_path):
+def test_methods_that_weigh_by_age_see_a_test_after_the_training(tmp_path):
     """Files without times: the newest session of two alike is the nearer one. The planted clock, the test's as the
     training's, makes all past sessions equally old."""
     train = tmp_path / "train.parquet"

@@ -20,6 +20,7 @@ from nextclick.serving.bundle_trial import try_bundle
 from nextclick.serving.loaded_bundle import LoadedBundle
 from nextclick.serving.observability import BUNDLE, REFUSED_BUNDLES, STATISTICS_AT, SWAPS
 
+REGISTERED = Path("models/registry")
 MAX_POINTER_BYTES = 2**20
 POLL_SECONDS = 1.0  # between two polls of the pointer and of the published statistics
 log = logging.getLogger(__name__)
@@ -144,7 +145,7 @@ class Deployment:
         for bundle in loaded:  # a copy in another folder is loaded, and so checked
             if bundle.folder == folder and bundle.version == _version(folder) == (wanted.version or bundle.version):
                 return bundle
-        if loaded or pointer_path(self._root, self._name).exists():  # the pipeline's own has been evaluated
+        if not self._answered_before(wanted, folder):
             check_files(folder)  # which takes no process of its own, and tells most of what may be wrong
             try_bundle(folder)
         bundle = LoadedBundle.load(folder)
@@ -153,6 +154,12 @@ class Deployment:
         bundle.warm_up()
         BUNDLE.labels(bundle.version).set_to_current_time()
         return bundle
+
+    def _answered_before(self, wanted: DeployedBundle, folder: Path) -> bool:
+        """Whether the pipeline has evaluated just this bundle: the one that answers without a pointer, and all of the
+        registry, whose versions name their content."""
+        registered = wanted.version is not None and folder.is_relative_to(self._root / REGISTERED)
+        return registered or not pointer_path(self._root, self._name).exists()
 
 
 def _version(folder: Path) -> str | None:

@@ -158,7 +158,7 @@ def decoded(row: Mapping[str, Value] | None) -> SessionState:
     times = row["times"].int64_list_val.val
     texts = (row[name].string_list_val.val for name in ("event_ids", "item_ids"))
     lengths = {len(times), len(row["event_types"].int64_list_val.val), *map(len, texts)}
-    if len(lengths) > 1 or not times:
+    if len(lengths) > 1:
         raise UnreadableRowError(f"columns of {', '.join(map(str, sorted(lengths)))} values, expected as many of each")
     positions = row["positions"].int64_list_val.val if "positions" in row else ()
     return tuple(
