@@ -272,7 +272,8 @@ def test_a_full_queue_refuses_a_request_before_it_is_read(api, monkeypatch):
         assert (refused.status_code, refused.headers["retry-after"]) == (429, "1")
     assert api.get("/items").status_code == 200, "which waits for no slot"
     monkeypatch.undo()
-    assert api.post("/recommend", content=b"no JSON").status_code == 400
+    refused = api.post("/recommend", content=b"no JSON", headers={"content-type": "application/json"})
+    assert refused.status_code == 400
 
 
 def test_a_batch_lets_others_have_their_turn(api, monkeypatch):
